@@ -1,0 +1,58 @@
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "fastinit.h" nogil:
+    enum:
+        FI_ABI
+        FI_BLOCK
+        FI_MAX_NDIM
+    const char *FI_STREAM
+
+    ctypedef struct fi_key:
+        uint64_t k0
+        uint64_t k1
+
+    ctypedef enum fi_dtype:
+        FI_FLOAT32
+        FI_FLOAT64
+        FI_FLOAT16
+        FI_BFLOAT16
+        FI_UINT8
+        FI_UINT16
+        FI_UINT32
+        FI_UINT64
+        FI_DTYPES
+
+    ctypedef enum fi_distribution:
+        FI_CONSTANT
+        FI_BITS
+        FI_UNIFORM
+        FI_NORMAL
+        FI_DISTRIBUTIONS
+
+    ctypedef void fi_kernel(void *out, size_t n, uint64_t start, fi_key key,
+                            const void *params) noexcept nogil
+    ctypedef int fi_poll(void *context) noexcept nogil
+
+    ctypedef struct fi_request:
+        fi_distribution distribution
+        fi_dtype dtype
+        fi_key key
+        const void *params
+        void *out
+        uint64_t start
+        int ndim
+        const uint64_t *shape
+        const int64_t *strides
+        const uint64_t *index_steps
+
+    ctypedef struct fi_table:
+        uint32_t abi
+        const char *stream
+        const char *isa
+        fi_kernel *kernel[4][8]
+        int (*fill)(const fi_request *request, int threads, fi_poll *poll,
+                    void *context) noexcept nogil
+
+    const fi_table *fi_active() noexcept

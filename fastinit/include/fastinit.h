@@ -1,0 +1,93 @@
+/* fastinit: the C interface.
+ *
+ * A value depends on nothing but (stream version, key, index, distribution and
+ * its parameters, dtype).  A kernel therefore fills any run of indices, on any
+ * thread, in any order; it does not allocate, lock, fail or call Python.
+ *
+ * The table below is at once what Cython calls, what the tests iterate over and
+ * what other libraries get (the capsule fastinit._kernels._C_API).
+ */
+#ifndef FASTINIT_H
+#define FASTINIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised when a field of fi_table moves or a signature changes; fields are only
+ * ever added at the end, so a caller needs abi >= the one it was compiled with. */
+#define FI_ABI 1
+
+/* Raised, with a new name, by any change of a produced bit. */
+#define FI_STREAM "fastinit-1"
+
+/* Elements that share one PCG32 sequence. */
+#define FI_BLOCK 1024
+
+typedef struct {
+    uint64_t k0, k1;
+} fi_key;
+
+typedef enum {
+    FI_FLOAT32,
+    FI_FLOAT64,
+    FI_FLOAT16,
+    FI_BFLOAT16,
+    FI_UINT8,
+    FI_UINT16,
+    FI_UINT32,
+    FI_UINT64,
+    FI_DTYPES
+} fi_dtype;
+
+typedef enum {
+    FI_CONSTANT, /* params: uint64_t pattern[1]; FI_UINT8 to FI_UINT64, any dtype of that width */
+    FI_BITS,     /* params: none; FI_UINT32 and FI_UINT64: the draws themselves */
+    FI_UNIFORM,  /* params: double {low, high}; the four float dtypes */
+    FI_NORMAL,   /* params: double {mean, std}; the four float dtypes */
+    FI_DISTRIBUTIONS
+} fi_distribution;
+
+/* Writes the n values at indices start, start + 1, ... (mod 2^64) to out, which
+ * is aligned to its dtype's size.  `key` is not read by FI_CONSTANT. */
+typedef void fi_kernel(void *out, size_t n, uint64_t start, fi_key key, const void *params);
+
+/* A fill of a (possibly strided) array; see src/fill.c. */
+typedef struct {
+    fi_distribution distribution;
+    fi_dtype dtype;
+    fi_key key;
+    const void *params;
+    void *out;                    /* address of element (0, ..., 0) */
+    uint64_t start;               /* its index in the stream */
+    int ndim;                     /* 0 to FI_MAX_NDIM - 1 */
+    const uint64_t *shape;        /* elements per axis */
+    const int64_t *strides;       /* bytes per axis; no two elements may overlap */
+    const uint64_t *index_steps;  /* stream indices per axis */
+} fi_request;
+
+#define FI_MAX_NDIM 65
+
+/* Called on the filling thread about every 50 ms; a non-zero answer stops the fill. */
+typedef int fi_poll(void *context);
+
+typedef struct {
+    uint32_t abi;
+    const char *stream;
+    const char *isa;
+    fi_kernel *kernel[FI_DISTRIBUTIONS][FI_DTYPES]; /* NULL where there is none */
+    /* Fills on up to `threads` threads (0: as many as this process may use).
+     * Returns 0, or the non-zero answer of `poll` (which may be NULL). */
+    int (*fill)(const fi_request *request, int threads, fi_poll *poll, void *context);
+} fi_table;
+
+/* The table in use: the best this CPU runs, unless lowered (see dispatch.c). */
+const fi_table *fi_active(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,29 @@
+/* What the translation units share and nobody else sees. */
+#ifndef FI_INTERNAL_H
+#define FI_INTERNAL_H
+
+#include "fastinit.h"
+
+/* One table per instruction set, each made by a stub that includes kernels.inc.h. */
+extern const fi_table fi_table_base;
+#if defined(__x86_64__)
+extern const fi_table fi_table_avx2, fi_table_avx512;
+#endif
+
+/* dispatch.c: name of the i-th table this CPU can run, from the plainest up; NULL past the end. */
+const char *fi_isa_name(int i);
+/* Makes the table of that name the active one; -1 if there is none here. */
+int fi_use_isa(const char *name);
+
+/* fill.c */
+int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
+
+/* threads.c: runs work(context, slice) once for each slice in [0, slices), on up to
+ * `threads` threads, the caller among them; stops early if poll answers non-zero. */
+typedef void fi_work(const void *context, uint64_t slice);
+int fi_parallel(fi_work *work, const void *context, uint64_t slices, int threads, fi_poll *poll,
+                void *poll_context);
+/* CPUs this process may use now: affinity, and the cgroup's quota rounded up. */
+int fi_cpus(void);
+
+#endif

@@ -1,0 +1,244 @@
+/* THE kernels.  Included once per instruction set by a stub that has chosen the
+ * compiler's target and defined
+ *
+ *   FI_TABLE    the name of the table to define
+ *   FI_ISA      its name as text
+ *   FI_HAS_FMA  whether the target has fused multiply-add
+ *
+ * Each hot loop runs over a fixed number of lanes and does one thing (draw, or compute,
+ * or store): GCC vectorises that at -O3.  One lane makes one pair of elements, because
+ * the normal makes two at a time; 32 lanes are the pairs of a chunk of 64 elements.
+ * Measured: with 16 lanes GCC's AVX-512 code is 3 times slower, with two loops merged
+ * it stops vectorising.
+ */
+#include <string.h>
+
+#include "convert.h"
+#include "fma.h"
+#include "internal.h"
+#include "normal.h"
+#include "pcg.h"
+
+enum { LANES = 32, CHUNK = 2 * LANES };
+
+/* Writes `chunks` chunks of the block g, the first one being its chunk number `chunk`. */
+typedef void chunk_writer(void *out, unsigned chunks, pcg32 g, unsigned chunk, const void *params);
+
+/* Cuts a run of indices into blocks, and the run's ragged ends out of whole chunks. */
+static inline void run(chunk_writer *write, size_t itemsize, void *out, size_t n, uint64_t start,
+                       fi_key key, const void *params)
+{
+    char *to = out;
+    while (n > 0) {
+        pcg32 g = pcg_of_block(key, start / FI_BLOCK);
+        unsigned e = (unsigned)(start % FI_BLOCK), skip = e % CHUNK;
+        size_t count = FI_BLOCK - e < n ? FI_BLOCK - e : n;
+        if (skip == 0 && count >= CHUNK) {
+            count -= count % CHUNK;
+            write(to, (unsigned)(count / CHUNK), g, e / CHUNK, params);
+        } else {
+            uint64_t whole[CHUNK];
+            count = count < CHUNK - skip ? count : CHUNK - skip;
+            write(whole, 1, g, e / CHUNK, params);
+            memcpy(to, (const char *)whole + skip * itemsize, count * itemsize);
+        }
+        to += count * itemsize;
+        start += count;
+        n -= count;
+    }
+}
+
+/* The generator's state at the first draw of each lane's pair, from draw `first` on. */
+static inline void lanes_at(uint64_t lane[LANES], pcg32 g, unsigned first)
+{
+    uint64_t s = pcg_jump(g, first);
+    for (int l = 0; l < LANES; l++)
+        lane[l] = s * pcg_mul[2 * l] + g.inc * pcg_add[2 * l];
+}
+
+/* Both draws of each lane's pair; the lanes move on to the next chunk. */
+static inline void draw32(uint64_t lane[LANES], uint64_t inc, uint32_t even[LANES],
+                          uint32_t odd[LANES])
+{
+    const uint64_t step = inc * PCG_ADD_64;
+    for (int l = 0; l < LANES; l++) {
+        uint64_t s = lane[l];
+        even[l] = pcg_output(s);
+        odd[l] = pcg_output(s * PCG_MULTIPLIER + inc);
+        lane[l] = s * PCG_MUL_64 + step;
+    }
+}
+
+static inline void draw64(uint64_t high[LANES], uint64_t low[LANES], uint64_t inc,
+                          uint64_t even[LANES], uint64_t odd[LANES])
+{
+    uint32_t high_even[LANES], high_odd[LANES], low_even[LANES], low_odd[LANES];
+    draw32(high, inc, high_even, high_odd);
+    draw32(low, inc, low_even, low_odd);
+    for (int l = 0; l < LANES; l++) {
+        even[l] = (uint64_t)high_even[l] << 32 | low_even[l];
+        odd[l] = (uint64_t)high_odd[l] << 32 | low_odd[l];
+    }
+}
+
+/* The distributions: two draws or words to two values, given a scale and a shift. */
+
+static inline void bits_pair32(uint32_t d0, uint32_t d1, uint32_t *x0, uint32_t *x1)
+{
+    *x0 = d0;
+    *x1 = d1;
+}
+
+static inline void bits_pair64(uint64_t w0, uint64_t w1, uint64_t *x0, uint64_t *x1)
+{
+    *x0 = w0;
+    *x1 = w1;
+}
+
+/* As NumPy: the top 24 bits of a draw, or 53 of a word, over their power of two. */
+static inline void uniform_pair32(uint32_t d0, uint32_t d1, float *u0, float *u1)
+{
+    *u0 = (float)(int32_t)(d0 >> 8) * 0x1p-24f;
+    *u1 = (float)(int32_t)(d1 >> 8) * 0x1p-24f;
+}
+
+static inline double uniform64(uint64_t w)
+{
+    double high = double_of_uint32(w >> 32), low = double_of_uint32(w >> 11 & 0x1fffffu);
+    return (high + low * 0x1p-21) * 0x1p-32;
+}
+
+static inline void uniform_pair64(uint64_t w0, uint64_t w1, double *u0, double *u1)
+{
+    *u0 = uniform64(w0);
+    *u1 = uniform64(w1);
+}
+
+typedef struct {
+    float scale, shift;
+} affine32;
+
+typedef struct {
+    double scale, shift;
+} affine64;
+
+/* Width and parameters are computed in double and rounded once. */
+static inline affine64 uniform_affine64(const void *params)
+{
+    const double *p = params;
+    return (affine64){p[1] - p[0], p[0]};
+}
+
+static inline affine64 normal_affine64(const void *params)
+{
+    const double *p = params;
+    return (affine64){p[1], p[0]};
+}
+
+static inline affine32 affine32_of(affine64 a)
+{
+    return (affine32){(float)a.scale, (float)a.shift};
+}
+
+/* A kernel is: draws, a distribution, and what is stored. */
+
+#define KERNEL(NAME, T, START, DRAW, FILL)                                                         \
+    static void NAME##_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,                 \
+                              const void *params)                                                  \
+    {                                                                                              \
+        T *restrict to = out;                                                                      \
+        START;                                                                                     \
+        for (; chunks > 0; chunks--, to += CHUNK) {                                                \
+            DRAW;                                                                                  \
+            FILL;                                                                                  \
+        }                                                                                          \
+        (void)params;                                                                              \
+    }                                                                                              \
+    static void NAME(void *out, size_t n, uint64_t start, fi_key key, const void *params)          \
+    {                                                                                              \
+        run(NAME##_chunks, sizeof(T), out, n, start, key, params);                                 \
+    }
+
+#define START32                                                                                    \
+    uint64_t lane[LANES];                                                                          \
+    lanes_at(lane, g, chunk *CHUNK)
+
+#define DRAW32                                                                                     \
+    uint32_t even[LANES], odd[LANES];                                                              \
+    draw32(lane, g.inc, even, odd)
+
+#define START64                                                                                    \
+    uint64_t high[LANES], low[LANES];                                                              \
+    lanes_at(high, g, chunk *CHUNK);                                                               \
+    lanes_at(low, g, FI_BLOCK + chunk * CHUNK)
+
+#define DRAW64                                                                                     \
+    uint64_t even[LANES], odd[LANES];                                                              \
+    draw64(high, low, g.inc, even, odd)
+
+#define FILL_PAIRS(V, PAIR, STORED)                                                                \
+    V x0[LANES], x1[LANES];                                                                        \
+    for (int l = 0; l < LANES; l++)                                                                \
+        PAIR(even[l], odd[l], &x0[l], &x1[l]);                                                     \
+    for (int l = 0; l < LANES; l++) {                                                              \
+        to[2 * l] = STORED(x0[l]);                                                                 \
+        to[2 * l + 1] = STORED(x1[l]);                                                             \
+    }
+
+#define AS_DRAWN(x) (x)
+#define AS_FLOAT32(x) fma32(x, a.scale, a.shift)
+#define AS_FLOAT64(x) fma64(x, a.scale, a.shift)
+#define AS_FLOAT16(x) float16_of(AS_FLOAT32(x))
+#define AS_BFLOAT16(x) bfloat16_of(AS_FLOAT32(x))
+
+#define FLOAT_KERNELS(NAME)                                                                        \
+    KERNEL(NAME##_float32, float, START32; affine32 a = affine32_of(NAME##_affine64(params)),      \
+           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_FLOAT32))                                   \
+    KERNEL(NAME##_float16, uint16_t, START32; affine32 a = affine32_of(NAME##_affine64(params)),   \
+           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_FLOAT16))                                   \
+    KERNEL(NAME##_bfloat16, uint16_t, START32; affine32 a = affine32_of(NAME##_affine64(params)),  \
+           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_BFLOAT16))                                  \
+    KERNEL(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
+           FILL_PAIRS(double, NAME##_pair64, AS_FLOAT64))
+
+KERNEL(bits_uint32, uint32_t, START32, DRAW32, FILL_PAIRS(uint32_t, bits_pair32, AS_DRAWN))
+KERNEL(bits_uint64, uint64_t, START64, DRAW64, FILL_PAIRS(uint64_t, bits_pair64, AS_DRAWN))
+FLOAT_KERNELS(uniform)
+FLOAT_KERNELS(normal)
+
+#define CONSTANT_KERNEL(T)                                                                         \
+    static void constant_##T(void *out, size_t n, uint64_t start, fi_key key, const void *params)  \
+    {                                                                                              \
+        T *restrict to = out, pattern = (T) * (const uint64_t *)params;                            \
+        for (size_t i = 0; i < n; i++)                                                             \
+            to[i] = pattern;                                                                       \
+        (void)start, (void)key;                                                                    \
+    }
+
+CONSTANT_KERNEL(uint8_t)
+CONSTANT_KERNEL(uint16_t)
+CONSTANT_KERNEL(uint32_t)
+CONSTANT_KERNEL(uint64_t)
+
+const fi_table FI_TABLE = {
+    .abi = FI_ABI,
+    .stream = FI_STREAM,
+    .isa = FI_ISA,
+    .kernel =
+        {
+            [FI_CONSTANT] = {[FI_UINT8] = constant_uint8_t,
+                             [FI_UINT16] = constant_uint16_t,
+                             [FI_UINT32] = constant_uint32_t,
+                             [FI_UINT64] = constant_uint64_t},
+            [FI_BITS] = {[FI_UINT32] = bits_uint32, [FI_UINT64] = bits_uint64},
+            [FI_UNIFORM] = {[FI_FLOAT32] = uniform_float32,
+                            [FI_FLOAT64] = uniform_float64,
+                            [FI_FLOAT16] = uniform_float16,
+                            [FI_BFLOAT16] = uniform_bfloat16},
+            [FI_NORMAL] = {[FI_FLOAT32] = normal_float32,
+                           [FI_FLOAT64] = normal_float64,
+                           [FI_FLOAT16] = normal_float16,
+                           [FI_BFLOAT16] = normal_bfloat16},
+        },
+    .fill = fi_fill,
+};
