@@ -1,0 +1,117 @@
+"""fastinit fills the weight buffers of neural networks, in place, at the speed of memory.
+
+    value = f(stream version, key, index, distribution and its parameters, dtype)
+
+Nothing else enters: the same seed gives the same bits on every machine, for any number of
+threads, and for any part of a tensor.
+
+>>> w = np.empty((4096, 4096), np.float32)
+>>> fi.xavier_uniform_(w, rng=42) is w
+True
+"""
+
+from typing import Any as _Any
+
+from fastinit import _kernels
+from fastinit._fill import get_num_threads, set_num_threads
+from fastinit.initializers import (
+    calculate_gain,
+    compute_fans,
+    constant,
+    constant_,
+    glorot_normal,
+    glorot_normal_,
+    glorot_uniform,
+    glorot_uniform_,
+    he_normal,
+    he_normal_,
+    he_uniform,
+    he_uniform_,
+    kaiming_normal,
+    kaiming_normal_,
+    kaiming_uniform,
+    kaiming_uniform_,
+    lecun_normal,
+    lecun_normal_,
+    lecun_uniform,
+    lecun_uniform_,
+    normal,
+    normal_,
+    ones,
+    ones_,
+    uniform,
+    uniform_,
+    variance_scaling,
+    variance_scaling_,
+    xavier_normal,
+    xavier_normal_,
+    xavier_uniform,
+    xavier_uniform_,
+    zeros,
+    zeros_,
+)
+from fastinit.random import PCG32, Generator, default_rng
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PCG32",
+    "Generator",
+    "__version__",
+    "calculate_gain",
+    "compute_fans",
+    "constant",
+    "constant_",
+    "default_rng",
+    "get_num_threads",
+    "glorot_normal",
+    "glorot_normal_",
+    "glorot_uniform",
+    "glorot_uniform_",
+    "he_normal",
+    "he_normal_",
+    "he_uniform",
+    "he_uniform_",
+    "info",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "lecun_normal",
+    "lecun_normal_",
+    "lecun_uniform",
+    "lecun_uniform_",
+    "normal",
+    "normal_",
+    "ones",
+    "ones_",
+    "set_num_threads",
+    "uniform",
+    "uniform_",
+    "variance_scaling",
+    "variance_scaling_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros",
+    "zeros_",
+]
+
+
+def info() -> dict[str, _Any]:
+    """Return what this installation is: versions, stream, instruction set, threads.
+
+    Examples
+    --------
+    >>> fi.info()["stream"]
+    'fastinit-1'
+    """
+    return {
+        "version": __version__,
+        "stream": _kernels.STREAM,
+        "abi": _kernels.ABI,
+        "isa": _kernels.isa(),
+        "isas": _kernels.isas(),
+        "threads": get_num_threads(),
+    }

@@ -6,9 +6,9 @@ Whoever calls this has checked everything (see ``_fill.py``); a wrong argument h
 memory corruption, as in C.
 """
 cimport cython
+from libc.stdlib cimport getenv
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from numpy.random cimport bitgen_t
 
 cimport numpy as cnp
 
@@ -19,6 +19,14 @@ cdef extern from "internal.h" nogil:
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
 
+cdef extern from "numpy/random/bitgen.h":
+    ctypedef struct bitgen_t:
+        void *state
+        uint64_t (*next_uint64)(void *state) noexcept nogil
+        uint32_t (*next_uint32)(void *state) noexcept nogil
+        double (*next_double)(void *state) noexcept nogil
+        uint64_t (*next_raw)(void *state) noexcept nogil
+
 cdef extern from "bitgen.h" nogil:
     ctypedef struct fi_bitgen:
         fi_key key
@@ -28,13 +36,37 @@ cdef extern from "bitgen.h" nogil:
     uint32_t fi_next_uint32(void *state) noexcept
     double fi_next_double(void *state) noexcept
 
+cdef extern from * nogil:
+    """
+    #define load(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+    #define store(p, value) __atomic_store_n(p, value, __ATOMIC_RELAXED)
+    #define swap(p, expected, value) \\
+        __atomic_compare_exchange_n(p, expected, value, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+    """
+    uint64_t load(uint64_t *p) noexcept
+    void store(uint64_t *p, uint64_t value) noexcept
+    bint swap(uint64_t *p, uint64_t *expected, uint64_t value) noexcept
+
+cdef uint64_t INDICES_C = 1ULL << 63
+INDICES = INDICES_C
+
 ABI = FI_ABI
 BLOCK = FI_BLOCK
 STREAM = FI_STREAM.decode()
 
-FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = fi_dtype.FI_FLOAT32, fi_dtype.FI_FLOAT64, fi_dtype.FI_FLOAT16, fi_dtype.FI_BFLOAT16
-UINT8, UINT16, UINT32, UINT64 = fi_dtype.FI_UINT8, fi_dtype.FI_UINT16, fi_dtype.FI_UINT32, fi_dtype.FI_UINT64
-CONSTANT, BITS, UNIFORM, NORMAL = fi_distribution.FI_CONSTANT, fi_distribution.FI_BITS, fi_distribution.FI_UNIFORM, fi_distribution.FI_NORMAL
+FLOAT32 = fi_dtype.FI_FLOAT32
+FLOAT64 = fi_dtype.FI_FLOAT64
+FLOAT16 = fi_dtype.FI_FLOAT16
+BFLOAT16 = fi_dtype.FI_BFLOAT16
+UINT8 = fi_dtype.FI_UINT8
+UINT16 = fi_dtype.FI_UINT16
+UINT32 = fi_dtype.FI_UINT32
+UINT64 = fi_dtype.FI_UINT64
+
+CONSTANT = fi_distribution.FI_CONSTANT
+BITS = fi_distribution.FI_BITS
+UNIFORM = fi_distribution.FI_UNIFORM
+NORMAL = fi_distribution.FI_NORMAL
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
 
@@ -63,6 +95,13 @@ def cpus():
     return fi_cpus()
 
 
+if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", "base", "avx2", "avx512"):
+    raise ImportError(
+        f"FASTINIT_ISA={getenv('FASTINIT_ISA').decode()!r} is unknown; "
+        "allowed: base, avx2, avx512"
+    )
+
+
 cdef int check_signals(void *context) noexcept nogil:
     with gil:
         return PyErr_CheckSignals()
@@ -78,10 +117,53 @@ cdef enum:
     KEEP_GIL = 4096
 
 
-def fill(int distribution, int dtype, cnp.ndarray x, uint64_t start, key, params, int threads,
+cdef class Cursor:
+    """A key, and the position of the next index, which threads may take from at once."""
+
+    cdef fi_key _key
+    cdef uint64_t _position
+
+    def __init__(self, key, position=0):
+        self._key.k0, self._key.k1 = key
+        self.move(position)
+
+    @property
+    def key(self):
+        """The two 64-bit words of the key."""
+        return self._key.k0, self._key.k1
+
+    @property
+    def position(self):
+        """The next index; may be set."""
+        return load(&self._position)
+
+    def move(self, position):
+        """Sets the position; a ValueError names the indices that there are."""
+        if not 0 <= position <= INDICES:
+            raise ValueError(f"position={position!r} must be 0 to 2**63")
+        store(&self._position, position)
+
+    def take(self, n):
+        """Returns the next index and moves on by n."""
+        if n > INDICES:
+            raise ValueError(f"{n} elements: a stream has 2**63 indices")
+        return take(self, n)
+
+
+cdef uint64_t take(Cursor cursor, uint64_t n) except? 0xffffffffffffffff:
+    cdef uint64_t first = load(&cursor._position)
+    while True:
+        if n > INDICES_C - first:
+            raise ValueError(f"{n} elements at position {first}: a stream has 2**63 indices")
+        if swap(&cursor._position, &first, first + n):
+            return first
+
+
+def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
          index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
-    ``start + sum(i * step)``, the steps being those of x's own shape in C order unless given.
+    ``start + sum(i * step)``. The steps are those of x's own shape in C order unless given;
+    the key is two 64-bit words or a Cursor, whose next ``x.size`` indices a start of None takes.
     """
     cdef double numbers[4]
     cdef uint64_t pattern, step = 1
@@ -92,17 +174,21 @@ def fill(int distribution, int dtype, cnp.ndarray x, uint64_t start, key, params
 
     r.distribution = <fi_distribution> distribution
     r.dtype = <fi_dtype> dtype
-    r.key.k0, r.key.k1 = key
-    r.params = numbers
     if distribution == fi_distribution.FI_CONSTANT:
         pattern = params
         r.params = &pattern
+        r.start = 0
     else:
-        for d in range(len(params)):
-            numbers[d] = params[d]
+        for d in range(len(<tuple> params)):
+            numbers[d] = (<tuple> params)[d]
+        r.params = numbers
+        if isinstance(key, Cursor):
+            r.key = (<Cursor> key)._key
+        else:
+            r.key.k0, r.key.k1 = key
+        r.start = take(<Cursor> key, cnp.PyArray_SIZE(x)) if start is None else start
 
     r.out = cnp.PyArray_DATA(x)
-    r.start = start
     r.ndim = ndim
     r.shape = <const uint64_t *> shape
     r.strides = <const int64_t *> cnp.PyArray_STRIDES(x)

@@ -1,0 +1,57 @@
+"""Arguments that are plain numbers: taken as the type they should be, or refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import SupportsIndex
+
+Shape = SupportsIndex | Sequence[SupportsIndex]
+
+
+def real(name: str, value: object) -> float:
+    """Return a real number as a float; raise TypeError if it is none."""
+    if type(value) is float:
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} must be a real number")
+    return float(value)
+
+
+def positive(name: str, value: object) -> float:
+    """Return a positive finite number; raise TypeError or ValueError if it is none."""
+    number = real(name, value)
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{name}={value!r} must be positive and finite")
+    return number
+
+
+def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer of low to high; raise TypeError or ValueError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r} must be an integer")
+    number = int(value)
+    if low is not None and high is not None and not low <= number <= high:
+        raise ValueError(f"{name}={value!r} must be {low} to {high}")
+    return number
+
+
+def shape(name: str, value: Shape) -> tuple[int, ...]:
+    """Return a shape as a tuple; raise TypeError or ValueError if it is none.
+
+    A shape holds fewer than 2**63 elements, so that an index fits 64 bits with a sign.
+    """
+    try:
+        lengths = (
+            (value.__index__(),)
+            if isinstance(value, SupportsIndex)
+            else tuple(length.__index__() for length in value)
+        )
+    except (TypeError, AttributeError):
+        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers") from None
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"{name}={value!r} must not be negative")
+    if math.prod(lengths) >= 2**63:
+        raise ValueError(f"{name}={value!r} has {math.prod(lengths)} elements; allowed: < 2**63")
+    return lengths

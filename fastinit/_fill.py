@@ -1,0 +1,269 @@
+"""The door: every fill goes through `fill`, which checks all of it before the first byte.
+
+It knows arrays, dtypes, parts of tensors, generators and threads; it knows nothing of what
+a distribution means.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastinit import _check, _kernels
+from fastinit._check import Shape
+
+T = TypeVar("T")
+
+
+class Distribution(NamedTuple):
+    """What is drawn: a kernel's number and its parameters, finite and checked."""
+
+    kernel: int
+    params: tuple[float, ...]
+    largest: float  # magnitude that the dtype must be able to hold
+    text: str  # of the parameters, for errors
+
+
+class _Float(NamedTuple):
+    """A floating dtype: the kernels' number for it, and the largest parameter it can hold."""
+
+    code: int
+    max: float
+
+
+_BY_NAME = {
+    "float32": _Float(_kernels.FLOAT32, float(np.finfo(np.float32).max)),
+    "float64": _Float(_kernels.FLOAT64, float(np.finfo(np.float64).max)),
+    "float16": _Float(_kernels.FLOAT16, float(np.finfo(np.float16).max)),
+    "bfloat16": _Float(_kernels.BFLOAT16, 3.3895313892515355e38),
+}
+_FLOATS: dict[np.dtype[Any], _Float] = {
+    np.dtype(name): _BY_NAME[name] for name in ("float32", "float64", "float16")
+}
+_PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
+    1: (_kernels.UINT8, np.dtype(np.uint8)),
+    2: (_kernels.UINT16, np.dtype(np.uint16)),
+    4: (_kernels.UINT32, np.dtype(np.uint32)),
+    8: (_kernels.UINT64, np.dtype(np.uint64)),
+}
+
+_MAX_THREADS = 1024
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the NumPy dtype, also for the names that ml_dtypes adds.
+
+    Raises
+    ------
+    TypeError
+        If there is no such dtype, or ml_dtypes is needed for it and missing.
+    """
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise TypeError("dtype='bfloat16' needs the package ml_dtypes") from None
+        dtype = ml_dtypes.bfloat16
+    try:
+        known: np.dtype[Any] = np.dtype(dtype)
+        return known
+    except TypeError:
+        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(_BY_NAME)}") from None
+
+
+def _float_dtype(dtype: np.dtype[Any]) -> _Float:
+    known = _FLOATS.get(dtype)
+    if known is None:
+        known = _BY_NAME.get(dtype.name) if dtype.isnative else None
+        if known is None:
+            raise TypeError(
+                f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
+                f"allowed: {', '.join(_BY_NAME)}, in native byte order"
+            )
+        _FLOATS[dtype] = known
+    return known
+
+
+def array_of(x: object) -> NDArray[Any]:
+    """Return the array that shares x's memory; never a copy.
+
+    Raises
+    ------
+    TypeError
+        If x is neither an array nor an object that shows its memory.
+    """
+    if type(x) is np.ndarray:
+        return x
+    if hasattr(x, "__array_interface__"):  # also the subclasses of ndarray
+        return np.asarray(x)
+    try:
+        return np.asarray(memoryview(x))  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    if hasattr(x, "__dlpack__"):
+        return np.from_dlpack(x)
+    raise TypeError(
+        f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
+        "protocol, __array_interface__ or DLPack"
+    )
+
+
+def _check_memory(x: NDArray[Any]) -> None:
+    """Raise unless every element of x is writable, aligned, and on bytes of its own."""
+    if not x.flags.writeable:
+        raise ValueError("x is read-only")
+    if not x.flags.aligned:
+        raise ValueError("x is not aligned to its dtype")
+    # Sorted by stride, each axis must step over all that the ones before it cover: so it is
+    # for whatever slicing, transposing and reshaping make of an array.
+    covered = x.itemsize
+    for stride, length in sorted(
+        (abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1
+    ):
+        if stride < covered:
+            raise ValueError(
+                f"x has overlapping elements: shape {x.shape}, strides {x.strides}, "
+                f"itemsize {x.itemsize}"
+            )
+        covered = stride * (length - 1) + covered
+
+
+def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
+    """Return a new array to be filled."""
+    return np.empty(_check.shape("shape", shape), as_dtype(dtype))
+
+
+def _part(
+    shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
+) -> tuple[int, int, list[int]]:
+    """Return a part's first index in the whole tensor, the whole's size, and the index steps."""
+    if global_shape is None or offset is None:
+        # An offset of zeros is never assumed: every process would fill the same part.
+        raise ValueError("global_shape and offset go together: give both, or neither")
+    whole = _check.shape("global_shape", global_shape)
+    at = _check.shape("offset", offset)
+    if not len(whole) == len(at) == len(shape):
+        raise ValueError(
+            f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"
+        )
+    if any(o + n > w for o, n, w in zip(at, shape, whole, strict=True)):
+        raise ValueError(
+            f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
+        )
+    steps = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
+    return sum(o * s for o, s in zip(at, steps, strict=True)), math.prod(whole), steps
+
+
+def _threads_from_environment() -> int:
+    text = os.environ.get("FASTINIT_NUM_THREADS", "")
+    if not text:
+        return 0
+    if not text.isdecimal():
+        raise ValueError(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
+    return _check.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
+
+
+_default_threads = _threads_from_environment()  # 0: all that this process may use
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a fill uses when the call does not say.
+
+    Parameters
+    ----------
+    n : int or None
+        1 to 1024. None: as many as this process may use (its CPU affinity and its control
+        group's quota), which is also the start value unless ``FASTINIT_NUM_THREADS`` is set.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not such a number.
+
+    Examples
+    --------
+    >>> fi.set_num_threads(2)
+    >>> fi.get_num_threads()
+    2
+    >>> fi.set_num_threads(None)
+    """
+    global _default_threads
+    _default_threads = 0 if n is None else _check.integer("n", n, 1, _MAX_THREADS)
+
+
+def get_num_threads() -> int:
+    """Return how many threads a fill uses when the call does not say.
+
+    Examples
+    --------
+    >>> fi.get_num_threads() >= 1
+    True
+    """
+    return _default_threads or _kernels.cpus()
+
+
+def _threads(threads: int) -> int:
+    return _check.integer("threads", threads, 1, _MAX_THREADS)
+
+
+def fill(
+    distribution: Distribution,
+    x: T,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with the generator's next values, one for each element in C order; return x.
+
+    With `global_shape` and `offset`, x is the part of a larger tensor that begins at
+    `offset`: it gets that part's values, and the generator moves on by the whole's size.
+    """
+    array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
+    dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
+    if not array.flags.carray:
+        _check_memory(array)
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {array.dtype.name}")
+    n = _default_threads if threads is None else _threads(threads)
+    start, steps = None, None
+    if global_shape is not None or offset is not None:
+        start, size, steps = _part(array.shape, global_shape, offset)
+        start += rng.take(size)
+    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, distribution.params, n, steps)
+    return x
+
+
+def fill_constant(x: T, value: float, threads: int | None = None) -> T:
+    """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
+    array = array_of(x)
+    if not array.flags.carray:
+        _check_memory(array)
+    n = _default_threads if threads is None else _threads(threads)
+    code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
+    if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
+        raise TypeError(
+            f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
+            "of 1, 2, 4 or 8 bytes, in native byte order"
+        )
+    element = _element(value, array.dtype).view(pattern)
+    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, element.item(), n)
+    return x
+
+
+def _element(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the value as an array of one element; raise if the dtype cannot hold it."""
+    if dtype.kind == "b":
+        return np.array([_check.integer("value", value, 0, 1)]).astype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.array([_check.integer("value", value, int(limits.min), int(limits.max))], dtype)
+    known, number = _float_dtype(dtype), _check.real("value", value)
+    if math.isfinite(number) and abs(number) > known.max:
+        raise ValueError(f"value={value!r} must be finite in {dtype.name}")
+    # As in the kernels, a 16-bit value is the float32 value, rounded.
+    return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)

@@ -1,0 +1,58 @@
+from collections.abc import Sequence
+from typing import Any, final
+
+from numpy.typing import NDArray
+
+ABI: int
+INDICES: int
+BLOCK: int
+STREAM: str
+
+FLOAT32: int
+FLOAT64: int
+FLOAT16: int
+BFLOAT16: int
+UINT8: int
+UINT16: int
+UINT32: int
+UINT64: int
+
+CONSTANT: int
+BITS: int
+UNIFORM: int
+NORMAL: int
+
+_C_API: object
+
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def use_isa(name: str) -> None: ...
+def cpus() -> int: ...
+
+class Cursor:
+    def __init__(self, key: tuple[int, int], position: int = 0) -> None: ...
+    @property
+    def key(self) -> tuple[int, int]: ...
+    @property
+    def position(self) -> int: ...
+    def move(self, position: int) -> None: ...
+    def take(self, n: int) -> int: ...
+
+def fill(
+    distribution: int,
+    dtype: int,
+    x: NDArray[Any],
+    start: int | None,
+    key: Cursor | tuple[int, int] | None,
+    params: tuple[float, ...] | int,
+    threads: int,
+    index_steps: Sequence[int] | None = None,
+) -> None: ...
+
+@final
+class BitStream:
+    def __init__(self, key: tuple[int, int], position: int = 0) -> None: ...
+    @property
+    def key(self) -> tuple[int, int]: ...
+    position: int
+    def attach(self, capsule: object) -> None: ...

@@ -1,0 +1,430 @@
+"""Keys, generators, and the bit generator that puts NumPy on top of the same stream.
+
+A value is a function of (stream version, key, index, distribution, dtype) and of nothing
+else.  A `Generator` is a key and a position: the next index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.random import SeedSequence
+from numpy.typing import DTypeLike, NDArray
+
+from fastinit import _kernels
+from fastinit._check import Shape, integer, real, shape
+from fastinit._fill import Distribution, empty, fill
+
+Seed = int | Sequence[int] | SeedSequence | None
+
+
+def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]) -> Distribution:
+    text = ", ".join(f"{name}={value!r}" for name, value in zip(names, params, strict=True))
+    if not all(map(math.isfinite, params)):
+        raise ValueError(f"{text} must be finite")
+    return Distribution(kernel, params, max(map(abs, params)), text)
+
+
+@lru_cache(typed=True)
+def _normal(mean: float, std: float, names: tuple[str, str]) -> Distribution:
+    if not std >= 0.0:
+        raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
+    return _distribution(_kernels.NORMAL, names, (mean, std))
+
+
+@lru_cache(typed=True)
+def _uniform(low: float, high: float) -> Distribution:
+    if not low <= high:
+        raise ValueError(f"low={low!r} must not be greater than high={high!r}")
+    # The kernels need the width itself: of two finite bounds it can still be infinite.
+    return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
+
+
+def normal_distribution(
+    mean: float, std: float, names: tuple[str, str] = ("mean", "std")
+) -> Distribution:
+    """Return the normal distribution; raise TypeError or ValueError if it is none."""
+    # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
+    return _normal(real(names[0], mean) + 0.0, real(names[1], std), names)
+
+
+def uniform_distribution(low: float, high: float) -> Distribution:
+    """Return the uniform distribution; raise TypeError or ValueError if it is none."""
+    return _uniform(real("low", low), real("high", high))
+
+
+def _key_of(sequence: SeedSequence) -> tuple[int, int]:
+    k0, k1 = sequence.generate_state(2, np.uint64)
+    return int(k0), int(k1)
+
+
+def _seed_sequence(seed: Seed) -> SeedSequence:
+    if isinstance(seed, SeedSequence):
+        return seed
+    try:
+        return SeedSequence(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed={seed!r} is not a seed; allowed: a non-negative integer, a sequence of them, "
+            "a SeedSequence, a Generator, or None"
+        ) from None
+
+
+def _child(parent: SeedSequence, name: object) -> SeedSequence:
+    """Return the seed sequence of a name: BLAKE2b-128 of its UTF-8, as four words of spawn key."""
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r} must be a str")
+    digest = blake2b(name.encode(), digest_size=16).digest()
+    words = np.frombuffer(digest, "<u4").tolist()
+    return SeedSequence(
+        parent.entropy, spawn_key=(*parent.spawn_key, *words), pool_size=parent.pool_size
+    )
+
+
+class Generator(_kernels.Cursor):
+    """A stream of random numbers: a key, and the position of the next index.
+
+    Each fill takes as many indices as it has elements, so that two fills of n and m
+    elements equal one of n + m. Which values an index gets depends on nothing else: not on
+    threads, on the instruction set, nor on what was drawn before.
+
+    Parameters
+    ----------
+    seed_sequence : numpy.random.SeedSequence
+        Whence the key: ``generate_state(2, uint64)``.
+    position : int
+        The next index, 0 to 2**63.
+
+    See Also
+    --------
+    default_rng : makes one from a seed.
+
+    Examples
+    --------
+    >>> rng = fi.default_rng(42)
+    >>> rng.normal(0.0, 0.02, size=(2, 3), dtype="float32").shape
+    (2, 3)
+    """
+
+    __slots__ = ("_seed_sequence",)
+
+    def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
+        super().__init__(_key_of(seed_sequence), integer("position", position))
+        self._seed_sequence = seed_sequence
+
+    @property
+    def seed_seq(self) -> SeedSequence:
+        """The seed sequence of the key."""
+        return self._seed_sequence
+
+    def advance(self, n: int) -> Generator:
+        """Move the position by n indices, backwards if n is negative; return self.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the new position is not an integer from 0 to 2**63.
+
+        Examples
+        --------
+        >>> fi.default_rng(1).advance(1000).position
+        1000
+        """
+        self.move(self.position + integer("n", n))
+        return self
+
+    def stream(self, name: str) -> Generator:
+        """Return the generator of a name, such as a parameter's path in a model.
+
+        It depends on this generator's seed and the name alone, not on the position, nor on
+        which other names were asked for, nor in which order.
+
+        Parameters
+        ----------
+        name : str
+            Any text. Streams of streams are streams of their own.
+
+        Raises
+        ------
+        TypeError
+            If `name` is not a str.
+
+        Examples
+        --------
+        >>> rng = fi.default_rng(42)
+        >>> rng.stream("wte").key == rng.stream("wte").key != rng.stream("wpe").key
+        True
+        """
+        return Generator(_child(self._seed_sequence, name))
+
+    def spawn(self, n_children: int) -> list[Generator]:
+        """Return new independent generators, as `numpy.random.Generator.spawn` does.
+
+        Examples
+        --------
+        >>> len(fi.default_rng(42).spawn(3))
+        3
+        """
+        return [Generator(child) for child in self._seed_sequence.spawn(n_children)]
+
+    def random(
+        self,
+        size: Shape | None = None,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Draw uniforms on [0, 1): the same bits as NumPy's method over `PCG32`.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            Shape of a new array. Neither `size` nor `out`: one number.
+        dtype : dtype, optional
+            float32, float64, float16 or bfloat16; `out`'s, or float64. In the 16-bit dtypes
+            values near 1 round to 1.
+        out : array, optional
+            Filled in place instead of a new array.
+
+        Returns
+        -------
+        float or ndarray
+            `out`, the new array, or one number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `size` or `dtype` is not that of `out`, or `out` cannot be filled.
+
+        Examples
+        --------
+        >>> bool(0 <= fi.default_rng(1).random() < 1)
+        True
+        """
+        return self._draw(_UNIT, size, dtype, out)
+
+    def uniform(
+        self,
+        low: float = 0.0,
+        high: float = 1.0,
+        size: Shape | None = None,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Draw uniforms on [low, high): ``fma(u, high - low, low)``.
+
+        As in NumPy, `high` itself can appear by rounding.
+
+        Parameters
+        ----------
+        low, high : float
+            The bounds, finite in the dtype.
+        size, dtype, out
+            As in `random`.
+
+        Returns
+        -------
+        float or ndarray
+            `out`, the new array, or one number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a bound is not a finite number, if low > high, or as in `random`.
+
+        Examples
+        --------
+        >>> fi.default_rng(1).uniform(-1, 1, size=3, dtype="float32").dtype
+        dtype('float32')
+        """
+        return self._draw(uniform_distribution(low, high), size, dtype, out)
+
+    def standard_normal(
+        self,
+        size: Shape | None = None,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Draw normals of mean 0 and standard deviation 1, by Box-Muller.
+
+        Parameters
+        ----------
+        size, dtype, out
+            As in `random`.
+
+        Returns
+        -------
+        float or ndarray
+            `out`, the new array, or one number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `random`.
+
+        Examples
+        --------
+        >>> fi.default_rng(1).standard_normal(4).shape
+        (4,)
+        """
+        return self._draw(_STANDARD_NORMAL, size, dtype, out)
+
+    def normal(
+        self,
+        loc: float = 0.0,
+        scale: float = 1.0,
+        size: Shape | None = None,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Draw normals: ``fma(z, scale, loc)``, without a temporary.
+
+        Parameters
+        ----------
+        loc, scale : float
+            Mean and standard deviation, finite in the dtype; scale >= 0.
+        size, dtype, out
+            As in `random`.
+
+        Returns
+        -------
+        float or ndarray
+            `out`, the new array, or one number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `loc` or `scale` is not such a number, or as in `random`.
+
+        Examples
+        --------
+        >>> w = np.empty((4, 4), np.float32)
+        >>> fi.default_rng(1).normal(0.0, 0.02, out=w) is w
+        True
+        """
+        return self._draw(normal_distribution(loc, scale, ("loc", "scale")), size, dtype, out)
+
+    def _draw(
+        self,
+        distribution: Distribution,
+        size: Shape | None,
+        dtype: DTypeLike | None,
+        out: NDArray[Any] | None,
+    ) -> Any:
+        if out is None:
+            array = empty(() if size is None else size, np.float64 if dtype is None else dtype)
+            fill(distribution, array, self)
+            return array.item() if size is None else array
+        if dtype is not None and np.dtype(dtype) != out.dtype:
+            raise TypeError(f"dtype={np.dtype(dtype).name} is not that of out, {out.dtype.name}")
+        if size is not None and shape("size", size) != out.shape:
+            raise ValueError(f"size={size!r} is not the shape of out, {out.shape}")
+        return fill(distribution, out, self)
+
+    def __repr__(self) -> str:
+        s = self._seed_sequence
+        return (
+            f"fastinit.Generator(entropy={s.entropy}, spawn_key={s.spawn_key}, "
+            f"position={self.position})"
+        )
+
+    def __reduce__(self) -> tuple[type[Generator], tuple[SeedSequence, int]]:
+        return Generator, (self._seed_sequence, self.position)
+
+
+RNG = Seed | Generator | np.random.Generator | np.random.BitGenerator
+
+_UNIT = uniform_distribution(0.0, 1.0)
+_STANDARD_NORMAL = normal_distribution(0.0, 1.0)
+
+
+def default_rng(seed: RNG = None) -> Generator:
+    """Return a `Generator`, as `numpy.random.default_rng` does.
+
+    Parameters
+    ----------
+    seed : int, sequence of int, SeedSequence, Generator, or None
+        A fastinit `Generator` is returned as it is. From a NumPy `Generator` (or
+        `BitGenerator`) a new key is drawn, so each call gives another. None: fresh entropy
+        from the system.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is none of these.
+
+    Examples
+    --------
+    >>> fi.default_rng(42)
+    fastinit.Generator(entropy=42, spawn_key=(), position=0)
+    """
+    if isinstance(seed, Generator):
+        return seed
+    if isinstance(seed, np.random.BitGenerator):
+        seed = np.random.Generator(seed)
+    if isinstance(seed, np.random.Generator):
+        entropy: list[int] = seed.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
+        return Generator(SeedSequence(entropy))
+    return Generator(_seed_sequence(seed))
+
+
+class PCG32(np.random.BitGenerator):
+    """NumPy's bit generator over this stream: ``numpy.random.Generator(fi.PCG32(42))``.
+
+    One index is one 64-bit word, for ``next_double`` and ``next_uint64``, or its high half,
+    for ``next_uint32``; so `numpy.random.Generator.random` gives, for float32 and for
+    float64, the bits of `Generator.random`.
+
+    Parameters
+    ----------
+    seed : int, sequence of int, SeedSequence, or None
+        As `default_rng` takes them.
+
+    References
+    ----------
+    M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good
+    Algorithms for Random Number Generation", HMC-CS-2014-0905, 2014.
+
+    Examples
+    --------
+    >>> float(np.random.Generator(fi.PCG32(42)).random()) == fi.default_rng(42).random()
+    True
+    """
+
+    def __init__(self, seed: Seed = None) -> None:
+        sequence = _seed_sequence(seed)
+        super().__init__(sequence)
+        self._attach(_key_of(sequence), 0)
+
+    def _attach(self, key: tuple[int, int], position: int) -> None:
+        self._stream = _kernels.BitStream(key, position)
+        self._stream.attach(self.capsule)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The key and the position of the next index, in NumPy's form; may be set."""
+        state = {"key": self._stream.key, "position": self._stream.position}
+        return {"bit_generator": "PCG32", "state": state}
+
+    @state.setter
+    def state(self, value: Mapping[str, Any]) -> None:
+        if value.get("bit_generator") != "PCG32":
+            raise ValueError(f"state={value!r} is not that of a PCG32")
+        k0, k1 = value["state"]["key"]
+        self._attach((k0, k1), value["state"]["position"])
+
+    def advance(self, delta: int) -> PCG32:
+        """Move the position by delta indices, modulo 2**64; return self.
+
+        Examples
+        --------
+        >>> fi.PCG32(1).advance(1000).state["state"]["position"]
+        1000
+        """
+        with self.lock:
+            self._stream.position = (self._stream.position + delta) % 2**64
+        return self
