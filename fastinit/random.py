@@ -67,6 +67,8 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
+        if isinstance(seed, bool):
+            raise TypeError
         return SeedSequence(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
@@ -165,12 +167,18 @@ class Generator(_kernels.Cursor):
     def spawn(self, n_children: int) -> list[Generator]:
         """Return new independent generators, as `numpy.random.Generator.spawn` does.
 
+        Raises
+        ------
+        TypeError, ValueError
+            If `n_children` is not an integer from 0 to 2**32 - 1.
+
         Examples
         --------
         >>> len(fi.default_rng(42).spawn(3))
         3
         """
-        return [Generator(child) for child in self._seed_sequence.spawn(n_children)]
+        n = integer("n_children", n_children, 0, 2**32 - 1)
+        return [Generator(child) for child in self._seed_sequence.spawn(n)]
 
     def random(
         self,
