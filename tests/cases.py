@@ -1,0 +1,88 @@
+"""What the tests fill: every distribution in every dtype of the kernels, with its reference."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import reference
+from numpy.typing import NDArray
+
+from fastinit import _kernels
+
+Array = NDArray[Any]
+
+KEY = reference.key(42, "tests")
+POISON = 0xA5
+
+
+class Case(NamedTuple):
+    distribution: str
+    dtype: str
+    params: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.distribution, self.dtype, *map(repr, self.params)])
+
+    @property
+    def pattern(self) -> np.dtype[Any]:
+        """The unsigned integer of the dtype's size: arrays hold bit patterns."""
+        return np.dtype("u2" if self.dtype == "bfloat16" else f"u{np.dtype(self.dtype).itemsize}")
+
+    def poisoned(self, shape: int | tuple[int, ...]) -> Array:
+        x = np.empty(shape, self.pattern)
+        x.view(np.uint8)[...] = POISON
+        return x
+
+    def fill(
+        self, x: Array, start: int = 0, threads: int = 1, index_steps: Sequence[int] | None = None
+    ) -> Array:
+        params = int(self.params[0]) if self.distribution == "constant" else self.params
+        _kernels.fill(
+            getattr(_kernels, self.distribution.upper()),
+            getattr(_kernels, self.dtype.upper()),
+            x,
+            start,
+            KEY,
+            params,
+            threads,
+            index_steps,
+        )
+        return x
+
+    def filled(self, n: int, start: int = 0, threads: int = 1) -> Array:
+        return self.fill(self.poisoned(n), start, threads)
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def expected(self, n: int, start: int = 0) -> Array:
+        return np.array(
+            reference.values(self.distribution, self.dtype, KEY, start, n, self.params),
+            self.pattern,
+        )
+
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+CASES = [
+    Case("constant", "uint8", (0x10,)),
+    Case("constant", "uint16", (0x3210,)),
+    Case("constant", "uint32", (0x76543210,)),
+    Case("constant", "uint64", (0xFEDCBA9876543210,)),
+    Case("bits", "uint32"),
+    Case("bits", "uint64"),
+    *(Case("uniform", dtype, (-0.3, 0.7)) for dtype in FLOATS),
+    *(Case("normal", dtype, (0.1, 2.5)) for dtype in FLOATS),
+]
+# Parameters that lead out of a format's normal numbers: to its subnormals, to infinity, to a
+# zero with a sign; and to a shift that swallows the value, or the other way round.
+EXTREMES = [
+    Case(distribution, dtype, params)
+    for distribution, dtypes, some in [
+        ("normal", FLOATS, [(0.0, 1.0), (3.0, 0.0), (-0.0, 0.0), (1e4, 1e-3), (1e-3, 1e4)]),
+        ("uniform", FLOATS, [(0.0, 1.0), (1.0, 1.0), (-0.0, 0.0), (-6e4, 6e4), (0.0, 6e-8)]),
+        ("normal", ["float16"], [(0.0, 1e-4), (0.0, 1e-7), (0.0, 3e4)]),
+        ("normal", ["bfloat16", "float32"], [(0.0, 1e-38), (1e-40, 1e-39), (0.0, 3e38)]),
+        ("normal", ["float64"], [(0.0, 1e-308), (0.0, 5e-324), (0.0, 1.7e308)]),
+    ]
+    for dtype in dtypes
+    for params in some
+]

@@ -1,0 +1,40 @@
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fastinit import _kernels
+
+SRC = Path(_kernels.__file__).parent / "src"
+
+
+@pytest.fixture(params=_kernels.isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set of this machine in turn."""
+    before = _kernels.isa()
+    _kernels.use_isa(request.param)
+    yield request.param
+    _kernels.use_isa(before)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes.CDLL]:
+    """Compiles C text that includes our private headers, by the rules of setup.py."""
+    cc = shutil.which(os.environ.get("CC", "cc"))
+    if cc is None:
+        pytest.skip("needs a C compiler")
+
+    def compile_(text: str) -> ctypes.CDLL:
+        source = tmp_path_factory.mktemp("c") / "text.c"
+        source.write_text(text)
+        library = source.with_suffix(".so")
+        flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared"]
+        paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
+        subprocess.run([cc, *flags, *paths, source, "-o", library, "-lm"], check=True)
+        return ctypes.CDLL(str(library))
+
+    return compile_

@@ -1,0 +1,54 @@
+"""Writes golden.json: SHA-256 of outputs of the stream, made by the reference, not by C.
+
+``python tests/golden.py`` does it anew (a minute).  A difference in the file is a new stream.
+"""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import reference
+from cases import FLOATS, KEY, Array, Case
+
+FILE = Path(__file__).with_name("golden.json")
+START, COUNT = 2**40 + 1, 2**17 + 3
+CASES = [
+    Case("bits", "uint32"),
+    Case("bits", "uint64"),
+    *(Case("uniform", dtype, params) for dtype in FLOATS for params in [(0.0, 1.0), (-0.3, 0.7)]),
+    *(Case("normal", dtype, params) for dtype in FLOATS for params in [(0.0, 1.0), (0.1, 0.02)]),
+]
+
+
+def digest(x: Array) -> str:
+    """SHA-256 of the little-endian bytes."""
+    return sha256(x.astype(x.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def main() -> None:
+    outputs = [
+        {
+            "case": str(case),
+            "distribution": case.distribution,
+            "dtype": case.dtype,
+            "params": case.params,
+            "start": START,
+            "n": COUNT,
+            "sha256": digest(case.expected(COUNT, START)),
+        }
+        for case in CASES
+    ]
+    provenance = "SHA-256 of little-endian outputs of tests/reference.py, by tests/golden.py"
+    golden = {
+        "provenance": provenance,
+        "stream": reference.STREAM,
+        "numpy": np.__version__,
+        "key": KEY,
+        "outputs": outputs,
+    }
+    FILE.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
