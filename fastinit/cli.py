@@ -1,0 +1,148 @@
+"""The command line: it parses, calls `fastinit.checkpoint` and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import ml_dtypes  # noqa: F401  a missing package shows now, and not at the first bfloat16
+import psutil  # type: ignore[import-untyped]
+import safetensors  # noqa: F401
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fastinit import checkpoint
+from fastinit.recipe import FLOATS, Recipe, Tensor, builtin
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(epilog="Example: fastinit init gpt2 -o build/gpt2")
+def _fastinit() -> None:
+    """Initialise the weights of neural networks, at the speed of memory."""
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            reason = f"{error.filename}: {error.strerror}"
+        typer.echo(f"fastinit: {reason}", err=True)
+        raise typer.Exit(1) from None
+
+
+class _PeakMemory:
+    """The largest private memory seen; the mapped file's pages are not private."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.nbytes = 0
+        self.sample()
+
+    def sample(self) -> None:
+        memory = self._process.memory_info()
+        self.nbytes = max(self.nbytes, memory.rss - getattr(memory, "shared", 0))
+
+
+@app.command(epilog="Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42")
+def init(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help=f"A built-in recipe ({', '.join(builtin())}), a recipe (.toml), or a "
+            ".safetensors file or header (.json) whose tensors to initialise anew.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")],
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOATS)}.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Instead of all this process may use.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe whose rules and seed to use for SOURCE's tensors.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
+    ] = False,
+) -> None:
+    """Write a model's tensors, freshly initialised, as DIR/model.safetensors.
+
+    The same SOURCE and seed give the same file on every machine.
+    """
+    with _one_line_errors():
+        model = checkpoint.load(source, recipe)
+        if dtype is not None:
+            model = model.astype(dtype)
+        if dry_run:
+            _list(model)
+            return
+        memory = _PeakMemory()
+        with _progress_bar(model) as advance:
+
+            def progress(tensor: Tensor) -> None:
+                advance(tensor)
+                memory.sample()
+
+            written = checkpoint.write(
+                model, output, seed=seed, threads=threads, overwrite=overwrite, progress=progress
+            )
+        _summarise(model, written, memory.nbytes)
+
+
+@contextmanager
+def _progress_bar(model: Recipe) -> Iterator[Callable[[Tensor], None]]:
+    columns = (TextColumn(model.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(model.name, total=sum(tensor.nbytes for tensor in model.tensors))
+        yield lambda tensor: bar.advance(task, tensor.nbytes)
+
+
+def _list(model: Recipe) -> None:
+    """Print a line for each tensor, and the totals."""
+    rows = [
+        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
+        for t, rule in model.plan()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    parameters = sum(tensor.size for tensor in model.tensors)
+    nbytes = sum(tensor.nbytes for tensor in model.tensors)
+    typer.echo(f"{len(rows)} tensors, {parameters:,} elements, {nbytes:,} bytes; nothing written")
+
+
+def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:
+    rows = {
+        "rules": f"recipe {model.name!r}",
+        "tensors": f"{written.tensors:,}",
+        "parameters": f"{written.parameters:,}",
+        "bytes": f"{written.nbytes:,}",
+        "seconds": f"{written.seconds:.2f}",
+        "speed": f"{written.nbytes / written.seconds / 1e9:.2f} GB/s",
+        "peak memory": f"{private / 1e6:.0f} MB private",
+        "files": " ".join(map(str, written.files)),
+    }
+    for label, value in rows.items():
+        typer.echo(f"{label:<11}  {value}")
