@@ -1,0 +1,48 @@
+# Each target makes .venv and installs into it all that the target needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+BUILT_FROM := pyproject.toml setup.py \
+    $(wildcard fastinit/*.pyx fastinit/*.pxd fastinit/src/* fastinit/include/*)
+
+missing = { echo "fastinit: $(1)" >&2; exit 1; }
+
+.PHONY: demo test bench lint clean
+.DELETE_ON_ERROR:
+
+demo: .venv/with-cli
+	$(BIN)/fastinit init gpt2 -o build/gpt2 --overwrite
+	$(BIN)/python examples/demo.py build/gpt2/model.safetensors
+
+test: .venv/with-test
+	$(BIN)/python -m pytest
+
+bench: .venv/with-test .venv/with-bench
+	$(BIN)/python -m pytest bench
+
+lint: .venv/with-cli .venv/with-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache
+
+# The install is editable: only what is compiled has to be installed again.
+.venv/with-%: $(BUILT_FROM) | $(BIN)/python
+	@compiler=$${CC:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("CC"))')}; \
+	command -v $${compiler%% *} >/dev/null || \
+	$(call missing,no C compiler ($$compiler): install one (Debian: apt install gcc) or set CC)
+	@test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+	$(call missing,no Python.h: install Python's C headers (Debian: apt install python3-dev))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || \
+	$(call missing,no $(PYTHON): install Python 3.10 or later or name one: make PYTHON=...)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	$(call missing,$$($(PYTHON) -V) is too old: 3.10 or later is needed: make PYTHON=...)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	$(call missing,$(PYTHON) has no venv: install it (Debian: apt install python3-venv))
+	$(PYTHON) -m venv .venv
