@@ -1,0 +1,198 @@
+"""How far the functions of normal.h are from the mathematical ones, in units in the last place.
+
+The C text itself is compiled and measured; the bounds are those its header comment states.
+float32 is measured against float64, float64 against long double.
+"""
+
+import ctypes
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import Array
+from conftest import SRC
+
+LONG = np.longdouble
+HALF_PI = LONG("1.57079632679489661923132169163975144")
+
+LIBRARY = """
+#define FI_HAS_FMA 0
+#include <stddef.h>
+#include "normal.h"
+
+#define FUNCTION(F, T)                                                                             \
+    void F##s(size_t n, const T *x, T *out) { for (size_t i = 0; i < n; i++) out[i] = F(x[i]); }
+#define LOGARITHM(F, T)                                                                            \
+    void F##s(size_t n, const T *u, const T *one_minus_u, T *out)                                  \
+    { for (size_t i = 0; i < n; i++) out[i] = F(u[i], one_minus_u[i]); }
+#define PAIR(F, D, T)                                                                              \
+    void F##s(size_t n, const D *d0, const D *d1, T *z0, T *z1)                                    \
+    { for (size_t i = 0; i < n; i++) F(d0[i], d1[i], &z0[i], &z1[i]); }
+
+FUNCTION(sin32, float)
+FUNCTION(cos32, float)
+FUNCTION(sin64, double)
+FUNCTION(cos64, double)
+LOGARITHM(minus_2_log32, float)
+LOGARITHM(minus_2_log64, double)
+PAIR(normal_pair32, uint32_t, float)
+PAIR(normal_pair64, uint64_t, double)
+"""
+
+
+class Functions:
+    """The functions of normal.h in one width, over arrays."""
+
+    def __init__(self, library: ctypes.CDLL, width: int) -> None:
+        self.library, self.width = library, width
+        self.float: Any = np.float32 if width == 32 else np.float64
+        self.exact: Any = np.float64 if width == 32 else LONG
+        self.unsigned = np.dtype(f"u{width // 8}")
+        self.radius_bits = 40 if width == 32 else 64
+        self.angle_bits = 22 if width == 32 else 51
+
+    def __call__(self, name: str, *arguments: Array, results: int = 1) -> list[Array]:
+        out = [np.empty(arguments[0].size, self.float) for _ in range(results)]
+        pointers = [ctypes.c_void_p(x.ctypes.data) for x in (*arguments, *out)]
+        getattr(self.library, f"{name}{self.width}s")(ctypes.c_size_t(out[0].size), *pointers)
+        return out
+
+    def ulps(self, x: Array, exact: Array) -> float:
+        """The largest error of x, in units in the last place of the exact value."""
+        unit = np.abs(np.spacing(exact.astype(self.float)))
+        return float(np.max(np.abs(x - exact) / unit))
+
+    def angles(self, fields: Array) -> tuple[Array, Array]:
+        """The angles in (-pi/4, pi/4) that so many bits choose: exactly, and as computed."""
+        odd = 2 * (fields.astype(np.int64) - (1 << (self.angle_bits - 1))) + 1
+        step = np.ldexp(self.float(HALF_PI), -self.angle_bits - 1)
+        exact = np.ldexp(odd.astype(self.exact) * self.exact(HALF_PI), -self.angle_bits - 1)
+        return exact, odd.astype(self.float) * step
+
+
+@pytest.fixture(scope="module", params=[32, 64], ids=["float32", "float64"])
+def functions(request: pytest.FixtureRequest, compiled: Callable[[str], ctypes.CDLL]) -> Functions:
+    if request.param == 64 and np.finfo(LONG).nmant < 63:
+        pytest.skip("needs a long double wider than double")
+    return Functions(compiled(LIBRARY), request.param)
+
+
+def check(functions: Functions, function: str, worst: float) -> None:
+    """The header states this error, rounded up: neither less nor idly more."""
+    text = (SRC / "normal.h").read_text()
+    row = re.search(rf"^ \*   {re.escape(function)}  .* ([\d.]+) +([\d.]+)$", text, re.MULTILINE)
+    assert row, f"normal.h states no error of {function}"
+    stated = float(row[1 if functions.width == 32 else 2])
+    assert worst <= stated < worst + 0.02
+
+
+def in_threads(function: Callable[[Any], float], over: Iterator[Any]) -> float:
+    with ThreadPoolExecutor() as pool:
+        return max(pool.map(function, over))
+
+
+CHUNK = 2**19
+
+
+def small_numbers(width: int) -> Iterator[Array]:
+    """In (0, 0.71). All float32 that the 40 bits of a radius reach, and some more; for float64
+    random ones, as many below each power of two down to 2^-64."""
+    if width == 32:
+        yield from (np.arange(k, k + CHUNK) * 2.0**-40 + 2.0**-41 for k in range(0, 2**23, CHUNK))
+        first, last = np.array([2.0**-17, 0.71], np.float32).view(np.uint32).tolist()
+        for bits in range(first, last, CHUNK):
+            yield np.arange(bits, min(bits + CHUNK, last), dtype=np.uint32).view(np.float32)
+    else:
+        rng = np.random.default_rng(1)
+        for exponent in range(-65, 0):
+            yield np.ldexp(1 + rng.random(2**15), exponent)
+
+
+def test_log(functions: Functions) -> None:
+    """Of u where that is small, of 1 - u where u is near 1."""
+    sqrt_half = functions.float(np.sqrt(LONG(0.5)))
+
+    def of_u(u: Array) -> float:
+        u = u.astype(functions.float)
+        u = u[u < sqrt_half]
+        (x,) = functions("minus_2_log", u, 1 - u)
+        return functions.ulps(x, -2 * np.log(u.astype(functions.exact)))
+
+    def of_one_minus_u(v: Array) -> float:
+        v = v.astype(functions.float)
+        v = v[1 - v >= sqrt_half]
+        if v.size == 0:
+            return 0.0
+        (x,) = functions("minus_2_log", 1 - v, v)
+        return functions.ulps(x, -2 * np.log1p(-v.astype(functions.exact)))
+
+    worst = in_threads(of_u, small_numbers(functions.width))
+    worst = max(worst, in_threads(of_one_minus_u, small_numbers(functions.width)))
+    check(functions, "-2 log u", worst)
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sin_and_cos(name: str, functions: Functions) -> None:
+    """float32: at every angle. float64: at 2^20 of them, and at the smallest and largest."""
+    fields = np.arange(2**22)
+    if functions.width == 64:
+        middle = 1 << 50
+        random = np.random.default_rng(2).integers(0, 1 << 51, 2**20)
+        ends = [np.arange(1000), middle - 500 + np.arange(1000), 2 * middle - 1 - np.arange(1000)]
+        fields = np.concatenate([random, *ends])
+    _, x = functions.angles(fields)
+    (y,) = functions(name, x)
+    exact = getattr(np, name)(x.astype(functions.exact))
+    check(functions, f"{name} x", functions.ulps(y, exact))
+
+
+def radii(functions: Functions) -> tuple[Array, Array]:
+    """Radius fields, dense near u = 0 and near u = 1, and the radii they stand for."""
+    rng, bits = np.random.default_rng(3), functions.radius_bits
+    fields = rng.integers(0, 2**bits - 1, 2**20, np.uint64, endpoint=True)
+    fields >>= rng.integers(0, bits, fields.size, np.uint64)
+    fields[::2] = np.uint64(2**bits - 1) - fields[::2]
+    fields[:4] = 0, 1, 2**bits - 2, 2**bits - 1
+    low = fields < np.uint64(2 ** (bits - 1))
+    from_end = np.where(low, fields, np.uint64(2**bits - 1) - fields)
+    u = np.ldexp(from_end.astype(functions.exact) + functions.exact(0.5), -bits)
+    return fields, np.sqrt(-2 * np.where(low, np.log(u), np.log1p(-u)))
+
+
+def test_radius(functions: Functions) -> None:
+    """From the bits that were drawn: the rounding of u and of 1 - u counts as error, too."""
+    fields, exact = radii(functions)
+    half, bits = functions.exact(0.5), functions.radius_bits
+    complement = np.uint64(2**bits - 1) - fields
+    u, one_minus_u = (
+        np.ldexp(x.astype(functions.exact) + half, -bits).astype(functions.float)
+        for x in (fields, complement)
+    )
+    (x,) = functions("minus_2_log", u, one_minus_u)
+    check(functions, "sqrt(-2 log u)", functions.ulps(np.sqrt(x), exact))
+
+
+def test_normal_pair(functions: Functions) -> None:
+    """The two normals, from the bits that were drawn, on the whole circle."""
+    fields, radius = radii(functions)
+    rng, n = np.random.default_rng(4), fields.size
+    signed, swapped = rng.integers(0, 2, (2, n), np.uint64)
+    angle = rng.integers(0, 2**functions.angle_bits, n, np.uint64)
+    # Two's complement: the field's top bit is its sign, so the middle of the range is 0.
+    field = angle ^ np.uint64(1 << (functions.angle_bits - 1))
+    turn = signed << np.uint64(functions.width - 1) | swapped << np.uint64(functions.width - 2)
+    if functions.width == 32:
+        d0, d1 = fields >> np.uint64(8), turn | field << np.uint64(8) | fields & np.uint64(0xFF)
+    else:
+        d0, d1 = fields, turn | field << np.uint64(11) | rng.integers(0, 2**11, n, np.uint64)
+    z = functions(
+        "normal_pair", d0.astype(functions.unsigned), d1.astype(functions.unsigned), results=2
+    )
+
+    x, _ = functions.angles(angle)
+    sine, cosine = radius * np.sin(x), radius * np.cos(x) * np.where(signed == 1, -1, 1)
+    exact = np.where(swapped == 1, (sine, cosine), (cosine, sine))
+    check(functions, "z0, z1", max(functions.ulps(z[0], exact[0]), functions.ulps(z[1], exact[1])))
