@@ -193,7 +193,8 @@ def write(
 
     Examples
     --------
-    >>> with tempfile.TemporaryDirectory() as directory:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
     ...     write(load("gpt2"), directory, seed=1).tensors
     148
     """

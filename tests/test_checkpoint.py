@@ -1,5 +1,6 @@
 """Checkpoints: what the file holds, that it appears whole or not at all, and its sources."""
 
+import doctest
 import errno
 import json
 import os
@@ -336,3 +337,9 @@ checkpoint.write(model, sys.argv[1], progress=lambda _: seen.append(private()))
 assert max(seen) - before < 16 * 1024, (before, seen)
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+def test_docstring_examples():
+    results = doctest.testmod(checkpoint, extraglobs={"np": np})
+    assert results.attempted > 0
+    assert results.failed == 0

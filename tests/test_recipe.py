@@ -1,5 +1,6 @@
 """Recipes: the built-in ones against the real models, the language, and what it refuses."""
 
+import doctest
 import hashlib
 import inspect
 import math
@@ -316,3 +317,9 @@ def test_computed_constants_are_never_guessed(name):
     model = recipe.Recipe("x", "", 0, (tensor,), recipe.load("default").rules, {})
     with pytest.raises(recipe.RecipeError, match=name):
         model.plan()
+
+
+def test_docstring_examples():
+    results = doctest.testmod(recipe, extraglobs={"np": np})
+    assert results.attempted > 0
+    assert results.failed == 0
