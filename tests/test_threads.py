@@ -1,0 +1,190 @@
+"""The pool: any number of threads gives the same bits, whoever fills, forks or interrupts."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, Case
+from golden import digest
+
+from fastinit import _kernels
+
+NORMAL = Case("normal", "float32", (0.0, 1.0))
+N = 2**20 + 77  # 33 slices of work
+EXPECTED = digest(NORMAL.filled(N, start=5))
+HUNG = 120  # seconds after which a process counts as hung; they take some tenths
+
+# Python 3.12 and later warn of what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def hash_of_fill(threads: int = 4) -> str:
+    return digest(NORMAL.filled(N, start=5, threads=threads))
+
+
+def forked_fill(depth: int = 1) -> int:
+    """The exit status of a forked child that fills, and forks another: 0 if the bits are right."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(HUNG)
+        right = hash_of_fill() == EXPECTED and (depth == 1 or forked_fill(depth - 1) == 0)
+        os._exit(0 if right else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run(program: str) -> None:
+    """Runs a program in a new interpreter, beside this file; fails if it does."""
+    command, here = [sys.executable, "-W", "ignore", "-c", program], Path(__file__).parent
+    subprocess.run(command, cwd=here, timeout=HUNG, check=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_any_number_of_threads(case: Case) -> None:
+    expected = digest(case.filled(N, start=1000))
+    for threads in [0, *range(2, 2 * _kernels.cpus() + 1), 37, 1024]:
+        assert digest(case.filled(N, 1000, threads)) == expected, threads
+
+
+def test_strides_with_threads() -> None:
+    memory = NORMAL.poisoned((1100, 3, 1000))
+    expected = memory.copy()
+    expected[:, 1, ::2] = NORMAL.filled(1100 * 500, start=5).reshape(1100, 500)
+    NORMAL.fill(memory[:, 1, ::2], start=5, threads=7)
+    assert np.array_equal(memory, expected)
+
+
+def test_many_callers() -> None:
+    with ThreadPoolExecutor(16) as callers:
+        hashes = list(callers.map(hash_of_fill, [1, 2, 4, 37] * 20))
+    assert set(hashes) == {EXPECTED}
+
+
+def test_fork() -> None:
+    """A child has no threads of the pool that was started before the fork."""
+    assert hash_of_fill() == EXPECTED
+    assert [forked_fill() for _ in range(5)] == [0] * 5
+    assert forked_fill(depth=3) == 0
+    assert hash_of_fill() == EXPECTED
+
+
+def test_fork_while_others_fill() -> None:
+    done = threading.Event()
+
+    def fill_until_done() -> set[str]:
+        hashes = {hash_of_fill()}
+        while not done.is_set():
+            hashes.add(hash_of_fill())
+        return hashes
+
+    with ThreadPoolExecutor(3) as callers:
+        filling = [callers.submit(fill_until_done) for _ in range(3)]
+        statuses = [forked_fill() for _ in range(20)]
+        done.set()
+    assert statuses == [0] * 20
+    assert [f.result() for f in filling] == [{EXPECTED}] * 3
+
+
+def test_fork_inside_a_fill() -> None:
+    """A signal handler forks while the fill that it interrupts goes on: in both processes."""
+    run(f"""
+import os, signal, sys
+from cases import Case
+from golden import digest
+from fastinit import _kernels
+
+_kernels.use_isa("base")
+case, n, forked = Case("normal", "float64", (0.0, 1.0)), 2**24, []
+expected = digest(case.filled(n))
+signal.signal(signal.SIGALRM, lambda *_: forked.append(os.fork()))
+x = case.poisoned(n)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+case.fill(x, threads=3)
+right = digest(x) == expected
+if forked == [0]:
+    signal.alarm({HUNG})
+    os._exit(0 if right and digest(case.filled(n, threads=3)) == expected else 1)
+sys.exit(not right or len(forked) != 1 or os.waitpid(forked[0], 0)[1])
+""")
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing(method: str) -> None:
+    assert hash_of_fill() == EXPECTED
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as processes:
+        assert list(processes.map(hash_of_fill, [4] * 4, timeout=HUNG)) == [EXPECTED] * 4
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_interrupt(threads: int) -> None:
+    """Ctrl-C ends a fill of 2^50 elements (all in one place of memory), and nothing else."""
+    run(f"""
+import signal
+from test_threads import EXPECTED, NORMAL, hash_of_fill
+from numpy.lib.stride_tricks import as_strided
+
+endless = as_strided(NORMAL.poisoned(1), (2**50,), (0,))
+for _ in range(3):
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        NORMAL.fill(endless, threads={threads})
+    except KeyboardInterrupt:
+        assert hash_of_fill() == EXPECTED
+    else:
+        raise AssertionError("the fill ended")
+""")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_threads_are_started_when_needed() -> None:
+    run("""
+import os
+from cases import Case
+
+def started():
+    return len(os.listdir("/proc/self/task")) - before
+
+before, case = 0, Case("uniform", "float32", (0.0, 1.0))
+before = started()
+case.filled(2**20, threads=1)
+case.filled(2**15, threads=8)
+assert started() == 0
+case.filled(2**20, threads=3)
+assert started() == 2
+case.filled(2**20, threads=2)
+assert started() == 2
+case.filled(2**20, threads=5)
+assert started() == 4
+""")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_threads_are_refused() -> None:
+    """Without memory for a thread's stack the caller fills alone."""
+    run("""
+import os, resource, threading
+from test_threads import EXPECTED, N, NORMAL, digest
+
+x = NORMAL.poisoned(N)
+threads = os.listdir("/proc/self/task")
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, -1))
+try:
+    threading.Thread(target=print).start()
+    raise AssertionError("a thread was started")
+except RuntimeError:
+    NORMAL.fill(x, start=5, threads=8)
+assert os.listdir("/proc/self/task") == threads
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+assert digest(x) == EXPECTED
+NORMAL.fill(x, start=5, threads=8)
+assert len(os.listdir("/proc/self/task")) == len(threads) + 7
+assert digest(x) == EXPECTED
+""")
