@@ -4,6 +4,8 @@ No probing of the build machine's CPU: each kernels_*.c names its own target by 
 and the best is chosen when the package is imported.
 """
 
+from pathlib import Path
+
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -12,16 +14,16 @@ SOURCES = [
     "fill.c",
     "threads.c",
     "dispatch.c",
+    "truncated.c",
     "kernels_base.c",
     "kernels_avx2.c",
     "kernels_avx512.c",
 ]
-HEADERS = ["kernels.inc.h", "pcg.h", "normal.h", "convert.h", "fma.h", "internal.h", "target.h"]
 
 kernels = Extension(
     "fastinit._kernels",
     ["fastinit/_kernels.pyx", *(f"fastinit/src/{name}" for name in SOURCES)],
-    depends=["fastinit/include/fastinit.h", *(f"fastinit/src/{name}" for name in HEADERS)],
+    depends=[str(header) for header in Path("fastinit").glob("*/*.h")],
     include_dirs=["fastinit/include", "fastinit/src", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     # GCC vectorises the kernels at -O3 only, and sqrt only without errno; contraction would

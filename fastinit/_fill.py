@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ class Distribution(NamedTuple):
     params: tuple[float, ...]
     largest: float  # magnitude that the dtype must be able to hold
     text: str  # of the parameters, for errors
+    bounded: bool = False  # params begin with bounds, which become numbers of the dtype
 
 
 class _Float(NamedTuple):
@@ -39,10 +41,13 @@ _BY_NAME = {
     "float32": _Float(_kernels.FLOAT32, float(np.finfo(np.float32).max)),
     "float64": _Float(_kernels.FLOAT64, float(np.finfo(np.float64).max)),
     "float16": _Float(_kernels.FLOAT16, float(np.finfo(np.float16).max)),
-    "bfloat16": _Float(_kernels.BFLOAT16, 3.3895313892515355e38),
+    "bfloat16": _Float(_kernels.BFLOAT16, float.fromhex("0x1.fep127")),
+    "float8_e4m3fn": _Float(_kernels.FLOAT8_E4M3FN, 448.0),
+    "float8_e5m2": _Float(_kernels.FLOAT8_E5M2, 57344.0),
 }
+_FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 _FLOATS: dict[np.dtype[Any], _Float] = {
-    np.dtype(name): _BY_NAME[name] for name in ("float32", "float64", "float16")
+    np.dtype(name): _BY_NAME[name] for name in _BY_NAME if name not in _FROM_ML_DTYPES
 }
 _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     1: (_kernels.UINT8, np.dtype(np.uint8)),
@@ -62,12 +67,12 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     TypeError
         If there is no such dtype, or ml_dtypes is needed for it and missing.
     """
-    if isinstance(dtype, str) and dtype == "bfloat16":
+    if isinstance(dtype, str) and dtype in _FROM_ML_DTYPES:
         try:
             import ml_dtypes
         except ImportError:
-            raise TypeError("dtype='bfloat16' needs the package ml_dtypes") from None
-        dtype = ml_dtypes.bfloat16
+            raise TypeError(f"dtype={dtype!r} needs the package ml_dtypes") from None
+        dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)
         return known
@@ -210,6 +215,27 @@ def _threads(threads: int) -> int:
     return _check.integer("threads", threads, 1, _MAX_THREADS)
 
 
+@lru_cache
+def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
+    """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
+    low, high = distribution.params[:2]
+    lowest = _rounded_up(low, dtype, largest)
+    highest = -_rounded_up(-high, dtype, largest)
+    if lowest > highest:
+        raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
+    return (lowest, highest, *distribution.params[2:])
+
+
+def _rounded_up(value: float, dtype: np.dtype[Any], largest: float) -> float:
+    """Return the least finite number of the dtype that is at least the value, or infinity."""
+    if value > largest:
+        return math.inf
+    nearest = np.array(max(value, -largest)).astype(dtype)
+    if float(nearest) < value:
+        nearest = np.nextafter(nearest, dtype.type(largest))
+    return float(nearest)
+
+
 def fill(
     distribution: Distribution,
     x: T,
@@ -229,12 +255,15 @@ def fill(
         _check_memory(array)
     if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {array.dtype.name}")
+    params = distribution.params
+    if distribution.bounded:
+        params = _inward(distribution, array.dtype, dtype.max)
     n = _default_threads if threads is None else _threads(threads)
     start, steps = None, None
     if global_shape is not None or offset is not None:
         start, size, steps = _part(array.shape, global_shape, offset)
         start += rng.take(size)
-    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, distribution.params, n, steps)
+    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
     return x
 
 

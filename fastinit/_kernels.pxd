@@ -7,6 +7,7 @@ cdef extern from "fastinit.h" nogil:
         FI_ABI
         FI_BLOCK
         FI_MAX_NDIM
+        FI_MAX_PARAMS
     const char *FI_STREAM
 
     ctypedef struct fi_key:
@@ -18,6 +19,8 @@ cdef extern from "fastinit.h" nogil:
         FI_FLOAT64
         FI_FLOAT16
         FI_BFLOAT16
+        FI_FLOAT8_E4M3FN
+        FI_FLOAT8_E5M2
         FI_UINT8
         FI_UINT16
         FI_UINT32
@@ -29,7 +32,24 @@ cdef extern from "fastinit.h" nogil:
         FI_BITS
         FI_UNIFORM
         FI_NORMAL
+        FI_TRUNCATED_NORMAL
         FI_DISTRIBUTIONS
+
+    ctypedef struct fi_truncated:
+        double low
+        double high
+        double mean
+        double std
+        double method
+        double p_low
+        double q_high
+        double mass
+        double side
+        double bound
+        double mills
+
+    void fi_truncate(fi_truncated *interval, double mean, double std, double low,
+                     double high) noexcept
 
     ctypedef void fi_kernel(void *out, size_t n, uint64_t start, fi_key key,
                             const void *params) noexcept nogil
@@ -51,7 +71,7 @@ cdef extern from "fastinit.h" nogil:
         uint32_t abi
         const char *stream
         const char *isa
-        fi_kernel *kernel[4][8]
+        fi_kernel *kernel[5][10]
         int (*fill)(const fi_request *request, int threads, fi_poll *poll,
                     void *context) noexcept nogil
 

@@ -12,6 +12,8 @@ FLOAT32: int
 FLOAT64: int
 FLOAT16: int
 BFLOAT16: int
+FLOAT8_E4M3FN: int
+FLOAT8_E5M2: int
 UINT8: int
 UINT16: int
 UINT32: int
@@ -21,6 +23,7 @@ CONSTANT: int
 BITS: int
 UNIFORM: int
 NORMAL: int
+TRUNCATED_NORMAL: int
 
 _C_API: object
 
@@ -28,6 +31,7 @@ def isas() -> list[str]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
 def cpus() -> int: ...
+def truncate(mean: float, std: float, low: float, high: float) -> tuple[float, ...]: ...
 
 class Cursor:
     def __init__(self, key: tuple[int, int], position: int = 0) -> None: ...

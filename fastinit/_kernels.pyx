@@ -7,12 +7,15 @@ memory corruption, as in C.
 """
 cimport cython
 from libc.stdlib cimport getenv
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
 cimport numpy as cnp
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    # Unlike cpython.exc's, leaves the exception set: fill() raises it once the GIL is back.
+    int PyErr_CheckSignals() noexcept
 
 cdef extern from "internal.h" nogil:
     const char *fi_isa_name(int i) noexcept
@@ -58,6 +61,8 @@ FLOAT32 = fi_dtype.FI_FLOAT32
 FLOAT64 = fi_dtype.FI_FLOAT64
 FLOAT16 = fi_dtype.FI_FLOAT16
 BFLOAT16 = fi_dtype.FI_BFLOAT16
+FLOAT8_E4M3FN = fi_dtype.FI_FLOAT8_E4M3FN
+FLOAT8_E5M2 = fi_dtype.FI_FLOAT8_E5M2
 UINT8 = fi_dtype.FI_UINT8
 UINT16 = fi_dtype.FI_UINT16
 UINT32 = fi_dtype.FI_UINT32
@@ -67,6 +72,7 @@ CONSTANT = fi_distribution.FI_CONSTANT
 BITS = fi_distribution.FI_BITS
 UNIFORM = fi_distribution.FI_UNIFORM
 NORMAL = fi_distribution.FI_NORMAL
+TRUNCATED_NORMAL = fi_distribution.FI_TRUNCATED_NORMAL
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
 
@@ -159,13 +165,21 @@ cdef uint64_t take(Cursor cursor, uint64_t n) except? 0xffffffffffffffff:
             return first
 
 
+def truncate(double mean, double std, double low, double high):
+    """Returns the parameters of TRUNCATED_NORMAL; its first two are the bounds in units of x."""
+    cdef fi_truncated t
+    fi_truncate(&t, mean, std, low, high)
+    return (t.low, t.high, t.mean, t.std, t.method, t.p_low, t.q_high, t.mass, t.side, t.bound,
+            t.mills)
+
+
 def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
          index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
     ``start + sum(i * step)``. The steps are those of x's own shape in C order unless given;
     the key is two 64-bit words or a Cursor, whose next ``x.size`` indices a start of None takes.
     """
-    cdef double numbers[4]
+    cdef double numbers[FI_MAX_PARAMS]
     cdef uint64_t pattern, step = 1
     cdef uint64_t steps[FI_MAX_NDIM]
     cdef fi_request r

@@ -45,12 +45,33 @@ def _uniform(low: float, high: float) -> Distribution:
     return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
 
 
+@lru_cache(typed=True)
+def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distribution:
+    names = ("mean", "std", "low", "high")
+    text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
+    if not (math.isfinite(mean) and math.isfinite(std)):
+        raise ValueError(f"{text}: mean and std must be finite")
+    if not std >= 0.0:
+        raise ValueError(f"std={std!r} must be 0 or greater")
+    if not low <= high or low == math.inf or high == -math.inf:
+        raise ValueError(f"low={low!r} must not be greater than high={high!r}, nor infinite both")
+    params = _kernels.truncate(mean, std, low, high)
+    return Distribution(_kernels.TRUNCATED_NORMAL, params, max(abs(mean), std), text, bounded=True)
+
+
 def normal_distribution(
     mean: float, std: float, names: tuple[str, str] = ("mean", "std")
 ) -> Distribution:
     """Return the normal distribution; raise TypeError or ValueError if it is none."""
     # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
     return _normal(real(names[0], mean) + 0.0, real(names[1], std), names)
+
+
+def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:
+    """Return the normal within low to high standard deviations; raise if it is none."""
+    return _truncated_normal(
+        real("mean", mean) + 0.0, real("std", std), real("low", low) + 0.0, real("high", high) + 0.0
+    )
 
 
 def uniform_distribution(low: float, high: float) -> Distribution:

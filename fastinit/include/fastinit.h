@@ -36,6 +36,8 @@ typedef enum {
     FI_FLOAT64,
     FI_FLOAT16,
     FI_BFLOAT16,
+    FI_FLOAT8_E4M3FN,
+    FI_FLOAT8_E5M2,
     FI_UINT8,
     FI_UINT16,
     FI_UINT32,
@@ -46,10 +48,27 @@ typedef enum {
 typedef enum {
     FI_CONSTANT, /* params: uint64_t pattern[1]; FI_UINT8 to FI_UINT64, any dtype of that width */
     FI_BITS,     /* params: none; FI_UINT32 and FI_UINT64: the draws themselves */
-    FI_UNIFORM,  /* params: double {low, high}; the four float dtypes */
-    FI_NORMAL,   /* params: double {mean, std}; the four float dtypes */
+    FI_UNIFORM,  /* params: double {low, high}; every float dtype */
+    FI_NORMAL,   /* params: double {mean, std}; every float dtype */
+    FI_TRUNCATED_NORMAL, /* params: fi_truncated; every float dtype */
     FI_DISTRIBUTIONS
 } fi_distribution;
+
+/* An interval of a normal, made by fi_truncate.  Then low and high are its ends, which
+ * every value is clamped to: the caller rounds them inwards to numbers of the dtype. */
+typedef struct {
+    double low, high;
+    double mean, std;
+    double method;      /* an FI_TRUNCATED_... */
+    double p_low, q_high, mass; /* probability below, above and inside; far: see truncated.h */
+    double side, bound, mills;  /* far: sign of the tail, its nearer bound, Mills' ratio there */
+} fi_truncated;
+
+/* Doubles in the longest params. */
+#define FI_MAX_PARAMS (sizeof(fi_truncated) / sizeof(double))
+
+/* low and high in standard deviations from the mean, low <= high; infinite ends are allowed. */
+void fi_truncate(fi_truncated *interval, double mean, double std, double low, double high);
 
 /* Writes the n values at indices start, start + 1, ... (mod 2^64) to out, which
  * is aligned to its dtype's size.  `key` is not read by FI_CONSTANT. */

@@ -16,7 +16,7 @@ enum { SLICE = 1 << 15 };
 /* Elements that are worth a second thread: waking one costs about what these take. */
 enum { WORTH_A_THREAD = 1 << 15 };
 
-static const size_t itemsizes[FI_DTYPES] = {4, 8, 2, 2, 1, 2, 4, 8};
+static const size_t itemsizes[FI_DTYPES] = {4, 8, 2, 2, 1, 1, 1, 2, 4, 8};
 
 typedef struct {
     uint64_t shape[FI_MAX_NDIM], index_steps[FI_MAX_NDIM];

@@ -15,6 +15,12 @@ const char *fi_isa_name(int i);
 /* Makes the table of that name the active one; -1 if there is none here. */
 int fi_use_isa(const char *name);
 
+/* truncated.h: how an interval's values are made. */
+enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
+
+/* Enough terms of Mills' ratio for float64 from 8 on. */
+enum { FI_MILLS_TERMS = 12 };
+
 /* fill.c */
 int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
 

@@ -18,6 +18,7 @@
 #include "internal.h"
 #include "normal.h"
 #include "pcg.h"
+#include "truncated.h"
 
 enum { LANES = 32, CHUNK = 2 * LANES };
 
@@ -191,13 +192,19 @@ static inline affine32 affine32_of(affine64 a)
 #define AS_FLOAT16(x) float16_of(AS_FLOAT32(x))
 #define AS_BFLOAT16(x) bfloat16_of(AS_FLOAT32(x))
 
+#define AS_FLOAT8_E4M3FN(x) float8_e4m3fn_of(AS_FLOAT32(x))
+#define AS_FLOAT8_E5M2(x) float8_e5m2_of(AS_FLOAT32(x))
+
+#define FLOAT32_KERNEL(NAME, DTYPE, T, STORED)                                                     \
+    KERNEL(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
+           FILL_PAIRS(float, NAME##_pair32, STORED))
+
 #define FLOAT_KERNELS(NAME)                                                                        \
-    KERNEL(NAME##_float32, float, START32; affine32 a = affine32_of(NAME##_affine64(params)),      \
-           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_FLOAT32))                                   \
-    KERNEL(NAME##_float16, uint16_t, START32; affine32 a = affine32_of(NAME##_affine64(params)),   \
-           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_FLOAT16))                                   \
-    KERNEL(NAME##_bfloat16, uint16_t, START32; affine32 a = affine32_of(NAME##_affine64(params)),  \
-           DRAW32, FILL_PAIRS(float, NAME##_pair32, AS_BFLOAT16))                                  \
+    FLOAT32_KERNEL(NAME, float32, float, AS_FLOAT32)                                               \
+    FLOAT32_KERNEL(NAME, float16, uint16_t, AS_FLOAT16)                                            \
+    FLOAT32_KERNEL(NAME, bfloat16, uint16_t, AS_BFLOAT16)                                          \
+    FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, AS_FLOAT8_E4M3FN)                                 \
+    FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, AS_FLOAT8_E5M2)                                     \
     KERNEL(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
            FILL_PAIRS(double, NAME##_pair64, AS_FLOAT64))
 
@@ -205,6 +212,59 @@ KERNEL(bits_uint32, uint32_t, START32, DRAW32, FILL_PAIRS(uint32_t, bits_pair32,
 KERNEL(bits_uint64, uint64_t, START64, DRAW64, FILL_PAIRS(uint64_t, bits_pair64, AS_DRAWN))
 FLOAT_KERNELS(uniform)
 FLOAT_KERNELS(normal)
+
+/* The truncated normal: three ways for the 32-bit types, chosen by truncated.c. */
+
+#define INTERVAL                                                                                   \
+    const fi_truncated *t = params;                                                                \
+    const interval32 i = interval32_of(t);                                                         \
+    const float low = (float)t->low, high = (float)t->high;                                        \
+    const float mean = (float)t->mean, std = (float)t->std;                                        \
+    (void)i, (void)mean, (void)std
+
+#define CENTRAL(d) fma32(central32(d, i), std, mean)
+#define WIDE(d) fma32(wide32(d, i), std, mean)
+#define HARD(d) (float)fma64(hard_of_draw(d, t), t->std, t->mean)
+
+#define FILL_SINGLES(VALUE, STORED)                                                                \
+    float x0[LANES], x1[LANES];                                                                    \
+    for (int l = 0; l < LANES; l++) {                                                              \
+        x0[l] = clamp32(VALUE(even[l]), low, high);                                                \
+        x1[l] = clamp32(VALUE(odd[l]), low, high);                                                 \
+    }                                                                                              \
+    for (int l = 0; l < LANES; l++) {                                                              \
+        to[2 * l] = STORED(x0[l]);                                                                 \
+        to[2 * l + 1] = STORED(x1[l]);                                                             \
+    }
+
+#define TRUNCATED_KERNEL(DTYPE, T, STORED)                                                         \
+    KERNEL(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORED))           \
+    KERNEL(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORED))                 \
+    KERNEL(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORED))                 \
+    static void truncated_##DTYPE(void *out, size_t n, uint64_t start, fi_key key,                 \
+                                  const void *params)                                              \
+    {                                                                                              \
+        const fi_truncated *t = params;                                                            \
+        fi_kernel *way = t->method == FI_TRUNCATED_CENTRAL ? central_##DTYPE                       \
+                         : t->method == FI_TRUNCATED_WIDE  ? wide_##DTYPE                          \
+                                                           : hard_##DTYPE;                         \
+        way(out, n, start, key, params);                                                           \
+    }
+
+TRUNCATED_KERNEL(float32, float, AS_DRAWN)
+TRUNCATED_KERNEL(float16, uint16_t, float16_of)
+TRUNCATED_KERNEL(bfloat16, uint16_t, bfloat16_of)
+TRUNCATED_KERNEL(float8_e4m3fn, uint8_t, float8_e4m3fn_of)
+TRUNCATED_KERNEL(float8_e5m2, uint8_t, float8_e5m2_of)
+
+#define HARD64(w) clamp64(fma64(hard_of_word(w, t), t->std, t->mean), t->low, t->high)
+#define FILL_WORDS                                                                                 \
+    for (int l = 0; l < LANES; l++) {                                                              \
+        to[2 * l] = HARD64(even[l]);                                                               \
+        to[2 * l + 1] = HARD64(odd[l]);                                                            \
+    }
+
+KERNEL(truncated_float64, double, START64; const fi_truncated *t = params, DRAW64, FILL_WORDS)
 
 #define CONSTANT_KERNEL(T)                                                                         \
     static void constant_##T(void *out, size_t n, uint64_t start, fi_key key, const void *params)  \
@@ -220,6 +280,14 @@ CONSTANT_KERNEL(uint16_t)
 CONSTANT_KERNEL(uint32_t)
 CONSTANT_KERNEL(uint64_t)
 
+#define FLOAT_ROW(NAME)                                                                            \
+    {[FI_FLOAT32] = NAME##_float32,                                                                \
+     [FI_FLOAT64] = NAME##_float64,                                                                \
+     [FI_FLOAT16] = NAME##_float16,                                                                \
+     [FI_BFLOAT16] = NAME##_bfloat16,                                                              \
+     [FI_FLOAT8_E4M3FN] = NAME##_float8_e4m3fn,                                                    \
+     [FI_FLOAT8_E5M2] = NAME##_float8_e5m2}
+
 const fi_table FI_TABLE = {
     .abi = FI_ABI,
     .stream = FI_STREAM,
@@ -231,14 +299,9 @@ const fi_table FI_TABLE = {
                              [FI_UINT32] = constant_uint32_t,
                              [FI_UINT64] = constant_uint64_t},
             [FI_BITS] = {[FI_UINT32] = bits_uint32, [FI_UINT64] = bits_uint64},
-            [FI_UNIFORM] = {[FI_FLOAT32] = uniform_float32,
-                            [FI_FLOAT64] = uniform_float64,
-                            [FI_FLOAT16] = uniform_float16,
-                            [FI_BFLOAT16] = uniform_bfloat16},
-            [FI_NORMAL] = {[FI_FLOAT32] = normal_float32,
-                           [FI_FLOAT64] = normal_float64,
-                           [FI_FLOAT16] = normal_float16,
-                           [FI_BFLOAT16] = normal_bfloat16},
+            [FI_UNIFORM] = FLOAT_ROW(uniform),
+            [FI_NORMAL] = FLOAT_ROW(normal),
+            [FI_TRUNCATED_NORMAL] = FLOAT_ROW(truncated),
         },
     .fill = fi_fill,
 };

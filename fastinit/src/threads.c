@@ -86,6 +86,8 @@ static void poll_now_and_then(job *j, poller *p)
 {
     if (p == NULL || p->poll == NULL || now_ms() - p->last < POLL_MS)
         return;
+    if (atomic_load(&j->stopped) != 0) /* its exception is already set: ask no more */
+        return;
     int answer = p->poll(p->context);
     if (answer != 0)
         atomic_store(&j->stopped, answer);
