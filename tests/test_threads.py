@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, Case
+from cases import CASES, TRUNCATED, Case
 from golden import digest
 
 from fastinit import _kernels
@@ -45,7 +45,7 @@ def run(program: str) -> None:
     subprocess.run(command, cwd=here, timeout=HUNG, check=True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
 def test_any_number_of_threads(case: Case) -> None:
     expected = digest(case.filled(N, start=1000))
     for threads in [0, *range(2, 2 * _kernels.cpus() + 1), 37, 1024]:
