@@ -12,8 +12,8 @@ True
 
 from typing import Any as _Any
 
-from fastinit import _kernels
-from fastinit._fill import get_num_threads, set_num_threads
+from fastinit import _fill, _kernels
+from fastinit._fill import get_num_threads, set_backend, set_num_threads
 from fastinit.initializers import (
     calculate_gain,
     compute_fans,
@@ -87,6 +87,7 @@ __all__ = [
     "normal_",
     "ones",
     "ones_",
+    "set_backend",
     "set_num_threads",
     "truncated_normal",
     "truncated_normal_",
@@ -104,7 +105,7 @@ __all__ = [
 
 
 def info() -> dict[str, _Any]:
-    """Return what this installation is: versions, stream, instruction set, threads.
+    """Return what this installation is: versions, stream, instruction set, threads, backend.
 
     Examples
     --------
@@ -118,4 +119,5 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
+        "backend": _fill.backend_name,
     }

@@ -41,6 +41,7 @@ class ScalingOptions(TypedDict, total=False):
     fan_out: float | None
     rng: RNG
     threads: int | None
+    backend: str | None
     global_shape: Shape | None
     offset: Shape | None
 
@@ -48,7 +49,7 @@ class ScalingOptions(TypedDict, total=False):
 _MODES = ("fan_in", "fan_out", "fan_avg")
 
 
-def constant_(x: T, value: float, *, threads: int | None = None) -> T:
+def constant_(x: T, value: float, *, threads: int | None = None, backend: str | None = None) -> T:
     """Fill x with `value`.
 
     Parameters
@@ -59,6 +60,8 @@ def constant_(x: T, value: float, *, threads: int | None = None) -> T:
         Must be representable in x's dtype; NaN and infinities are allowed for floats.
     threads : int, optional
         How many threads; see `set_num_threads`.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`.
 
     Returns
     -------
@@ -75,10 +78,10 @@ def constant_(x: T, value: float, *, threads: int | None = None) -> T:
     >>> fi.constant_(np.empty(3, np.float32), 0.5)
     array([0.5, 0.5, 0.5], dtype=float32)
     """
-    return fill_constant(x, value, threads)
+    return fill_constant(x, value, threads, backend)
 
 
-def zeros_(x: T, *, threads: int | None = None) -> T:
+def zeros_(x: T, *, threads: int | None = None, backend: str | None = None) -> T:
     """Fill x with 0; see `constant_`.
 
     Examples
@@ -86,10 +89,10 @@ def zeros_(x: T, *, threads: int | None = None) -> T:
     >>> fi.zeros_(np.empty(2, np.float32))
     array([0., 0.], dtype=float32)
     """
-    return fill_constant(x, 0, threads)
+    return fill_constant(x, 0, threads, backend)
 
 
-def ones_(x: T, *, threads: int | None = None) -> T:
+def ones_(x: T, *, threads: int | None = None, backend: str | None = None) -> T:
     """Fill x with 1; see `constant_`.
 
     Examples
@@ -97,7 +100,7 @@ def ones_(x: T, *, threads: int | None = None) -> T:
     >>> fi.ones_(np.empty(2, np.float32))
     array([1., 1.], dtype=float32)
     """
-    return fill_constant(x, 1, threads)
+    return fill_constant(x, 1, threads, backend)
 
 
 def uniform_(
@@ -107,6 +110,7 @@ def uniform_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -122,6 +126,8 @@ def uniform_(
         As `default_rng` takes them; a `Generator` moves on.
     threads : int, optional
         How many threads; see `set_num_threads`. The values do not depend on it.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`. Nor on that.
     global_shape, offset : tuple of int, optional
         x is the part of a tensor of shape `global_shape` that begins at `offset`; it gets
         that part's values, and the generator moves on by the whole tensor's size.
@@ -143,7 +149,7 @@ def uniform_(
     True
     """
     distribution = uniform_distribution(low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, backend, global_shape, offset)
 
 
 def normal_(
@@ -153,6 +159,7 @@ def normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -165,7 +172,7 @@ def normal_(
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -189,7 +196,9 @@ def normal_(
     >>> round(float(x.std()), 3)
     0.02
     """
-    return fill(normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset)
+    return fill(
+        normal_distribution(mean, std), x, default_rng(rng), threads, backend, global_shape, offset
+    )
 
 
 def truncated_normal_(
@@ -201,6 +210,7 @@ def truncated_normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -221,7 +231,7 @@ def truncated_normal_(
         them; either may be infinite. (`torch.nn.init.trunc_normal_` has absolute values.)
         In float16, bfloat16 and float8 the values are the rounded float32's, but where
         rounding leaves the bounds, the dtype's last number within.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -248,7 +258,7 @@ def truncated_normal_(
     True
     """
     distribution = truncated_normal_distribution(mean, std, low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, backend, global_shape, offset)
 
 
 def compute_fans(
@@ -355,6 +365,7 @@ def variance_scaling_(
     fan_out: float | None = None,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -375,7 +386,7 @@ def variance_scaling_(
         As in `compute_fans`. PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
     fan_in, fan_out : float, optional
         Given instead of computed from the (whole tensor's) shape.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -408,7 +419,7 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, default_rng(rng), threads, global_shape, offset)
+    return fill(drawn, x, default_rng(rng), threads, backend, global_shape, offset)
 
 
 def _fan(
@@ -440,7 +451,8 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     gain : float
         See `calculate_gain`.
     **options
-        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, global_shape and offset,
+        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, backend, global_shape and
+        offset,
         as in `variance_scaling_`.
 
     Returns
