@@ -1,11 +1,14 @@
 """What the tests fill: every distribution in every dtype of the kernels, with its reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import reference
 from numpy.typing import NDArray
 
@@ -15,7 +18,25 @@ from fastinit._fill import as_dtype
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
+ISAS = [*_kernels.isas(), "numba"]
+backend: Any = _kernels  # the module that fills
 POISON = 0xA5
+
+
+@contextmanager
+def using(isa: str) -> Iterator[None]:
+    """Fill by that instruction set's kernels in C, or by those in Numba."""
+    global backend
+    if isa == "numba":
+        pytest.importorskip("numba")
+        backend = import_module("fastinit._numba_fill")
+        yield
+        backend = _kernels
+        return
+    before = _kernels.isa()
+    _kernels.use_isa(isa)
+    yield
+    _kernels.use_isa(before)
 
 
 class Case(NamedTuple):
@@ -44,7 +65,7 @@ class Case(NamedTuple):
             params = int(params[0])
         if self.distribution == "truncated_normal":
             params = _kernels.truncate(*params)
-        _kernels.fill(
+        backend.fill(
             getattr(_kernels, self.distribution.upper()),
             getattr(_kernels, self.dtype.upper()),
             x,
