@@ -65,6 +65,8 @@ from fastinit.initializers import (
     zeros_,
 )
 from fastinit.random import PCG32, Generator, default_rng
+from fastinit.advice import Recommendation, recommend
+from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
     delta,
@@ -92,6 +94,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PCG32",
     "Generator",
+    "Recommendation",
     "__version__",
     "blocks_",
     "calculate_gain",
@@ -139,15 +142,19 @@ __all__ = [
     "lecun_truncated_normal_",
     "lecun_uniform",
     "lecun_uniform_",
+    "lsuv_",
     "normal",
     "normal_",
+    "normalize_",
     "ones",
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "recommend",
     "set_num_threads",
     "sparse",
     "sparse_",
+    "standardize_",
     "trunc_normal",
     "trunc_normal_",
     "truncated_normal",

@@ -228,6 +228,11 @@ def _threads(threads: int) -> int:
     return _check.integer("threads", threads, 1, _MAX_THREADS)
 
 
+def count_threads(threads: int | None) -> int:
+    """Return how many threads a call uses; raise TypeError or ValueError if that is no number."""
+    return get_num_threads() if threads is None else _threads(threads)
+
+
 @lru_cache
 def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
