@@ -14,6 +14,7 @@ from typing import Any as _Any
 
 from fastinit import _kernels
 from fastinit._fill import get_num_threads, set_num_threads
+from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
     compute_fans,
@@ -65,7 +66,6 @@ from fastinit.initializers import (
     zeros_,
 )
 from fastinit.random import PCG32, Generator, default_rng
-from fastinit.advice import Recommendation, recommend
 from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
