@@ -280,13 +280,33 @@ def fill_memory(
     """
     if not array.flags.carray:
         _check_memory(array)
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
-    params = _inward(distribution, dtype) if distribution.bounded else distribution.params
+    params = _params(distribution, dtype)
     n = _default_threads if threads is None else _threads(threads)
     if start is not None:
         start += rng.take(size)
     _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+
+
+def fill_line(
+    distribution: Distribution,
+    address: int,
+    itemsize: int,
+    size: int,
+    dtype: Float,
+    rng: _kernels.Cursor,
+) -> None:
+    """Fill `size` elements side by side at an address, which the caller answers for."""
+    params = _params(distribution, dtype)
+    _kernels.fill_line(
+        distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
+    )
+
+
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    """Return what the kernel takes; raise if the dtype cannot hold it."""
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
 def fill_constant(x: T, value: float, threads: int | None = None) -> T:
