@@ -123,7 +123,7 @@ class Fills(TorchFunctionMode):
         tensor: torch.Tensor,
         kind: init.Kind,
         params: tuple[float, ...],
-        generator: Generator,
+        generator: Generator | Cursor,
     ) -> torch.Tensor:
         """Fill a tensor, later if it is all that its memory holds."""
         rng = cursor(self._generator if generator is None else generator)
