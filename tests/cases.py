@@ -1,5 +1,6 @@
 """What the tests fill: every distribution in every dtype of the kernels, with its reference."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import reference
 from numpy.typing import NDArray
 
 from fastinit import _kernels
+from fastinit._fill import as_dtype
 
 Array = NDArray[Any]
 
@@ -27,7 +29,7 @@ class Case(NamedTuple):
     @property
     def pattern(self) -> np.dtype[Any]:
         """The unsigned integer of the dtype's size: arrays hold bit patterns."""
-        return np.dtype("u2" if self.dtype == "bfloat16" else f"u{np.dtype(self.dtype).itemsize}")
+        return np.dtype(f"u{as_dtype(self.dtype).itemsize}")
 
     def poisoned(self, shape: int | tuple[int, ...]) -> Array:
         x = np.empty(shape, self.pattern)
@@ -37,7 +39,11 @@ class Case(NamedTuple):
     def fill(
         self, x: Array, start: int = 0, threads: int = 1, index_steps: Sequence[int] | None = None
     ) -> Array:
-        params = int(self.params[0]) if self.distribution == "constant" else self.params
+        params: Any = self.params
+        if self.distribution == "constant":
+            params = int(params[0])
+        if self.distribution == "truncated_normal":
+            params = _kernels.truncate(*params)
         _kernels.fill(
             getattr(_kernels, self.distribution.upper()),
             getattr(_kernels, self.dtype.upper()),
@@ -61,7 +67,8 @@ class Case(NamedTuple):
         )
 
 
-FLOATS = ("float32", "float64", "float16", "bfloat16")
+FLOAT8S = ("float8_e4m3fn", "float8_e5m2")
+FLOATS = ("float32", "float64", "float16", "bfloat16", *FLOAT8S)
 CASES = [
     Case("constant", "uint8", (0x10,)),
     Case("constant", "uint16", (0x3210,)),
@@ -72,6 +79,15 @@ CASES = [
     *(Case("uniform", dtype, (-0.3, 0.7)) for dtype in FLOATS),
     *(Case("normal", dtype, (0.1, 2.5)) for dtype in FLOATS),
 ]
+# Those that the reference has not: what is tested of them is that nothing else matters.
+TRUNCATED = [
+    *(Case("truncated_normal", dtype, (0.1, 2.5, -2.0, 2.0)) for dtype in FLOATS),
+    *(
+        Case("truncated_normal", dtype, (0.0, 1.0, *bounds))
+        for dtype in ("float32", "float64")
+        for bounds in [(-3.0, 4.0), (2.0, 2.1), (-math.inf, -9.0), (-math.inf, math.inf)]
+    ),
+]
 # Parameters that lead out of a format's normal numbers: to its subnormals, to infinity, to a
 # zero with a sign; and to a shift that swallows the value, or the other way round.
 EXTREMES = [
@@ -80,6 +96,7 @@ EXTREMES = [
         ("normal", FLOATS, [(0.0, 1.0), (3.0, 0.0), (-0.0, 0.0), (1e4, 1e-3), (1e-3, 1e4)]),
         ("uniform", FLOATS, [(0.0, 1.0), (1.0, 1.0), (-0.0, 0.0), (-6e4, 6e4), (0.0, 6e-8)]),
         ("normal", ["float16"], [(0.0, 1e-4), (0.0, 1e-7), (0.0, 3e4)]),
+        ("normal", FLOAT8S, [(0.0, 1e-1), (0.0, 1e-3), (0.0, 1e-5), (0.0, 200.0)]),
         ("normal", ["bfloat16", "float32"], [(0.0, 1e-38), (1e-40, 1e-39), (0.0, 3e38)]),
         ("normal", ["float64"], [(0.0, 1e-308), (0.0, 5e-324), (0.0, 1.7e308)]),
     ]

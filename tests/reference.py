@@ -3,7 +3,7 @@
 A value is a function of (key, index, distribution and its parameters, dtype), and of nothing
 else; `value` is that function, and returns the bit pattern.
 
-Numbers are Python floats, which hold every float16, bfloat16, float32 and float64 exactly.
+Numbers are Python floats, which hold every float64 and every narrower number exactly.
 Python's ``+ - * /`` and `math.sqrt` are IEEE 754's in float64.  In float32 they are the same,
 rounded to float32: that a result was rounded before does no harm where the first rounding
 keeps 2 * 24 + 2 bits (S. A. Figueroa, "When is double rounding innocuous?", ACM SIGNUM
@@ -95,6 +95,8 @@ class Format(NamedTuple):
     limit: int  # 2**limit is the first power of two that is too large
 
 
+FLOAT8_E4M3FN = Format(4, -9, 9)
+FLOAT8_E5M2 = Format(3, -16, 16)
 FLOAT16 = Format(11, -24, 16)
 BFLOAT16 = Format(8, -133, 128)
 FLOAT32 = Format(24, -149, 128)
@@ -251,7 +253,14 @@ def standard_uniform(key: Key, index: int, to: Format) -> float:
 # A value.
 
 
-FORMATS = {"float16": FLOAT16, "bfloat16": BFLOAT16, "float32": FLOAT32, "float64": FLOAT64}
+FORMATS = {
+    "float8_e4m3fn": FLOAT8_E4M3FN,
+    "float8_e5m2": FLOAT8_E5M2,
+    "float16": FLOAT16,
+    "bfloat16": BFLOAT16,
+    "float32": FLOAT32,
+    "float64": FLOAT64,
+}
 
 
 def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[float] = ()) -> int:
@@ -261,8 +270,8 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
 
         constant  params (pattern,)    dtypes uint8, uint16, uint32, uint64
         bits      params ()            dtypes uint32, uint64
-        uniform   params (low, high)   dtypes float16, bfloat16, float32, float64
-        normal    params (mean, std)   dtypes as for uniform
+        uniform   params (low, high)   the dtypes of FORMATS
+        normal    params (mean, std)   the dtypes of FORMATS
     """
     if distribution == "constant":
         return int(params[0])
@@ -281,8 +290,13 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
 
 def pattern(x: float, dtype: str) -> int:
     """The bits of a number that the dtype holds exactly."""
-    if dtype == "bfloat16":
+    if dtype == "bfloat16":  # float32's upper half
         return pattern(x, "float32") >> 16
+    if dtype == "float8_e5m2":  # float16's upper half
+        return pattern(x, "float16") >> 8
+    if dtype == "float8_e4m3fn":  # as float16, but for 7 bits, and 8 in the exponent's bias;
+        code = pattern(min(abs(x), 480.0) / 2**8, "float16") >> 7  # in 480's place is NaN
+        return code | (0x80 if math.copysign(1.0, x) < 0 else 0)
     floating, integer = {
         "float16": ("<e", "<H"),
         "float32": ("<f", "<I"),

@@ -12,19 +12,21 @@ import golden
 import numpy as np
 import pytest
 import reference
-from cases import CASES, EXTREMES, KEY, Array, Case
+from cases import CASES, EXTREMES, KEY, TRUNCATED, Array, Case
 from conftest import SRC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastinit as fi
 from fastinit import _kernels
+from fastinit._fill import as_dtype
 
 BLOCK = _kernels.BLOCK
 GOLDEN = json.loads(golden.FILE.read_text())
 Compiled = Callable[[str], ctypes.CDLL]
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_kernel = pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
 DRAWS = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -156,7 +158,7 @@ def test_golden(entry: dict[str, Any]) -> None:
     assert golden.digest(x) == entry["sha256"]
 
 
-@every_case
+@every_kernel
 def test_instruction_sets_agree(case: Case) -> None:
     n, start = 10**6 + 7, 12345
     outputs = {}
@@ -169,7 +171,7 @@ def test_instruction_sets_agree(case: Case) -> None:
 
 
 @pytest.mark.usefixtures("isa")
-@every_case
+@every_kernel
 @DRAWS
 @given(start=st.integers(0, 2**64 - 1), n=st.integers(0, 100_000), data=st.data())
 def test_any_split(case: Case, start: int, n: int, data: st.DataObject) -> None:
@@ -201,16 +203,18 @@ VIEWS: dict[str, Callable[[Array], Array]] = {
 
 
 @pytest.mark.usefixtures("isa")
-@every_case
-@pytest.mark.parametrize("name", VIEWS)
+@every_kernel
 @pytest.mark.parametrize("shape", [(11, 7, 20), (50, 40, 90)], ids=["small", "threads"])
-def test_strides(case: Case, name: str, shape: tuple[int, int, int]) -> None:
+def test_strides(case: Case, shape: tuple[int, int, int]) -> None:
     """The elements in C order get consecutive indices; nothing between them is written."""
-    memory, expected = case.poisoned(shape), case.poisoned(shape)
-    view, start = VIEWS[name](memory), BLOCK - 3
-    VIEWS[name](expected)[...] = case.filled(view.size, start).reshape(view.shape)
-    case.fill(view, start, threads=3)
-    assert np.array_equal(memory, expected)
+    start = BLOCK - 3
+    line = case.filled(math.prod(shape), start)
+    for name, view_of in VIEWS.items():
+        memory, expected = case.poisoned(shape), case.poisoned(shape)
+        view = view_of(memory)
+        view_of(expected)[...] = line[: view.size].reshape(view.shape)
+        case.fill(view, start, threads=3)
+        assert np.array_equal(memory, expected), name
 
 
 class Part(NamedTuple):
@@ -247,7 +251,7 @@ def parts(draw: st.DrawFn) -> Part:
 
 
 @pytest.mark.usefixtures("isa")
-@every_case
+@every_kernel
 @DRAWS
 @given(part=parts(), start=st.integers(0, 2**64 - 1), threads=st.integers(1, 5))
 def test_parts(case: Case, part: Part, start: int, threads: int) -> None:
@@ -299,28 +303,29 @@ def test_fma32_without_the_instruction(compiled: Compiled) -> None:
     assert np.array_equal(out.view(np.uint32), np.array(exact, np.float32).view(np.uint32))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_conversions(dtype: str, compiled: Compiled) -> None:
     """At every number of the dtype, halfway to the next, and one float32 beside both."""
+    narrow = as_dtype(dtype)
+    code = np.dtype(f"u{narrow.itemsize}")
+    c_type = f"{code.name}_t"
     library = compiled(f"""
         #define FI_HAS_FMA 0
         #include <stddef.h>
         #include "convert.h"
-        void convert(size_t n, const float *x, uint16_t *out)
+        void convert(size_t n, const float *x, {c_type} *out)
         {{
             for (size_t i = 0; i < n; i++)
                 out[i] = {dtype}_of(x[i]);
         }}
     """)
-    if dtype == "float16":
-        numbers = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
-    else:
-        numbers = (np.arange(0x7F80, dtype=np.uint32) << 16).view(np.float32)
-    halfway = (numbers[:-1] + np.diff(numbers) / 2).astype(np.float32)
-    at = np.concatenate([numbers, halfway, [65504.0, 65520.0, 1e9, 3.4e38]]).astype(np.float32)
+    past = {"float16": 0x7C00, "bfloat16": 0x7F80, "float8_e4m3fn": 0x7F, "float8_e5m2": 0x7C}
+    numbers = np.arange(past[dtype], dtype=code).view(narrow).astype(np.float64)
+    halfway = numbers + np.diff(numbers, append=2 * numbers[-1] - numbers[-2]) / 2
+    at = np.concatenate([numbers, halfway, np.array([1e9, 3.4e38])]).astype(np.float32)
     x = np.concatenate([at, np.nextafter(at, np.float32(0)), np.nextafter(at, np.float32(3.4e38))])
     x = np.concatenate([x, -x])
-    out = np.empty(x.size, np.uint16)
+    out = np.empty(x.size, code)
     library.convert(ctypes.c_size_t(x.size), pointer(x), pointer(out))
     to = reference.FORMATS[dtype]
     exact = [reference.pattern(reference.convert(number, to), dtype) for number in x.tolist()]

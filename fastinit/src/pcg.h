@@ -38,10 +38,16 @@ static inline pcg32 pcg_of_block(fi_key key, uint64_t block)
     return g;
 }
 
-static inline uint32_t pcg_output(uint64_t state)
+/* The output function in its two halves: what is rotated, and by how much. */
+static inline uint32_t pcg_xorshift(uint64_t state)
 {
-    uint32_t x = (uint32_t)(((state >> 18) ^ state) >> 27);
-    uint32_t r = (uint32_t)(state >> 59);
+    return (uint32_t)(((state >> 18) ^ state) >> 27);
+}
+
+static inline uint32_t pcg_rotation(uint64_t state) { return (uint32_t)(state >> 59); }
+
+static inline uint32_t rotate_right(uint32_t x, uint32_t r)
+{
     return (x >> r) | (x << ((0u - r) & 31));
 }
 
