@@ -7,6 +7,7 @@ a distribution means.
 from __future__ import annotations
 
 import math
+import operator
 import os
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -148,10 +149,18 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     return np.empty(_check.shape("shape", shape), as_dtype(dtype))
 
 
-def _part(
+def place(
     shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
-) -> tuple[int, int, list[int]]:
-    """Return a part's first index in the whole tensor, the whole's size, and the index steps."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the whole tensor's shape, and where in it the part of a shape begins.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such part.
+    """
+    if global_shape is None and offset is None:
+        return shape, (0,) * len(shape)
     if global_shape is None or offset is None:
         # An offset of zeros is never assumed: every process would fill the same part.
         raise ValueError("global_shape and offset go together: give both, or neither")
@@ -165,8 +174,12 @@ def _part(
         raise ValueError(
             f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
         )
-    steps = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
-    return sum(o * s for o, s in zip(at, steps, strict=True)), math.prod(whole), steps
+    return whole, at
+
+
+def index_steps(shape: tuple[int, ...]) -> list[int]:
+    """Return by how much an element's index grows along each axis, in C order."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _threads_from_environment() -> int:
@@ -258,8 +271,10 @@ def fill(
     if global_shape is None and offset is None:
         fill_memory(distribution, array, dtype, rng, threads)
     else:
-        start, size, steps = _part(array.shape, global_shape, offset)
-        fill_memory(distribution, array, dtype, rng, threads, start, size, steps)
+        whole, at = place(array.shape, global_shape, offset)
+        steps = index_steps(whole)
+        start = sum(map(operator.mul, at, steps))
+        fill_memory(distribution, array, dtype, rng, threads, start, math.prod(whole), steps)
     return x
 
 
@@ -309,11 +324,36 @@ def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
-def fill_constant(x: T, value: float, threads: int | None = None) -> T:
+def floats(x: object) -> NDArray[Any]:
+    """Return x's array, checked: of a float dtype that we know, and each element writable."""
+    array = array_of(x)
+    _float_dtype(array.dtype)
+    _check_memory(array)
+    return array
+
+
+def draws(
+    shape: tuple[int, ...], key: tuple[int, int], start: int, steps: list[int], threads: int | None
+) -> NDArray[np.uint64]:
+    """Return the raw 64-bit draws of the indices start + sum(i * step)."""
+    out = np.empty(shape, np.uint64)
+    n = _default_threads if threads is None else _threads(threads)
+    _kernels.fill(_kernels.BITS, _kernels.UINT64, out, start, key, (), n, steps)
+    return out
+
+
+def fill_constant(
+    x: T,
+    value: float,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
     if not array.flags.carray:
         _check_memory(array)
+    place(array.shape, global_shape, offset)
     n = _default_threads if threads is None else _threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
     if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
@@ -321,20 +361,20 @@ def fill_constant(x: T, value: float, threads: int | None = None) -> T:
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
-    element = _element(value, array.dtype).view(pattern)
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, element.item(), n)
+    pattern_of_value = element(value, array.dtype).view(pattern).item()
+    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 
-def _element(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
+def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:
     """Return the value as an array of one element; raise if the dtype cannot hold it."""
     if dtype.kind == "b":
-        return np.array([_check.integer("value", value, 0, 1)]).astype(dtype)
+        return np.array([_check.integer(name, value, 0, 1)]).astype(dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.array([_check.integer("value", value, int(limits.min), int(limits.max))], dtype)
-    known, number = _float_dtype(dtype), _check.real("value", value)
+        return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
+    known, number = _float_dtype(dtype), _check.real(name, value)
     if math.isfinite(number) and abs(number) > known.max:
-        raise ValueError(f"value={value!r} must be finite in {dtype.name}")
+        raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)
