@@ -193,8 +193,9 @@ def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
 
 def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) -> None:
     """Fill what this process holds of a parameter by a recipe's rule."""
-    for memory, offset in pieces(tensor):
+    for memory, box in pieces(tensor):
         rng.move(0)
+        offset = tuple(part.start for part in box)
         array = array_of(memory).view(_numpys(tensor.dtype))
         rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
     increment_version(tensor)
@@ -350,8 +351,7 @@ def _copy_(tensor: torch.Tensor, source: torch.Tensor, non_blocking: bool = Fals
     """Copy from a whole tensor what this process holds of a DTensor; torch refuses to."""
     if is_sharded(source):
         return tensor.copy_(source, non_blocking)
-    for memory, offset in pieces(tensor):
-        box = tuple(slice(o, o + n) for o, n in zip(offset, memory.shape, strict=True))
+    for memory, box in pieces(tensor):
         memory.copy_(source.expand(tensor.shape)[box])
     return tensor
 

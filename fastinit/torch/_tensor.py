@@ -6,7 +6,6 @@ with its place in the whole, so that every process draws its own part and no oth
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch.autograd.graph import increment_version
 
 from fastinit import random
-from fastinit._fill import FLOATS, Distribution, Float, fill_line, fill_memory
+from fastinit._fill import FLOATS, Distribution, Float, fill_line, fill_memory, index_steps
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, default_rng
 
@@ -34,10 +33,10 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
 class Piece(NamedTuple):
-    """A part of a tensor in this process's memory, and where in the whole it begins."""
+    """A part of a tensor in this process's memory, and where in the whole it is."""
 
     memory: torch.Tensor
-    offset: tuple[int, ...]
+    box: tuple[slice, ...]
 
 
 class _Words(threading.local):
@@ -148,9 +147,9 @@ def fill(
 def _fill_pieces(
     tensor: torch.Tensor, dtype: Float, distribution: Distribution, rng: Cursor
 ) -> None:
-    steps = [math.prod(tensor.shape[axis + 1 :]) for axis in range(tensor.ndim)]
-    for memory, offset in pieces(tensor):
-        start = sum(o * step for o, step in zip(offset, steps, strict=True))
+    steps = index_steps(tuple(tensor.shape))
+    for memory, box in pieces(tensor):
+        start = sum(part.start * step for part, step in zip(box, steps, strict=True))
         fill_memory(distribution, array_of(memory), dtype, rng, start=start, steps=steps)
 
 
@@ -158,11 +157,13 @@ def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
     """Yield what this process holds of a tensor: all of it, or boxes of a DTensor."""
     local = local_of(tensor).detach()
     if not is_sharded(tensor):
-        yield Piece(local, (0,) * tensor.ndim)
+        yield Piece(local, tuple(slice(0, length) for length in tensor.shape))
         return
-    for box in product(*_runs(tensor)):
-        memory = local[tuple(slice(run.at, run.at + run.length) for run in box)]
-        yield Piece(memory, tuple(run.first for run in box))
+    for runs in product(*_runs(tensor)):
+        yield Piece(
+            local[tuple(slice(run.at, run.at + run.length) for run in runs)],
+            tuple(slice(run.first, run.first + run.length) for run in runs),
+        )
 
 
 class _Run(NamedTuple):

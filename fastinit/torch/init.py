@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 from torch.nn.init import (
     _calculate_correct_fan,
     _calculate_fan_in_and_fan_out,
@@ -20,22 +20,33 @@ from torch.nn.init import (
     _no_grad_trunc_normal_,
     calculate_gain,
     constant_,
-    dirac_,
-    eye_,
     ones_,
     zeros_,
 )
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+import fastinit
 from fastinit._check import positive
 from fastinit._fill import Distribution
 from fastinit._kernels import Cursor
+from fastinit.initializers import scaled_variance
 from fastinit.random import (
+    absolute_truncated_normal_distribution,
     normal_distribution,
     truncated_normal_distribution,
+    truncated_std,
     uniform_distribution,
 )
-from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, torchs_generator
+from fastinit.torch._tensor import (
+    Generator,
+    cursor,
+    fill,
+    generator_of,
+    is_sharded,
+    known_dtype,
+    pieces,
+    torchs_generator,
+)
 
 __all__ = [
     "calculate_gain",
@@ -46,14 +57,18 @@ __all__ = [
     "eye",
     "eye_",
     "glorot_normal_",
+    "glorot_truncated_normal_",
     "glorot_uniform_",
     "he_normal_",
+    "he_truncated_normal_",
     "he_uniform_",
     "kaiming_normal",
     "kaiming_normal_",
+    "kaiming_truncated_normal_",
     "kaiming_uniform",
     "kaiming_uniform_",
     "lecun_normal_",
+    "lecun_truncated_normal_",
     "lecun_uniform_",
     "normal",
     "normal_",
@@ -69,17 +84,11 @@ __all__ = [
     "variance_scaling_",
     "xavier_normal",
     "xavier_normal_",
+    "xavier_truncated_normal_",
     "xavier_uniform",
     "xavier_uniform_",
     "zeros_",
 ]
-
-
-@lru_cache(typed=True)
-def _normal_between(mean: float, std: float, a: float, b: float) -> Distribution:
-    """Return the normal cut at a and b themselves, which (a - mean) / std need not give back."""
-    drawn = truncated_normal_distribution(mean, std, (a - mean) / std, (b - mean) / std)
-    return drawn._replace(params=(a, b, *drawn.params[2:]))
 
 
 class Kind(NamedTuple):
@@ -91,7 +100,13 @@ class Kind(NamedTuple):
 
 UNIFORM = Kind(uniform_distribution, nn.init.uniform_)
 NORMAL = Kind(normal_distribution, nn.init.normal_)
-NORMAL_BETWEEN = Kind(_normal_between, nn.init.trunc_normal_)
+TRUNCATED = Kind(
+    truncated_normal_distribution,
+    lambda tensor, mean, std, low, high, generator: nn.init.trunc_normal_(
+        tensor, mean, std, mean + low * std, mean + high * std, generator
+    ),
+)
+NORMAL_WITHIN = Kind(absolute_truncated_normal_distribution, nn.init.trunc_normal_)
 
 
 def draw(
@@ -232,9 +247,9 @@ def trunc_normal_(
     >>> bool(w.abs().max() <= 0.04)
     True
     """
-    if not a - 2 * std <= mean <= b + 2 * std:
-        _no_grad_trunc_normal_(torch.empty(0), mean, std, a, b)  # to warn
-    return draw(tensor, NORMAL_BETWEEN, (mean, std, a, b), generator)
+    if std == 0 or not a - 2 * std <= mean <= b + 2 * std:
+        _no_grad_trunc_normal_(torch.empty(0), mean, std, a, b)  # to refuse, or to warn
+    return draw(tensor, NORMAL_WITHIN, (mean, std, a, b), generator)
 
 
 def truncated_normal_(
@@ -281,7 +296,20 @@ def truncated_normal_(
     >>> bool(w.abs().max() <= 0.04)
     True
     """
-    return draw(tensor, NORMAL_BETWEEN, (mean, std, mean + low * std, mean + high * std), generator)
+    return draw(tensor, TRUNCATED, (mean, std, low, high), generator)
+
+
+def _std(gain: float, fan: float) -> float:
+    """Return gain / sqrt(fan), rounded as by `fastinit.variance_scaling_`.
+
+    It keeps the sign, so that torch refuses a negative gain.
+    """
+    return math.copysign(math.sqrt(gain**2 / fan), gain)
+
+
+def _bound(gain: float, fan: float) -> float:
+    """Return the bound of uniforms with that standard deviation."""
+    return math.copysign(math.sqrt(3.0 * (gain**2 / fan)), gain)
 
 
 def xavier_uniform_(
@@ -317,7 +345,7 @@ def xavier_uniform_(
     >>> bool(w.abs().max() <= (6 / 300) ** 0.5)
     True
     """
-    bound = gain * math.sqrt(6.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
+    bound = _bound(gain, sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
     return draw(tensor, UNIFORM, (-bound, bound), generator)
 
 
@@ -338,7 +366,7 @@ def xavier_normal_(
     >>> bool(abs(w.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
-    std = gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
+    std = _std(gain, sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
     return draw(tensor, NORMAL, (0.0, std), generator)
 
 
@@ -386,8 +414,7 @@ def kaiming_uniform_(
     """
     if 0 in tensor.shape:
         return nn.init.kaiming_normal_(tensor)  # to warn
-    fan = _calculate_correct_fan(tensor, mode)
-    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / fan)
+    bound = _bound(calculate_gain(nonlinearity, a), _calculate_correct_fan(tensor, mode))
     return draw(tensor, UNIFORM, (-bound, bound), generator)
 
 
@@ -414,23 +441,17 @@ def kaiming_normal_(
     """
     if 0 in tensor.shape:
         return nn.init.kaiming_normal_(tensor)  # to warn
-    fan = _calculate_correct_fan(tensor, mode)
-    return draw(tensor, NORMAL, (0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan)), generator)
+    std = _std(calculate_gain(nonlinearity, a), _calculate_correct_fan(tensor, mode))
+    return draw(tensor, NORMAL, (0.0, std), generator)
 
 
-_FANS: dict[str, Callable[[int, int], float]] = {
-    "fan_in": lambda fan_in, _: fan_in,
-    "fan_out": lambda _, fan_out: fan_out,
-    "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
-}
-# The standard deviation of what is left of a standard normal between -2 and 2.
-_STD_WITHIN_2 = 0.87962566103423978
-_OF_STD: dict[str, Callable[[float], tuple[Kind, tuple[float, ...]]]] = {
-    "normal": lambda std: (NORMAL, (0.0, std)),
-    "uniform": lambda std: (UNIFORM, (-math.sqrt(3.0) * std, math.sqrt(3.0) * std)),
-    "truncated_normal": lambda std: (
-        NORMAL_BETWEEN,
-        (0.0, std / _STD_WITHIN_2, -2.0 * std / _STD_WITHIN_2, 2.0 * std / _STD_WITHIN_2),
+_TORCHS_AXES = 1, 0, ()  # in, out, batch
+_OF_VARIANCE: dict[str, Callable[[float], tuple[Kind, tuple[float, ...]]]] = {
+    "normal": lambda variance: (NORMAL, (0.0, math.sqrt(variance))),
+    "uniform": lambda variance: (UNIFORM, (-math.sqrt(3.0 * variance), math.sqrt(3.0 * variance))),
+    "truncated_normal": lambda variance: (
+        TRUNCATED,
+        (0.0, math.sqrt(variance) / truncated_std(-2.0, 2.0), -2.0, 2.0),
     ),
 }
 
@@ -448,8 +469,8 @@ def variance_scaling_(
     ----------
     scale : float
         Positive. 1 keeps the variance of a linear layer's signal, 2 that of a rectified one.
-    mode : {"fan_in", "fan_out", "fan_avg"}
-        Which fan.
+    mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
+        Which fan: the inputs, the outputs, their mean, or their geometric mean.
     distribution : {"normal", "uniform", "truncated_normal"}
         The last is cut at two of its standard deviations, and widened to have the variance
         nevertheless, as JAX and Keras do it.
@@ -472,15 +493,12 @@ def variance_scaling_(
     >>> bool(abs(w.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if mode not in _FANS:
-        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_FANS)}")
-    if distribution not in _OF_STD:
-        raise ValueError(f"distribution={distribution!r} is unknown; allowed: {', '.join(_OF_STD)}")
-    variance = positive("scale", scale)
-    fan = _FANS[mode](*_calculate_fan_in_and_fan_out(tensor))
-    if fan == 0:  # no elements: nothing to scale
-        return tensor
-    return draw(tensor, *_OF_STD[distribution](math.sqrt(variance / fan)), generator)
+    if distribution not in _OF_VARIANCE:
+        raise ValueError(
+            f"distribution={distribution!r} is unknown; allowed: {', '.join(_OF_VARIANCE)}"
+        )
+    variance = scaled_variance(tuple(tensor.shape), scale, mode, _TORCHS_AXES)
+    return draw(tensor, *_OF_VARIANCE[distribution](variance), generator)
 
 
 def lecun_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
@@ -519,8 +537,89 @@ def lecun_uniform_(tensor: torch.Tensor, generator: Generator = None) -> torch.T
     return variance_scaling_(tensor, 1.0, "fan_in", "uniform", generator)
 
 
+def xavier_truncated_normal_(
+    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+) -> torch.Tensor:
+    """Fill with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
+
+    Cut at +-2 standard deviations of a normal so much wider that what is left has this one.
+    Parameters, returns and raises are those of `variance_scaling_`.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio, AISTATS 2010; cut as in TensorFlow, Keras and JAX.
+
+    Examples
+    --------
+    >>> w = init.xavier_truncated_normal_(torch.empty(200, 100), generator=42)
+    >>> bool(abs(w.std() / (2 / 300) ** 0.5 - 1) < 0.02)
+    True
+    """
+    scale = positive("gain", gain) ** 2
+    return variance_scaling_(tensor, scale, "fan_avg", "truncated_normal", generator)
+
+
+def kaiming_truncated_normal_(
+    tensor: torch.Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> torch.Tensor:
+    """Fill with truncated normals of standard deviation gain / sqrt(fan).
+
+    Cut as `xavier_truncated_normal_`. Parameters are those of `kaiming_uniform_`, returns and
+    raises those of `variance_scaling_`.
+
+    References
+    ----------
+    K. He et al., ICCV 2015; cut as in TensorFlow, Keras and JAX.
+
+    Examples
+    --------
+    >>> w = init.kaiming_truncated_normal_(torch.empty(100, 200), generator=42)
+    >>> bool(abs(w.std() / (2 / 200) ** 0.5 - 1) < 0.02)
+    True
+    """
+    scale = calculate_gain(nonlinearity, a) ** 2
+    return variance_scaling_(tensor, scale, mode, "truncated_normal", generator)
+
+
+def lecun_truncated_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+    """Fill with truncated normals of standard deviation sqrt(1 / fan_in).
+
+    Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of
+    `variance_scaling_`.
+
+    References
+    ----------
+    Y. LeCun et al., "Efficient BackProp", 1998; cut as in TensorFlow, Keras and JAX.
+
+    Examples
+    --------
+    >>> w = init.lecun_truncated_normal_(torch.empty(200, 100), generator=42)
+    >>> bool(abs(w.std() / 0.1 - 1) < 0.02)
+    True
+    """
+    return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator)
+
+
+def _from_whole(tensor: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Fill what this process holds of a tensor, in which values hang together, from the whole."""
+    for memory, box in pieces(tensor):
+        memory.copy_(whole[box])
+    increment_version(tensor)
+    return tensor
+
+
+def _wide_empty(tensor: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Return memory of the dtype in which a tensor's values are made, before they are rounded."""
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return torch.empty(shape, dtype=wide, device="cpu")
+
+
 def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = None) -> torch.Tensor:
-    """Fill the tensor with a (semi-)orthogonal matrix, times `gain`; torch's own function.
+    """Fill the tensor with `gain` times a random orthogonal matrix; as torch's.
 
     Parameters
     ----------
@@ -528,7 +627,7 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
         See `calculate_gain`.
     tensor, generator
         As in `uniform_`; the tensor has at least two axes, of which all but the first count
-        as one. A fastinit generator or a seed seeds torch's.
+        as one. A `DTensor`'s processes each make the whole, and keep what they hold.
 
     Returns
     -------
@@ -538,12 +637,18 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As torch; and if `generator` is none.
+        As `uniform_`; if the tensor has fewer than two axes.
+
+    Notes
+    -----
+    The Q of a matrix of normals, with R's diagonal made positive. The normals are the same on
+    every machine, but the last bits of Q depend on torch's LAPACK.
 
     References
     ----------
-    A. M. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear
-    neural networks", ICLR 2014.
+    A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR 2014. F. Mezzadri, "How to Generate Random Matrices from
+    the Classical Compact Groups", Notices of the AMS 54, 2007.
 
     Examples
     --------
@@ -551,24 +656,29 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     >>> torch.allclose(w @ w.T, torch.eye(20), atol=1e-5)
     True
     """
-    return nn.init.orthogonal_(tensor, gain, torchs_generator(generator, tensor.device))
+    if tensor.ndim < 2 or tensor.numel() == 0 or known_dtype(tensor) is None:
+        return nn.init.orthogonal_(tensor, gain, torchs_generator(generator, tensor.device))
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    tall = _wide_empty(tensor, max(rows, columns), min(rows, columns))
+    q, r = torch.linalg.qr(draw(tall, NORMAL, (0.0, 1.0), generator))
+    q *= r.diagonal().sign() * gain
+    return _from_whole(tensor, (q if rows >= columns else q.T).reshape(tensor.shape))
 
 
 def sparse_(
     tensor: torch.Tensor, sparsity: float, std: float = 0.01, generator: Generator = None
 ) -> torch.Tensor:
-    """Fill each column of a matrix with zeros and else normals; torch's own function.
-
-    Which are zero is, as in torch, up to torch's default generator.
+    """Fill a matrix with normals, and a part of each column with 0; as torch's.
 
     Parameters
     ----------
     sparsity : float
-        The part of each column that is zero.
+        The part of each column that is zero, 0 to 1.
     std : float
         Standard deviation of the rest.
     tensor, generator
-        As in `orthogonal_`; the tensor has two axes.
+        As in `orthogonal_`; the tensor has two axes. Here which are zero is up to the
+        generator too; in torch it is up to the default one always.
 
     Returns
     -------
@@ -578,7 +688,7 @@ def sparse_(
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As torch; and if `generator` is none.
+        As `uniform_`; if the tensor has not two axes, or `sparsity` is not 0 to 1.
 
     References
     ----------
@@ -590,11 +700,84 @@ def sparse_(
     >>> bool(((w == 0).sum(dim=0) == 2).all())
     True
     """
-    return nn.init.sparse_(tensor, sparsity, std, torchs_generator(generator, tensor.device))
+    if tensor.ndim != 2 or known_dtype(tensor) is None:
+        return nn.init.sparse_(tensor, sparsity, std, torchs_generator(generator, tensor.device))
+    whole = _wide_empty(tensor, *tensor.shape)
+    try:
+        fastinit.sparse_(whole.numpy(), sparsity, std, rng=generator_of(generator))
+    except (TypeError, ValueError):  # for torch to refuse, in its own words
+        return nn.init.sparse_(tensor, sparsity, std)
+    return _from_whole(tensor, whole)
+
+
+def eye_(tensor: torch.Tensor) -> torch.Tensor:
+    """Fill a matrix with 1 on its diagonal and 0 elsewhere; torch's, and for shards too.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        Of two axes.
+
+    Returns
+    -------
+    torch.Tensor
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has not two axes.
+
+    Examples
+    --------
+    >>> init.eye_(torch.empty(2, 3))
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
+    if not is_sharded(tensor):
+        return nn.init.eye_(tensor)
+    return _from_whole(tensor, nn.init.eye_(_wide_empty(tensor, *tensor.shape)))
+
+
+def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
+    """Fill a convolution's weight so that it hands its input on; torch's, and for shards too.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        Of three to five axes: (out, in, ...).
+    groups : int
+        The outputs fall into so many groups, each an identity of its own.
+
+    Returns
+    -------
+    torch.Tensor
+        `tensor`.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has not so many axes, or `groups` does not divide the outputs.
+
+    References
+    ----------
+    S. Zagoruyko, N. Komodakis, "DiracNets: Training Very Deep Neural Networks Without
+    Skip-Connections", 2017.
+
+    Examples
+    --------
+    >>> init.dirac_(torch.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
+    if not is_sharded(tensor):
+        return nn.init.dirac_(tensor, groups)
+    return _from_whole(tensor, nn.init.dirac_(_wide_empty(tensor, *tensor.shape), groups))
 
 
 glorot_uniform_, glorot_normal_ = xavier_uniform_, xavier_normal_
+glorot_truncated_normal_ = xavier_truncated_normal_
 he_uniform_, he_normal_ = kaiming_uniform_, kaiming_normal_
+he_truncated_normal_ = kaiming_truncated_normal_
 
 _deprecated: Callable[[Any], Any] = _make_deprecate
 uniform = _deprecated(uniform_)
