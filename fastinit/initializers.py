@@ -459,17 +459,13 @@ def variance_scaling_(
     >>> bool(abs(x.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
     if distribution not in _DISTRIBUTIONS:
         raise ValueError(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
         )
     shape = array_of(x).shape if global_shape is None else check_shape("global_shape", global_shape)
-    fan = _fan(shape, mode, (in_axis, out_axis, batch_axis), fan_in, fan_out)
-    variance = (
-        positive("scale", scale) / fan if fan > 0 else 0.0
-    )  # no fan, no elements: nothing to scale
+    axes = in_axis, out_axis, batch_axis
+    variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     std = math.sqrt(variance)
     if distribution == "normal":
         drawn = normal_distribution(0.0, std)
@@ -479,6 +475,22 @@ def variance_scaling_(
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
     return fill(drawn, x, default_rng(rng), threads, global_shape, offset, backend)
+
+
+def scaled_variance(
+    shape: tuple[int, ...],
+    scale: float,
+    mode: str,
+    axes: tuple[Axes, Axes, Axes],
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+) -> float:
+    """Return scale / fan for a whole tensor's shape and its (in, out, batch) axes."""
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
+    fan = _fan(shape, mode, axes, fan_in, fan_out)
+    # No fan, no elements: nothing to scale.
+    return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
 def _fan(

@@ -10,7 +10,7 @@ import reference
 from numpy.typing import NDArray
 
 from fastinit import _kernels
-from fastinit._fill import _float_dtype, _inward, as_dtype
+from fastinit._fill import as_dtype, in_dtype
 from fastinit.random import truncated_normal_distribution
 
 Array = NDArray[Any]
@@ -39,7 +39,7 @@ class Case(NamedTuple):
         if self.distribution == "truncated_normal":
             dtype = as_dtype(self.dtype)
             interval = truncated_normal_distribution(*self.params)
-            return _inward(interval, dtype, _float_dtype(dtype).max)
+            return in_dtype(interval, dtype)[1]
         return self.params
 
     def poisoned(self, shape: int | tuple[int, ...]) -> Array:
