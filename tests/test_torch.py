@@ -158,10 +158,7 @@ class TestTheStream:
     @pytest.mark.parametrize("name", [*OF_FANS, *(n for n in OWN if n.endswith("normal_"))])
     @pytest.mark.parametrize("shape", [(37, 53), (8, 4, 3, 3)])
     def test_values_by_fans_are_the_cores(self, name, shape):
-        if name == "truncated_normal_":
-            options = {}
-        else:
-            options = {"in_axis": 1, "out_axis": 0}
+        options = {} if name == "truncated_normal_" else {"in_axis": 1, "out_axis": 0}
         w = getattr(init, name)(torch.zeros(shape), generator=42)
         expected = getattr(fi, name)(fi.zeros(shape), rng=42, **options)
         assert bits(w) == expected.tobytes()
