@@ -12,8 +12,9 @@ True
 
 from typing import Any as _Any
 
-from fastinit import _kernels
-from fastinit._fill import get_num_threads, set_num_threads
+from fastinit import _fill, _kernels
+from fastinit._fill import get_num_threads, set_backend, set_num_threads
+from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
     compute_fans,
@@ -65,6 +66,7 @@ from fastinit.initializers import (
     zeros_,
 )
 from fastinit.random import PCG32, Generator, default_rng
+from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
     delta,
@@ -92,6 +94,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PCG32",
     "Generator",
+    "Recommendation",
     "__version__",
     "blocks_",
     "calculate_gain",
@@ -139,15 +142,20 @@ __all__ = [
     "lecun_truncated_normal_",
     "lecun_uniform",
     "lecun_uniform_",
+    "lsuv_",
     "normal",
     "normal_",
+    "normalize_",
     "ones",
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "recommend",
+    "set_backend",
     "set_num_threads",
     "sparse",
     "sparse_",
+    "standardize_",
     "trunc_normal",
     "trunc_normal_",
     "truncated_normal",
@@ -168,7 +176,7 @@ __all__ = [
 
 
 def info() -> dict[str, _Any]:
-    """Return what this installation is: versions, stream, instruction set, threads.
+    """Return what this installation is: versions, stream, instruction set, threads, backend.
 
     Examples
     --------
@@ -182,4 +190,5 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
+        "backend": _fill.backend_name,
     }
