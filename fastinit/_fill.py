@@ -252,6 +252,12 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     return known.code, _params(distribution, known)
 
 
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
+
+
 @lru_cache
 def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
@@ -360,9 +366,9 @@ def fill_memory(
     `start` is the first element's index, counted from the generator's position, `steps` what
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
+    params = _params(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
-    params = _params(distribution, dtype)
     n = _default_threads if threads is None else _threads(threads)
     write = _default_backend if backend is None else _backend(backend)
     if start is not None:
@@ -378,18 +384,14 @@ def fill_line(
     dtype: Float,
     rng: _kernels.Cursor,
 ) -> None:
-    """Fill `size` elements side by side at an address, which the caller answers for."""
+    """Fill `size` elements side by side at an address, which the caller answers for.
+
+    By the C kernels, whichever backend is set: it is there for its speed on small tensors.
+    """
     params = _params(distribution, dtype)
     _kernels.fill_line(
         distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
     )
-
-
-def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return what the kernel takes; raise if the dtype cannot hold it."""
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
-    return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
 def floats(x: object) -> NDArray[Any]:
