@@ -309,8 +309,8 @@ def orthogonal_(
     matrix of standard normals, with R's diagonal made positive.
 
     The last bits depend on NumPy's LAPACK and so on the machine, unlike those of all other
-    initializers. LAPACK chooses its own threads, and x's size is needed about three times more,
-    in float64 for a float64 x and float32 otherwise.
+    initializers. LAPACK chooses its own threads. Beside x, three to four times its number of
+    elements are needed in float64.
 
     Parameters
     ----------
@@ -462,7 +462,7 @@ def delta_orthogonal_(
         )
     matrix = _orthogonal("delta_orthogonal_", array, whole, shape, gain, False, rng, threads)
     fill_constant(x, 0, threads)
-    taps.matrix[...] = matrix
+    taps.matrix[...] = matrix.reshape(taps.matrix.shape)
     return x
 
 
