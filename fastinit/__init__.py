@@ -12,8 +12,8 @@ True
 
 from typing import Any as _Any
 
-from fastinit import _kernels
-from fastinit._fill import get_num_threads, set_num_threads
+from fastinit import _fill, _kernels
+from fastinit._fill import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
@@ -151,6 +151,7 @@ __all__ = [
     "orthogonal",
     "orthogonal_",
     "recommend",
+    "set_backend",
     "set_num_threads",
     "sparse",
     "sparse_",
@@ -175,7 +176,7 @@ __all__ = [
 
 
 def info() -> dict[str, _Any]:
-    """Return what this installation is: versions, stream, instruction set, threads.
+    """Return what this installation is: versions, stream, instruction set, threads, backend.
 
     Examples
     --------
@@ -189,4 +190,5 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
+        "backend": _fill.backend_name,
     }

@@ -1,7 +1,7 @@
 """The door: every fill goes through `fill`, which checks all of it before the first byte.
 
-It knows arrays, dtypes, parts of tensors, generators and threads; it knows nothing of what
-a distribution means.
+It knows arrays, dtypes, parts of tensors, generators, threads and backends; it knows nothing
+of what a distribution means.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -233,6 +234,22 @@ def count_threads(threads: int | None) -> int:
     return get_num_threads() if threads is None else _threads(threads)
 
 
+def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tuple[float, ...]]:
+    """Return the kernels' number of a dtype, and the parameters as it needs them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no such kernels, or the dtype cannot hold the parameters.
+    """
+    known = _FLOATS.get(dtype) or _float_dtype(dtype)
+    if distribution.largest > known.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    if distribution.bounded:
+        return known.code, _inward(distribution, dtype, known.max)
+    return known.code, distribution.params
+
+
 @lru_cache
 def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
@@ -254,6 +271,52 @@ def _rounded_up(value: float, dtype: np.dtype[Any], largest: float) -> float:
     return float(nearest)
 
 
+# A backend fills an array that has been checked; the values do not depend on which.
+_Backend = Callable[..., None]
+
+
+def _backend(name: str, argument: str = "backend") -> _Backend:
+    if name == "c":
+        return _kernels.fill
+    if name != "numba":
+        raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
+    try:
+        from fastinit import _numba_fill
+    except ImportError as error:
+        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
+    return _numba_fill.fill
+
+
+def set_backend(name: str) -> None:
+    """Set which kernels a fill uses when the call does not say; the values are the same.
+
+    Parameters
+    ----------
+    name : {"c", "numba"}
+        The compiled C kernels, or Numba's, which is imported then. "c" is the start value
+        unless ``FASTINIT_BACKEND`` is set.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    ImportError
+        If Numba is not installed.
+
+    Examples
+    --------
+    >>> fi.set_backend("c")
+    >>> fi.info()["backend"]
+    'c'
+    """
+    global _default_backend, backend_name
+    _default_backend, backend_name = _backend(name, "name"), name
+
+
+backend_name = os.environ.get("FASTINIT_BACKEND") or "c"
+_default_backend = _backend(backend_name, "FASTINIT_BACKEND")
+
+
 def fill(
     distribution: Distribution,
     x: T,
@@ -261,6 +324,7 @@ def fill(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x with the generator's next values, one for each element in C order; return x.
 
@@ -268,21 +332,17 @@ def fill(
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
     """
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
-    dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
+    code, params = in_dtype(distribution, array.dtype)
     if not array.flags.carray:
         _check_memory(array)
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {array.dtype.name}")
-    params = distribution.params
-    if distribution.bounded:
-        params = _inward(distribution, array.dtype, dtype.max)
     n = _default_threads if threads is None else _threads(threads)
+    write = _default_backend if backend is None else _backend(backend)
     start, steps = None, None
     if global_shape is not None or offset is not None:
         whole, at = place(array.shape, global_shape, offset)
         steps = index_steps(whole)
         start = rng.take(math.prod(whole)) + sum(map(operator.mul, at, steps))
-    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+    write(distribution.kernel, code, array, start, rng, params, n, steps)
     return x
 
 
@@ -311,6 +371,7 @@ def fill_constant(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
@@ -325,7 +386,8 @@ def fill_constant(
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
     pattern_of_value = element(value, array.dtype).view(pattern).item()
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
+    write = _default_backend if backend is None else _backend(backend)
+    write(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 

@@ -24,6 +24,7 @@ BITS: int
 UNIFORM: int
 NORMAL: int
 TRUNCATED_NORMAL: int
+MILLS_TERMS: int
 
 _C_API: object
 

@@ -18,6 +18,8 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 cdef extern from "internal.h" nogil:
+    enum:
+        FI_MILLS_TERMS
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
@@ -73,6 +75,7 @@ BITS = fi_distribution.FI_BITS
 UNIFORM = fi_distribution.FI_UNIFORM
 NORMAL = fi_distribution.FI_NORMAL
 TRUNCATED_NORMAL = fi_distribution.FI_TRUNCATED_NORMAL
+MILLS_TERMS = FI_MILLS_TERMS
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
 
