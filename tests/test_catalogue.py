@@ -130,12 +130,19 @@ def test_threads_and_strides_do_not_matter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_backends_do_not_matter(name):
+    pytest.importorskip("numba")
+    x = fill(name, np.empty((60, 70), np.float32), 5, backend="numba")
+    assert x.tobytes() == fill(name, np.empty((60, 70), np.float32), 5, backend="c").tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_refused_arguments_leave_the_array_untouched(name):
     x = np.full((6, 8), 7, np.float32)
     rng = fi.default_rng(1)
     elsewhere = {"global_shape": (9, 9), "offset": (0, 2)}
-    for options in ({"threads": 0}, {"global_shape": (6, 8)}, elsewhere):
-        with pytest.raises(ValueError, match=r"threads=0|global_shape"):
+    for options in ({"threads": 0}, {"backend": "x"}, {"global_shape": (6, 8)}, elsewhere):
+        with pytest.raises(ValueError, match=r"threads=0|backend='x'|global_shape"):
             fill(name, x, rng, **options)
     x.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
