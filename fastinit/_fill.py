@@ -398,7 +398,8 @@ def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
     _float_dtype(array.dtype)
-    _check_memory(array)
+    if not array.flags.carray:
+        _check_memory(array)
     return array
 
 
