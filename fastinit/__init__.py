@@ -13,6 +13,7 @@ True
 from typing import Any as _Any
 
 from fastinit import _fill, _kernels
+from fastinit._embedding import capi, get_include, values_at
 from fastinit._fill import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
@@ -98,6 +99,7 @@ __all__ = [
     "__version__",
     "blocks_",
     "calculate_gain",
+    "capi",
     "compute_fans",
     "constant",
     "constant_",
@@ -112,6 +114,7 @@ __all__ = [
     "embedding_",
     "eye",
     "eye_",
+    "get_include",
     "get_num_threads",
     "glorot_normal",
     "glorot_normal_",
@@ -162,6 +165,7 @@ __all__ = [
     "truncated_normal_",
     "uniform",
     "uniform_",
+    "values_at",
     "variance_scaling",
     "variance_scaling_",
     "xavier_normal",

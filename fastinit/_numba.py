@@ -29,6 +29,7 @@ SLICE = 1 << 15  # elements, as in fill.c
 # As in C, a division does not ask whether to raise.
 OPTIONS = {"error_model": "numpy"}
 jit = njit(forceinline=True, **OPTIONS)
+inlined = njit(inline="always", **OPTIONS)
 
 
 def entry(**options):
@@ -691,7 +692,7 @@ class Layout(NamedTuple):
     index_steps: np.ndarray
 
 
-@jit
+@inlined
 def write_stretch(memory, at, stride, n, out, start, key, distribution, room):
     """Fill n elements of the last axis."""
     at_once = n if stride == 1 else BLOCK
@@ -704,7 +705,7 @@ def write_stretch(memory, at, stride, n, out, start, key, distribution, room):
                 memory[at + (done + i) * stride] = part[i]
 
 
-@jit
+@inlined
 def write_part(out, layout, start, key, distribution, begin, end):
     """Fill the elements begin to end of an array, counted in C order."""
     shape, strides, index_steps = layout.shape, layout.strides, layout.index_steps
@@ -730,7 +731,7 @@ def write_part(out, layout, start, key, distribution, begin, end):
                 position[axis - 1] += 1
 
 
-@jit
+@inlined
 def write_slice(out, layout, start, key, distribution, s):
     """Fill slice s; from the second on, slices of a contiguous array begin with a block."""
     skew, size = np.intp(U64(start) % U64(BLOCK)), layout.shape.prod()

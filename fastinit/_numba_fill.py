@@ -29,7 +29,7 @@ def interval(params: tuple[float, ...]) -> _numba.Central:
 _DISTRIBUTIONS: dict[int, Callable[[Any], Any]] = {
     _kernels.CONSTANT: lambda pattern: _numba.Constant(np.uint64(pattern)),
     _kernels.BITS: lambda _: _numba.Bits(),
-    _kernels.UNIFORM: lambda params: _numba.Uniform(*params),
+    _kernels.UNIFORM: lambda params: _numba.Uniform(*params[:2]),
     _kernels.NORMAL: lambda params: _numba.Normal(*params),
     _kernels.TRUNCATED_NORMAL: interval,
 }
