@@ -7,6 +7,7 @@ a distribution means.
 from __future__ import annotations
 
 import math
+import operator
 import os
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -157,10 +158,18 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
-def _part(
+def place(
     shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
-) -> tuple[int, int, list[int]]:
-    """Return a part's first index in the whole tensor, the whole's size, and the index steps."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the whole tensor's shape, and where in it the part of a shape begins.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such part.
+    """
+    if global_shape is None and offset is None:
+        return shape, (0,) * len(shape)
     if global_shape is None or offset is None:
         # An offset of zeros is never assumed: every process would fill the same part.
         raise ValueError("global_shape and offset go together: give both, or neither")
@@ -174,8 +183,12 @@ def _part(
         raise ValueError(
             f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
         )
-    steps = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
-    return sum(o * s for o, s in zip(at, steps, strict=True)), math.prod(whole), steps
+    return whole, at
+
+
+def index_steps(shape: tuple[int, ...]) -> list[int]:
+    """Return by how much an element's index grows along each axis, in C order."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _threads_from_environment() -> int:
@@ -230,6 +243,11 @@ def _threads(threads: int) -> int:
     return _check.integer("threads", threads, 1, _MAX_THREADS)
 
 
+def count_threads(threads: int | None) -> int:
+    """Return how many threads a call uses; raise TypeError or ValueError if that is no number."""
+    return get_num_threads() if threads is None else _threads(threads)
+
+
 @lru_cache
 def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
@@ -276,17 +294,43 @@ def fill(
     n = _default_threads if threads is None else _threads(threads)
     start, steps = None, None
     if global_shape is not None or offset is not None:
-        start, size, steps = _part(array.shape, global_shape, offset)
-        start += rng.take(size)
+        whole, at = place(array.shape, global_shape, offset)
+        steps = index_steps(whole)
+        start = rng.take(math.prod(whole)) + sum(map(operator.mul, at, steps))
     _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
     return x
 
 
-def fill_constant(x: T, value: float, threads: int | None = None) -> T:
+def floats(x: object) -> NDArray[Any]:
+    """Return x's array, checked: of a float dtype that we know, and each element writable."""
+    array = array_of(x)
+    _float_dtype(array.dtype)
+    _check_memory(array)
+    return array
+
+
+def draws(
+    shape: tuple[int, ...], key: tuple[int, int], start: int, steps: list[int], threads: int | None
+) -> NDArray[np.uint64]:
+    """Return the raw 64-bit draws of the indices start + sum(i * step)."""
+    out = np.empty(shape, np.uint64)
+    n = _default_threads if threads is None else _threads(threads)
+    _kernels.fill(_kernels.BITS, _kernels.UINT64, out, start, key, (), n, steps)
+    return out
+
+
+def fill_constant(
+    x: T,
+    value: float,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
     if not array.flags.carray:
         _check_memory(array)
+    place(array.shape, global_shape, offset)
     n = _default_threads if threads is None else _threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
     if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
@@ -294,20 +338,20 @@ def fill_constant(x: T, value: float, threads: int | None = None) -> T:
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
-    element = _element(value, array.dtype).view(pattern)
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, element.item(), n)
+    pattern_of_value = element(value, array.dtype).view(pattern).item()
+    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 
-def _element(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
+def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:
     """Return the value as an array of one element; raise if the dtype cannot hold it."""
     if dtype.kind == "b":
-        return np.array([_check.integer("value", value, 0, 1)]).astype(dtype)
+        return np.array([_check.integer(name, value, 0, 1)]).astype(dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.array([_check.integer("value", value, int(limits.min), int(limits.max))], dtype)
-    known, number = _float_dtype(dtype), _check.real("value", value)
+        return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
+    known, number = _float_dtype(dtype), _check.real(name, value)
     if math.isfinite(number) and abs(number) > known.max:
-        raise ValueError(f"value={value!r} must be finite in {dtype.name}")
+        raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)
