@@ -66,6 +66,9 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
 
 _MAX_THREADS = 1024
 
+# Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
+_CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
+
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return the NumPy dtype, also for the names that ml_dtypes adds.
@@ -146,8 +149,20 @@ def _check_memory(x: NDArray[Any]) -> None:
 
 
 def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
-    """Return a new array to be filled."""
-    return np.empty(_check.shape("shape", shape), as_dtype(dtype))
+    """Return a new array to be filled, aligned to a cache line, or to a huge page if large.
+
+    JAX shares memory that is aligned to 64 bytes, and copies other. From 32 MiB on the C
+    library's memory is new (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX), and NumPy asks for huge
+    pages: they then hold it from its first byte on (docs/performance.md, "Cold memory").
+    Below a page the address would cost more than the array.
+    """
+    lengths, known = _check.shape("shape", shape), as_dtype(dtype)
+    nbytes = math.prod(lengths) * known.itemsize
+    if nbytes < _PAGE or known.hasobject:
+        return np.empty(lengths, known)
+    alignment = _HUGE_PAGE if nbytes >= 16 * _HUGE_PAGE else _CACHE_LINE
+    memory = np.empty(nbytes + alignment, np.uint8)
+    return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
 def place(

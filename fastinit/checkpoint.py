@@ -11,10 +11,8 @@ import errno
 import json
 import operator
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 import fastinit
+from fastinit._files import appearing
 from fastinit._fill import as_dtype
 from fastinit.recipe import DTYPES, FLOATS, Recipe, RecipeError, Tensor
 from fastinit.recipe import load as load_recipe
@@ -209,7 +208,7 @@ def write(
     _refuse_existing([] if overwrite else files)
 
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    with _appearing(files[0]) as file:
+    with appearing(files[0]) as file:
         file.write(header)
         _allocate(file, len(header) + sum(tensor.nbytes for tensor in tensors))
         offset = len(header)
@@ -222,7 +221,7 @@ def write(
             if progress is not None:
                 progress(tensor)
     for path in files[1:]:
-        with _appearing(path) as file:
+        with appearing(path) as file:
             file.write(json.dumps(recipe.config, indent=2).encode() + b"\n")
 
     return Written(
@@ -264,21 +263,6 @@ def _refuse_existing(files: Sequence[Path]) -> None:
     for path in files:
         if path.exists():
             raise FileExistsError(errno.EEXIST, "file exists, and overwrite is not set", str(path))
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file that gets its name when the block ends, and vanishes if it raises."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _allocate(file: BinaryIO, nbytes: int) -> None:
