@@ -158,7 +158,7 @@ def step(loop: Code) -> int:
         if added and i.name in ("add", "sub") and added[2] in compared:
             n = int(added[1], 16)
             return min(n, 2**64 - n)
-    raise AssertionError(f"cannot tell how many lanes the loop that ends at {loop[-1]} does at once")
+    raise AssertionError(f"cannot tell how many lanes are done at once: {loop[-1]}")
 
 
 def counts(functions: dict[str, Code]) -> dict[str, float]:
