@@ -18,7 +18,7 @@ test: .venv/with-test
 	$(BIN)/python -m pytest
 
 bench: .venv/with-test .venv/with-bench
-	$(BIN)/python -m pytest bench
+	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check
