@@ -12,8 +12,9 @@ True
 
 from typing import Any as _Any
 
-from fastinit import _kernels
-from fastinit._fill import get_num_threads, set_num_threads
+from fastinit import _fill, _kernels
+from fastinit._embedding import capi, get_include, values_at
+from fastinit._fill import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
@@ -98,6 +99,7 @@ __all__ = [
     "__version__",
     "blocks_",
     "calculate_gain",
+    "capi",
     "compute_fans",
     "constant",
     "constant_",
@@ -112,6 +114,7 @@ __all__ = [
     "embedding_",
     "eye",
     "eye_",
+    "get_include",
     "get_num_threads",
     "glorot_normal",
     "glorot_normal_",
@@ -151,6 +154,7 @@ __all__ = [
     "orthogonal",
     "orthogonal_",
     "recommend",
+    "set_backend",
     "set_num_threads",
     "sparse",
     "sparse_",
@@ -161,6 +165,7 @@ __all__ = [
     "truncated_normal_",
     "uniform",
     "uniform_",
+    "values_at",
     "variance_scaling",
     "variance_scaling_",
     "xavier_normal",
@@ -175,7 +180,7 @@ __all__ = [
 
 
 def info() -> dict[str, _Any]:
-    """Return what this installation is: versions, stream, instruction set, threads.
+    """Return what this installation is: versions, stream, instruction set, threads, backend.
 
     Examples
     --------
@@ -189,4 +194,5 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
+        "backend": _fill.backend_name,
     }

@@ -1,7 +1,7 @@
 """The door: every fill goes through `fill`, which checks all of it before the first byte.
 
-It knows arrays, dtypes, parts of tensors, generators and threads; it knows nothing of what
-a distribution means.
+It knows arrays, dtypes, parts of tensors, generators, threads and backends; it knows nothing
+of what a distribution means.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,24 +32,30 @@ class Distribution(NamedTuple):
     bounded: bool = False  # params begin with bounds, which become numbers of the dtype
 
 
-class _Float(NamedTuple):
-    """A floating dtype: the kernels' number for it, and the largest parameter it can hold."""
+class Float(NamedTuple):
+    """A floating dtype: the kernels' number for it, and which numbers it has."""
 
+    name: str
     code: int
     max: float
+    digits: int  # of the significand, in bits
+    smallest: int  # the least positive number's exponent
 
 
-_BY_NAME = {
-    "float32": _Float(_kernels.FLOAT32, float(np.finfo(np.float32).max)),
-    "float64": _Float(_kernels.FLOAT64, float(np.finfo(np.float64).max)),
-    "float16": _Float(_kernels.FLOAT16, float(np.finfo(np.float16).max)),
-    "bfloat16": _Float(_kernels.BFLOAT16, float.fromhex("0x1.fep127")),
-    "float8_e4m3fn": _Float(_kernels.FLOAT8_E4M3FN, 448.0),
-    "float8_e5m2": _Float(_kernels.FLOAT8_E5M2, 57344.0),
+FLOATS = {
+    known.name: known
+    for known in (
+        Float("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
+        Float("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
+        Float("float16", _kernels.FLOAT16, 65504.0, 11, -24),
+        Float("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
+        Float("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
+        Float("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
+    )
 }
 _FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-_FLOATS: dict[np.dtype[Any], _Float] = {
-    np.dtype(name): _BY_NAME[name] for name in _BY_NAME if name not in _FROM_ML_DTYPES
+_FLOATS: dict[np.dtype[Any], Float] = {
+    np.dtype(name): known for name, known in FLOATS.items() if name not in _FROM_ML_DTYPES
 }
 _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     1: (_kernels.UINT8, np.dtype(np.uint8)),
@@ -81,17 +88,17 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         known: np.dtype[Any] = np.dtype(dtype)
         return known
     except TypeError:
-        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(_BY_NAME)}") from None
+        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOATS)}") from None
 
 
-def _float_dtype(dtype: np.dtype[Any]) -> _Float:
+def _float_dtype(dtype: np.dtype[Any]) -> Float:
     known = _FLOATS.get(dtype)
     if known is None:
-        known = _BY_NAME.get(dtype.name) if dtype.isnative else None
+        known = FLOATS.get(dtype.name) if dtype.isnative else None
         if known is None:
             raise TypeError(
                 f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(_BY_NAME)}, in native byte order"
+                f"allowed: {', '.join(FLOATS)}, in native byte order"
             )
         _FLOATS[dtype] = known
     return known
@@ -248,25 +255,87 @@ def count_threads(threads: int | None) -> int:
     return get_num_threads() if threads is None else _threads(threads)
 
 
+def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tuple[float, ...]]:
+    """Return the kernels' number of a dtype, and the parameters as it needs them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no such kernels, or the dtype cannot hold the parameters.
+    """
+    known = _FLOATS.get(dtype) or _float_dtype(dtype)
+    return known.code, _params(distribution, known)
+
+
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
+
+
 @lru_cache
-def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
+def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
     low, high = distribution.params[:2]
-    lowest = _rounded_up(low, dtype, largest)
-    highest = -_rounded_up(-high, dtype, largest)
+    lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
     if lowest > highest:
         raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
     return (lowest, highest, *distribution.params[2:])
 
 
-def _rounded_up(value: float, dtype: np.dtype[Any], largest: float) -> float:
+def _rounded_up(value: float, dtype: Float) -> float:
     """Return the least finite number of the dtype that is at least the value, or infinity."""
-    if value > largest:
+    if value > dtype.max:
         return math.inf
-    nearest = np.array(max(value, -largest)).astype(dtype)
-    if float(nearest) < value:
-        nearest = np.nextafter(nearest, dtype.type(largest))
-    return float(nearest)
+    value = max(value, -dtype.max)
+    spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
+    return math.copysign(math.ceil(value / spacing) * spacing, value)
+
+
+# A backend fills an array that has been checked; the values do not depend on which.
+_Backend = Callable[..., None]
+
+
+def _backend(name: str, argument: str = "backend") -> _Backend:
+    if name == "c":
+        return _kernels.fill
+    if name != "numba":
+        raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
+    try:
+        from fastinit import _numba_fill
+    except ImportError as error:
+        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
+    return _numba_fill.fill
+
+
+def set_backend(name: str) -> None:
+    """Set which kernels a fill uses when the call does not say; the values are the same.
+
+    Parameters
+    ----------
+    name : {"c", "numba"}
+        The compiled C kernels, or Numba's, which is imported then. "c" is the start value
+        unless ``FASTINIT_BACKEND`` is set.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    ImportError
+        If Numba is not installed.
+
+    Examples
+    --------
+    >>> fi.set_backend("c")
+    >>> fi.info()["backend"]
+    'c'
+    """
+    global _default_backend, backend_name
+    _default_backend, backend_name = _backend(name, "name"), name
+
+
+backend_name = os.environ.get("FASTINIT_BACKEND") or "c"
+_default_backend = _backend(backend_name, "FASTINIT_BACKEND")
 
 
 def fill(
@@ -276,6 +345,7 @@ def fill(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x with the generator's next values, one for each element in C order; return x.
 
@@ -284,28 +354,67 @@ def fill(
     """
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
-    if not array.flags.carray:
-        _check_memory(array)
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {array.dtype.name}")
-    params = distribution.params
-    if distribution.bounded:
-        params = _inward(distribution, array.dtype, dtype.max)
-    n = _default_threads if threads is None else _threads(threads)
-    start, steps = None, None
-    if global_shape is not None or offset is not None:
+    if global_shape is None and offset is None:
+        fill_memory(distribution, array, dtype, rng, threads, backend)
+    else:
         whole, at = place(array.shape, global_shape, offset)
         steps = index_steps(whole)
-        start = rng.take(math.prod(whole)) + sum(map(operator.mul, at, steps))
-    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+        start = sum(map(operator.mul, at, steps))
+        size = math.prod(whole)
+        fill_memory(distribution, array, dtype, rng, threads, backend, start, size, steps)
     return x
+
+
+def fill_memory(
+    distribution: Distribution,
+    array: NDArray[Any],
+    dtype: Float,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    backend: str | None = None,
+    start: int | None = None,
+    size: int = 0,
+    steps: list[int] | None = None,
+) -> None:
+    """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
+
+    `start` is the first element's index, counted from the generator's position, `steps` what
+    each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
+    """
+    params = _params(distribution, dtype)
+    if not array.flags.carray:
+        _check_memory(array)
+    n = _default_threads if threads is None else _threads(threads)
+    write = _default_backend if backend is None else _backend(backend)
+    if start is not None:
+        start += rng.take(size)
+    write(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+
+
+def fill_line(
+    distribution: Distribution,
+    address: int,
+    itemsize: int,
+    size: int,
+    dtype: Float,
+    rng: _kernels.Cursor,
+) -> None:
+    """Fill `size` elements side by side at an address, which the caller answers for.
+
+    By the C kernels, whichever backend is set: it is there for its speed on small tensors.
+    """
+    params = _params(distribution, dtype)
+    _kernels.fill_line(
+        distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
+    )
 
 
 def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
     _float_dtype(array.dtype)
-    _check_memory(array)
+    if not array.flags.carray:
+        _check_memory(array)
     return array
 
 
@@ -325,6 +434,7 @@ def fill_constant(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
@@ -339,7 +449,8 @@ def fill_constant(
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
     pattern_of_value = element(value, array.dtype).view(pattern).item()
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
+    write = _default_backend if backend is None else _backend(backend)
+    write(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 

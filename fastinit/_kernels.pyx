@@ -6,6 +6,7 @@ Whoever calls this has checked everything (see ``_fill.py``); a wrong argument h
 memory corruption, as in C.
 """
 cimport cython
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport getenv
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
@@ -18,6 +19,11 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 cdef extern from "internal.h" nogil:
+    enum:
+        FI_MILLS_TERMS
+    const fi_table *fi_active() noexcept
+    void fi_truncate(fi_truncated *interval, double mean, double std, double low,
+                     double high) noexcept
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
@@ -50,6 +56,22 @@ cdef extern from * nogil:
     void store(uint64_t *p, uint64_t value) noexcept
     bint swap(uint64_t *p, uint64_t *expected, uint64_t value) noexcept
 
+cdef extern from * nogil:
+    """
+    #include <sys/mman.h>
+    #include <unistd.h>
+
+    static void ask_for_huge_pages(char *start, size_t length)
+    {
+    #ifdef MADV_HUGEPAGE
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = -(size_t)start & (page - 1);
+        if (length > ahead)
+            madvise(start + ahead, length - ahead, MADV_HUGEPAGE);
+    #endif
+    }
+    """
+    void ask_for_huge_pages(char *start, size_t length) noexcept
+
 cdef uint64_t INDICES_C = 1ULL << 63
 INDICES = INDICES_C
 
@@ -73,8 +95,24 @@ BITS = fi_distribution.FI_BITS
 UNIFORM = fi_distribution.FI_UNIFORM
 NORMAL = fi_distribution.FI_NORMAL
 TRUNCATED_NORMAL = fi_distribution.FI_TRUNCATED_NORMAL
+MILLS_TERMS = FI_MILLS_TERMS
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
+
+
+cdef const fi_table *fi_table_in_use() noexcept nogil:
+    return fi_active()
+
+
+def addresses():
+    """Addresses of the table in use, and of its functions fill and truncate."""
+    cdef const fi_table *table = fi_active()
+    return <size_t> table, <size_t> table.fill, <size_t> table.truncate
+
+
+def kernel_address(int distribution, int dtype):
+    """Address of a kernel; 0 if there is none."""
+    return <size_t> fi_active().kernel[distribution][dtype]
 
 
 def isas():
@@ -173,6 +211,37 @@ def truncate(double mean, double std, double low, double high):
             t.mills)
 
 
+def advise_huge(uintptr_t address, size_t nbytes):
+    """Asks the system for huge pages where memory is first touched; it may not give them."""
+    ask_for_huge_pages(<char *> address, nbytes)
+
+
+cdef int store_params(double *numbers, tuple params) except -1:
+    for i, number in enumerate(params):
+        numbers[i] = number
+    return 0
+
+
+def gather(int distribution, int dtype, cnp.ndarray out, uint64_t[::1] indices, key, params):
+    """Fills out, which is contiguous, with the values at any indices; runs of them at once."""
+    cdef double numbers[FI_MAX_PARAMS]
+    cdef fi_kernel *kernel = fi_active().kernel[distribution][dtype]
+    cdef fi_key words
+    cdef char *to = <char *> cnp.PyArray_DATA(out)
+    cdef size_t itemsize = cnp.PyArray_ITEMSIZE(out)
+    cdef Py_ssize_t begin = 0, end, n = len(indices)
+
+    store_params(numbers, params)
+    words.k0, words.k1 = key
+    with nogil:
+        while begin < n:
+            end = begin + 1
+            while end < n and indices[end] == indices[end - 1] + 1:
+                end += 1
+            kernel(to + begin * itemsize, end - begin, indices[begin], words, numbers)
+            begin = end
+
+
 def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
          index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
@@ -183,7 +252,7 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
     cdef uint64_t pattern, step = 1
     cdef uint64_t steps[FI_MAX_NDIM]
     cdef fi_request r
-    cdef int d, stopped, ndim = cnp.PyArray_NDIM(x)
+    cdef int d, ndim = cnp.PyArray_NDIM(x)
     cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(x)
 
     r.distribution = <fi_distribution> distribution
@@ -193,8 +262,7 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
         r.params = &pattern
         r.start = 0
     else:
-        for d in range(len(<tuple> params)):
-            numbers[d] = (<tuple> params)[d]
+        store_params(numbers, params)
         r.params = numbers
         if isinstance(key, Cursor):
             r.key = (<Cursor> key)._key
@@ -214,13 +282,42 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
         else:
             steps[d] = index_steps[d]
 
-    if cnp.PyArray_SIZE(x) <= KEEP_GIL:
-        fi_active().fill(&r, 1, NULL, NULL)
-        return
+    run(&r, cnp.PyArray_SIZE(x), threads)
+
+
+def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, uint64_t n,
+              Cursor cursor, params, int threads):
+    """As fill, for n elements side by side at an address."""
+    cdef double numbers[FI_MAX_PARAMS]
+    cdef uint64_t step = 1
+    cdef fi_request r
+    cdef int d
+
+    for d in range(len(<tuple> params)):
+        numbers[d] = (<tuple> params)[d]
+    r.distribution = <fi_distribution> distribution
+    r.dtype = <fi_dtype> dtype
+    r.params = numbers
+    r.key = cursor._key
+    r.start = take(cursor, n)
+    r.out = <void *> address
+    r.ndim = 1
+    r.shape = &n
+    r.strides = &itemsize
+    r.index_steps = &step
+    run(&r, n, threads)
+
+
+cdef int run(fi_request *r, uint64_t n, int threads) except -1:
+    cdef int stopped
+    if n <= KEEP_GIL:
+        fi_active().fill(r, 1, NULL, NULL)
+        return 0
     with nogil:
-        stopped = fi_active().fill(&r, threads, check_signals, NULL)
+        stopped = fi_active().fill(r, threads, check_signals, NULL)
     if stopped:
         raise_pending()
+    return 0
 
 
 @cython.final

@@ -85,9 +85,11 @@ def _fastinit(case: Case, x: Array | None) -> Iterator[Contender]:
     options: dict[str, Any] = {"rng": fi.default_rng(1), "threads": case.threads}
     in_place = partial(getattr(fi, f"{case.distribution}_"), **options)
     new = partial(getattr(fi, case.distribution), case.size, dtype=case.dtype, **options)
+    fill = new if x is None else partial(in_place, x)
     for isa in reversed(_kernels.isas()):
-        fill = new if x is None else partial(in_place, x)
         yield Contender("fastinit", isa, fill, partial(_kernels.use_isa, isa))
+    if _module("numba") is not None:
+        yield Contender("fastinit", "Numba", partial(fill, backend="numba"))
     if x is None:
         use_best = partial(_kernels.use_isa, _kernels.isas()[-1])
         for name, allocate in {"np.empty": np.empty, "np.zeros": np.zeros}.items():

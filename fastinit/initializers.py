@@ -39,6 +39,7 @@ class ScalingOptions(TypedDict, total=False):
     fan_out: float | None
     rng: RNG
     threads: int | None
+    backend: str | None
     global_shape: Shape | None
     offset: Shape | None
 
@@ -52,6 +53,7 @@ def constant_(
     value: float,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -65,6 +67,8 @@ def constant_(
         Must be representable in x's dtype; NaN and infinities are allowed for floats.
     threads : int, optional
         How many threads; see `set_num_threads`.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`.
     global_shape, offset : tuple of int, optional
         x is a part of a larger tensor, as in `uniform_`: checked, and all parts are alike.
 
@@ -83,13 +87,14 @@ def constant_(
     >>> fi.constant_(np.empty(3, np.float32), 0.5)
     array([0.5, 0.5, 0.5], dtype=float32)
     """
-    return fill_constant(x, value, threads, global_shape, offset)
+    return fill_constant(x, value, threads, global_shape, offset, backend)
 
 
 def zeros_(
     x: T,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -100,13 +105,14 @@ def zeros_(
     >>> fi.zeros_(np.empty(2, np.float32))
     array([0., 0.], dtype=float32)
     """
-    return fill_constant(x, 0, threads, global_shape, offset)
+    return fill_constant(x, 0, threads, global_shape, offset, backend)
 
 
 def ones_(
     x: T,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -117,7 +123,7 @@ def ones_(
     >>> fi.ones_(np.empty(2, np.float32))
     array([1., 1.], dtype=float32)
     """
-    return fill_constant(x, 1, threads, global_shape, offset)
+    return fill_constant(x, 1, threads, global_shape, offset, backend)
 
 
 def uniform_(
@@ -127,6 +133,7 @@ def uniform_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -142,6 +149,8 @@ def uniform_(
         As `default_rng` takes them; a `Generator` moves on.
     threads : int, optional
         How many threads; see `set_num_threads`. The values do not depend on it.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`. Nor on that.
     global_shape, offset : tuple of int, optional
         x is the part of a tensor of shape `global_shape` that begins at `offset`; it gets
         that part's values, and the generator moves on by the whole tensor's size.
@@ -163,7 +172,7 @@ def uniform_(
     True
     """
     distribution = uniform_distribution(low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def normal_(
@@ -173,6 +182,7 @@ def normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -185,7 +195,7 @@ def normal_(
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -209,7 +219,9 @@ def normal_(
     >>> round(float(x.std()), 3)
     0.02
     """
-    return fill(normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset)
+    return fill(
+        normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset, backend
+    )
 
 
 def truncated_normal_(
@@ -222,6 +234,7 @@ def truncated_normal_(
     corrected: bool = False,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -245,7 +258,7 @@ def truncated_normal_(
     corrected : bool
         Whether `std` is that of what is left instead: the normal that is cut is wider by
         1 / 0.87962566 for bounds of +-2, and by what they ask for otherwise.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -274,7 +287,7 @@ def truncated_normal_(
     if corrected:
         std = real("std", std) / truncated_std(low, high)
     distribution = truncated_normal_distribution(mean, std, low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def trunc_normal_(
@@ -286,6 +299,7 @@ def trunc_normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -302,7 +316,7 @@ def trunc_normal_(
         outside the bounds.
     a, b : float
         The bounds, in x's unit; either may be infinite.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -327,7 +341,7 @@ def trunc_normal_(
     True
     """
     distribution = absolute_truncated_normal_distribution(mean, std, a, b)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def compute_fans(
@@ -403,6 +417,7 @@ def variance_scaling_(
     fan_out: float | None = None,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -425,7 +440,7 @@ def variance_scaling_(
         As in `compute_fans`. PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
     fan_in, fan_out : float, optional
         Given instead of computed from the (whole tensor's) shape.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -444,17 +459,13 @@ def variance_scaling_(
     >>> bool(abs(x.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
     if distribution not in _DISTRIBUTIONS:
         raise ValueError(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
         )
     shape = array_of(x).shape if global_shape is None else check_shape("global_shape", global_shape)
-    fan = _fan(shape, mode, (in_axis, out_axis, batch_axis), fan_in, fan_out)
-    variance = (
-        positive("scale", scale) / fan if fan > 0 else 0.0
-    )  # no fan, no elements: nothing to scale
+    axes = in_axis, out_axis, batch_axis
+    variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     std = math.sqrt(variance)
     if distribution == "normal":
         drawn = normal_distribution(0.0, std)
@@ -463,7 +474,23 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, default_rng(rng), threads, global_shape, offset)
+    return fill(drawn, x, default_rng(rng), threads, global_shape, offset, backend)
+
+
+def scaled_variance(
+    shape: tuple[int, ...],
+    scale: float,
+    mode: str,
+    axes: tuple[Axes, Axes, Axes],
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+) -> float:
+    """Return scale / fan for a whole tensor's shape and its (in, out, batch) axes."""
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
+    fan = _fan(shape, mode, axes, fan_in, fan_out)
+    # No fan, no elements: nothing to scale.
+    return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
 def _fan(
@@ -495,7 +522,8 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     gain : float
         See `calculate_gain`.
     **options
-        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, global_shape and offset,
+        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, backend, global_shape and
+        offset,
         as in `variance_scaling_`.
 
     Returns

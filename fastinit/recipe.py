@@ -170,7 +170,7 @@ class Rule:
         x : array
             What the initializer takes.
         **options
-            Any of rng, threads, global_shape and offset, used if the initializer knows it.
+            Any of rng, threads, backend, global_shape and offset, used if the initializer knows it.
 
         Raises
         ------
@@ -501,7 +501,7 @@ def _rule(entry: Any, variables: Mapping[str, float]) -> Rule:
 
 
 # What the caller of a rule decides, not the rule.
-_GIVEN = ("rng", "threads", "global_shape", "offset")
+_GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
 
 
 @cache

@@ -1,22 +1,43 @@
 """What the tests fill: every distribution in every dtype of the kernels, with its reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import reference
 from numpy.typing import NDArray
 
 from fastinit import _kernels
-from fastinit._fill import _float_dtype, _inward, as_dtype
+from fastinit._fill import as_dtype, in_dtype
 from fastinit.random import truncated_normal_distribution
 
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
+ISAS = [*_kernels.isas(), "numba"]
+backend: Any = _kernels  # the module that fills
 POISON = 0xA5
+
+
+@contextmanager
+def using(isa: str) -> Iterator[None]:
+    """Fill by that instruction set's kernels in C, or by those in Numba."""
+    global backend
+    if isa == "numba":
+        pytest.importorskip("numba")
+        backend = import_module("fastinit._numba_fill")
+        yield
+        backend = _kernels
+        return
+    before = _kernels.isa()
+    _kernels.use_isa(isa)
+    yield
+    _kernels.use_isa(before)
 
 
 class Case(NamedTuple):
@@ -37,9 +58,8 @@ class Case(NamedTuple):
         if self.distribution == "constant":
             return int(self.params[0])
         if self.distribution == "truncated_normal":
-            dtype = as_dtype(self.dtype)
             interval = truncated_normal_distribution(*self.params)
-            return _inward(interval, dtype, _float_dtype(dtype).max)
+            return in_dtype(interval, as_dtype(self.dtype))[1]
         return self.params
 
     def poisoned(self, shape: int | tuple[int, ...]) -> Array:
@@ -50,7 +70,7 @@ class Case(NamedTuple):
     def fill(
         self, x: Array, start: int = 0, threads: int = 1, index_steps: Sequence[int] | None = None
     ) -> Array:
-        _kernels.fill(
+        backend.fill(
             getattr(_kernels, self.distribution.upper()),
             getattr(_kernels, self.dtype.upper()),
             x,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import cases
 import golden
 import numpy as np
 import pytest
@@ -100,7 +101,8 @@ def test_numpy_is_an_oracle_for_the_uniforms(dtype: str) -> None:
     key = reference.key(7)
     numpy = np.random.Generator(fi.PCG32(7)).random(5000, dtype=np.dtype(dtype))
     x = np.empty(5000, dtype)
-    _kernels.fill(_kernels.UNIFORM, getattr(_kernels, dtype.upper()), x, 0, key, (0.0, 1.0), 1)
+    code = getattr(_kernels, dtype.upper())
+    cases.backend.fill(_kernels.UNIFORM, code, x, 0, key, (0.0, 1.0), 1)
     assert x.tobytes() == numpy.tobytes()
     unit = reference.FORMATS[dtype]
     assert x.tolist() == [reference.standard_uniform(key, i, unit) for i in range(5000)]
@@ -201,11 +203,9 @@ def test_golden(entry: dict[str, Any]) -> None:
 def test_instruction_sets_agree(case: Case) -> None:
     n, start = 10**6 + 7, 12345
     outputs = {}
-    before = _kernels.isa()
-    for name in _kernels.isas():
-        _kernels.use_isa(name)
-        outputs[name] = golden.digest(case.filled(n, start))
-    _kernels.use_isa(before)
+    for name in cases.ISAS:
+        with cases.using(name):
+            outputs[name] = golden.digest(case.filled(n, start))
     assert len(set(outputs.values())) == 1, outputs
 
 
