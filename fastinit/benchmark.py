@@ -56,8 +56,8 @@ __all__ = [
 ]
 
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
-DTYPES = ("float32", "bfloat16", "float64", "float16")
-POWERS = tuple(range(4, 31, 2))
+DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float64", "float16")
+POWERS: tuple[int, ...] = tuple(range(4, 31, 2))
 QUICK_DTYPES, QUICK_POWERS = DTYPES[:2], (6, 12, 18, 26)
 
 _LARGEST_POWER = 40
