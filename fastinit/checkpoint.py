@@ -85,8 +85,8 @@ def load(
     if path.suffix not in (".safetensors", ".json"):
         if rules is None:
             return load_recipe(source, given)
-        known = load_recipe(source).variables
-        recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in known})
+        names = load_recipe(source).variables
+        recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in names})
         asked = load_recipe(rules, given, recipe.variables)
         return _over(asked, recipe.tensors, recipe.config)
     header = _read_header(path) if path.suffix == ".safetensors" else _read_json(path)
