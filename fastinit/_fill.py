@@ -274,7 +274,7 @@ def _rounded_up(value: float, dtype: Float) -> float:
         return math.inf
     value = max(value, -dtype.max)
     spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
-    return math.ceil(value / spacing) * spacing
+    return math.copysign(math.ceil(value / spacing) * spacing, value)
 
 
 # A backend fills an array that has been checked; the values do not depend on which.
