@@ -1,5 +1,6 @@
 """What `test_torch_sharded` runs in each of several processes, that hold parts of one tensor."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -214,7 +215,7 @@ def checkpoint(world: int, directory: Path) -> None:
     dcp.save(model.state_dict(), checkpoint_id=directory / f"{world}")
 
 
-def main(rank: int, world: int, directory: Path) -> None:
+def run(rank: int, world: int, directory: Path) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(str(directory / f"store{world}"), world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
@@ -226,9 +227,21 @@ def main(rank: int, world: int, directory: Path) -> None:
         accelerated(world)
         trains(world)
         checkpoint(world, directory)
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
+def main(world: int, directory: Path) -> int:
+    """Run in so many processes: forked, as importing torch takes longer than all the rest."""
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=run, args=(rank, world, directory)) for rank in range(world)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    return max(abs(rank.exitcode or 0) for rank in ranks)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))

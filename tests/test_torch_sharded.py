@@ -26,18 +26,15 @@ def directory(tmp_path_factory):
 
 @pytest.mark.parametrize("world", PROCESSES)
 def test_shards_equal_the_whole(world, directory):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FASTINIT_NUM_THREADS": "2"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(rank), str(world), str(directory)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    said = [rank.communicate()[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * world, "\n".join(said)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, str(world), str(directory)],
+        env={**os.environ, "FASTINIT_NUM_THREADS": "2"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_checkpoints_equal(directory):
