@@ -85,9 +85,11 @@ def _fastinit(case: Case, x: Array | None) -> Iterator[Contender]:
     options: dict[str, Any] = {"rng": fi.default_rng(1), "threads": case.threads}
     in_place = partial(getattr(fi, f"{case.distribution}_"), **options)
     new = partial(getattr(fi, case.distribution), case.size, dtype=case.dtype, **options)
+    fill = new if x is None else partial(in_place, x)
     for isa in reversed(_kernels.isas()):
-        fill = new if x is None else partial(in_place, x)
         yield Contender("fastinit", isa, fill, partial(_kernels.use_isa, isa))
+    if _module("numba") is not None:
+        yield Contender("fastinit", "Numba", partial(fill, backend="numba"))
     if x is None:
         use_best = partial(_kernels.use_isa, _kernels.isas()[-1])
         for name, allocate in {"np.empty": np.empty, "np.zeros": np.zeros}.items():
@@ -174,7 +176,7 @@ def _mkl_random(case: Case, _: Array | None) -> Iterator[Contender]:
     mkl_random = _module("mkl_random")
     if mkl_random is None or case.threads > 1 or case.dtype != "float64":
         return
-    rng = mkl_random.RandomState(1, brng="SFMT19937")  # its fastest for normals
+    rng = mkl_random.MKLRandomState(1, brng="SFMT19937")  # its fastest for normals
     draw = {
         "normal": partial(rng.standard_normal, case.size, method="ICDF"),
         "uniform": partial(rng.random_sample, case.size),
