@@ -17,7 +17,7 @@ demo: .venv/with-cli
 test: .venv/with-test
 	$(BIN)/python -m pytest
 
-bench: .venv/with-test .venv/with-bench
+bench: .venv/with-test
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
 # Of a quiet machine; the peers are those that .venv has.
