@@ -15,9 +15,9 @@ demo: .venv/with-cli
 	$(BIN)/python examples/demo.py build/gpt2/model.safetensors
 
 test: .venv/with-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
-bench: .venv/with-test
+bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
 # Of a quiet machine; the peers are those that .venv has.

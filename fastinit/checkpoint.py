@@ -44,7 +44,11 @@ class Written(NamedTuple):
     seconds: float
 
 
-def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
+def load(
+    source: str | Path,
+    rules: str | Path | None = None,
+    variables: Mapping[str, float] | None = None,
+) -> Recipe:
     """Return the recipe for a source: which tensors, and how each is initialised.
 
     Parameters
@@ -56,6 +60,9 @@ def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
     rules : str or Path, optional
         A recipe whose rules and seed to use; its tensors are ignored. Without it a recipe has
         its own, a file those it was written with, and otherwise the built-in "default".
+    variables : mapping, optional
+        Values for the variables that the source's recipe or the rules have or need. What the
+        rules need and nobody gives, they take from the source's recipe.
 
     Returns
     -------
@@ -74,16 +81,21 @@ def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
     >>> len(load("gpt2").tensors)
     148
     """
-    path = Path(source)
-    given = None if rules is None else load_recipe(rules)
+    path, given = Path(source), dict(variables or {})
     if path.suffix not in (".safetensors", ".json"):
-        recipe = load_recipe(source)
-        return recipe if given is None else _over(given, recipe.tensors, recipe.config)
+        if rules is None:
+            return load_recipe(source, given)
+        names = load_recipe(source).variables
+        recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in names})
+        asked = load_recipe(rules, given, recipe.variables)
+        return _over(asked, recipe.tensors, recipe.config)
     header = _read_header(path) if path.suffix == ".safetensors" else _read_json(path)
     tensors = tuple(_tensor(path, name, entry) for name, entry in header.entries.items())
     own = _recorded(path, header.metadata)
-    if given is not None or own is None:
-        return _over(given or load_recipe("default"), tensors, {})
+    if rules is not None or own is None:
+        return _over(load_recipe(rules or "default", given), tensors, {})
+    if given:
+        raise RecipeError(f"{path} was written by a recipe of its own; give variables with rules")
     known = {(t.name, t.shape) for t in tensors} == {(t.name, t.shape) for t in own.tensors}
     return _over(own, tensors, own.config if known else {})
 
@@ -147,7 +159,12 @@ def _recorded(path: Path, metadata: Mapping[str, str]) -> Recipe | None:
         return None
     if not seed.isdecimal():
         raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
-    return replace(parse_recipe(text, f"recorded in {path}"), seed=int(seed))
+    try:
+        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+    except ValueError as error:
+        raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
+    recipe = parse_recipe(text, f"recorded in {path}", variables)
+    return replace(recipe, seed=int(seed))
 
 
 def write(
@@ -240,6 +257,7 @@ def _metadata(recipe: Recipe, seed: int) -> dict[str, str]:
         "fastinit.stream": fastinit.info()["stream"],
         "fastinit.seed": str(seed),
         "fastinit.recipe": recipe.text,
+        "fastinit.variables": json.dumps(recipe.variables),
     }
 
 

@@ -80,6 +80,14 @@ def init(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose rules and seed to use for SOURCE's tensors.")
     ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=NUMBER",
+            help="A variable that a recipe has or needs.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
@@ -90,7 +98,7 @@ def init(
     The same SOURCE and seed give the same file on every machine.
     """
     with _one_line_errors():
-        model = checkpoint.load(source, recipe)
+        model = checkpoint.load(source, recipe, _numbers(variables or []))
         if dtype is not None:
             model = model.astype(dtype)
         if dry_run:
@@ -107,6 +115,17 @@ def init(
                 model, output, seed=seed, threads=threads, overwrite=overwrite, progress=progress
             )
         _summarise(model, written, memory.nbytes)
+
+
+def _numbers(settings: list[str]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        try:
+            numbers[name] = int(text) if text.isdecimal() else float(text)
+        except ValueError:
+            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+    return numbers
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def _fitting(
     if not rules or not isinstance(tensor, nn.Parameter):
         return None
     described = recipes.Tensor(name, tuple(tensor.shape), _numpys(tensor.dtype))
-    return next((rule for rule in rules if rule.fits(described)), None)
+    return next((rule.bind(name) for rule in rules if rule.fits(described)), None)
 
 
 def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
