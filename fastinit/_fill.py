@@ -32,24 +32,30 @@ class Distribution(NamedTuple):
     bounded: bool = False  # params begin with bounds, which become numbers of the dtype
 
 
-class _Float(NamedTuple):
-    """A floating dtype: the kernels' number for it, and the largest parameter it can hold."""
+class Float(NamedTuple):
+    """A floating dtype: the kernels' number for it, and which numbers it has."""
 
+    name: str
     code: int
     max: float
+    digits: int  # of the significand, in bits
+    smallest: int  # the least positive number's exponent
 
 
-_BY_NAME = {
-    "float32": _Float(_kernels.FLOAT32, float(np.finfo(np.float32).max)),
-    "float64": _Float(_kernels.FLOAT64, float(np.finfo(np.float64).max)),
-    "float16": _Float(_kernels.FLOAT16, float(np.finfo(np.float16).max)),
-    "bfloat16": _Float(_kernels.BFLOAT16, float.fromhex("0x1.fep127")),
-    "float8_e4m3fn": _Float(_kernels.FLOAT8_E4M3FN, 448.0),
-    "float8_e5m2": _Float(_kernels.FLOAT8_E5M2, 57344.0),
+FLOATS = {
+    known.name: known
+    for known in (
+        Float("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
+        Float("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
+        Float("float16", _kernels.FLOAT16, 65504.0, 11, -24),
+        Float("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
+        Float("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
+        Float("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
+    )
 }
 _FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-_FLOATS: dict[np.dtype[Any], _Float] = {
-    np.dtype(name): _BY_NAME[name] for name in _BY_NAME if name not in _FROM_ML_DTYPES
+_FLOATS: dict[np.dtype[Any], Float] = {
+    np.dtype(name): known for name, known in FLOATS.items() if name not in _FROM_ML_DTYPES
 }
 _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     1: (_kernels.UINT8, np.dtype(np.uint8)),
@@ -59,6 +65,9 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
 }
 
 _MAX_THREADS = 1024
+
+# Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
+_CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -79,17 +88,17 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         known: np.dtype[Any] = np.dtype(dtype)
         return known
     except TypeError:
-        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(_BY_NAME)}") from None
+        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOATS)}") from None
 
 
-def _float_dtype(dtype: np.dtype[Any]) -> _Float:
+def _float_dtype(dtype: np.dtype[Any]) -> Float:
     known = _FLOATS.get(dtype)
     if known is None:
-        known = _BY_NAME.get(dtype.name) if dtype.isnative else None
+        known = FLOATS.get(dtype.name) if dtype.isnative else None
         if known is None:
             raise TypeError(
                 f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(_BY_NAME)}, in native byte order"
+                f"allowed: {', '.join(FLOATS)}, in native byte order"
             )
         _FLOATS[dtype] = known
     return known
@@ -140,8 +149,20 @@ def _check_memory(x: NDArray[Any]) -> None:
 
 
 def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
-    """Return a new array to be filled."""
-    return np.empty(_check.shape("shape", shape), as_dtype(dtype))
+    """Return a new array to be filled, aligned to a cache line, or to a huge page if large.
+
+    JAX shares memory that is aligned to 64 bytes, and copies other. From 32 MiB on the C
+    library's memory is new (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX), and NumPy asks for huge
+    pages: they then hold it from its first byte on (docs/performance.md, "Cold memory").
+    Below a page the address would cost more than the array.
+    """
+    lengths, known = _check.shape("shape", shape), as_dtype(dtype)
+    nbytes = math.prod(lengths) * known.itemsize
+    if nbytes < _PAGE or known.hasobject:
+        return np.empty(lengths, known)
+    alignment = _HUGE_PAGE if nbytes >= 16 * _HUGE_PAGE else _CACHE_LINE
+    memory = np.empty(nbytes + alignment, np.uint8)
+    return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
 def place(
@@ -243,32 +264,32 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
         If there are no such kernels, or the dtype cannot hold the parameters.
     """
     known = _FLOATS.get(dtype) or _float_dtype(dtype)
-    if distribution.largest > known.max:
+    return known.code, _params(distribution, known)
+
+
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
-    if distribution.bounded:
-        return known.code, _inward(distribution, dtype, known.max)
-    return known.code, distribution.params
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
 @lru_cache
-def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
+def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
     low, high = distribution.params[:2]
-    lowest = _rounded_up(low, dtype, largest)
-    highest = -_rounded_up(-high, dtype, largest)
+    lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
     if lowest > highest:
         raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
     return (lowest, highest, *distribution.params[2:])
 
 
-def _rounded_up(value: float, dtype: np.dtype[Any], largest: float) -> float:
+def _rounded_up(value: float, dtype: Float) -> float:
     """Return the least finite number of the dtype that is at least the value, or infinity."""
-    if value > largest:
+    if value > dtype.max:
         return math.inf
-    nearest = np.array(max(value, -largest)).astype(dtype)
-    if float(nearest) < value:
-        nearest = np.nextafter(nearest, dtype.type(largest))
-    return float(nearest)
+    value = max(value, -dtype.max)
+    spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
+    return math.copysign(math.ceil(value / spacing) * spacing, value)
 
 
 # A backend fills an array that has been checked; the values do not depend on which.
@@ -332,25 +353,68 @@ def fill(
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
     """
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
-    code, params = in_dtype(distribution, array.dtype)
+    dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
+    if global_shape is None and offset is None:
+        fill_memory(distribution, array, dtype, rng, threads, backend)
+    else:
+        whole, at = place(array.shape, global_shape, offset)
+        steps = index_steps(whole)
+        start = sum(map(operator.mul, at, steps))
+        size = math.prod(whole)
+        fill_memory(distribution, array, dtype, rng, threads, backend, start, size, steps)
+    return x
+
+
+def fill_memory(
+    distribution: Distribution,
+    array: NDArray[Any],
+    dtype: Float,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    backend: str | None = None,
+    start: int | None = None,
+    size: int = 0,
+    steps: list[int] | None = None,
+) -> None:
+    """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
+
+    `start` is the first element's index, counted from the generator's position, `steps` what
+    each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
+    """
+    params = _params(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
     n = _default_threads if threads is None else _threads(threads)
     write = _default_backend if backend is None else _backend(backend)
-    start, steps = None, None
-    if global_shape is not None or offset is not None:
-        whole, at = place(array.shape, global_shape, offset)
-        steps = index_steps(whole)
-        start = rng.take(math.prod(whole)) + sum(map(operator.mul, at, steps))
-    write(distribution.kernel, code, array, start, rng, params, n, steps)
-    return x
+    if start is not None:
+        start += rng.take(size)
+    write(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+
+
+def fill_line(
+    distribution: Distribution,
+    address: int,
+    itemsize: int,
+    size: int,
+    dtype: Float,
+    rng: _kernels.Cursor,
+) -> None:
+    """Fill `size` elements side by side at an address, which the caller answers for.
+
+    By the C kernels, whichever backend is set: it is there for its speed on small tensors.
+    """
+    params = _params(distribution, dtype)
+    _kernels.fill_line(
+        distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
+    )
 
 
 def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
     _float_dtype(array.dtype)
-    _check_memory(array)
+    if not array.flags.carray:
+        _check_memory(array)
     return array
 
 

@@ -54,6 +54,7 @@ class Cursor:
     def move(self, position: int) -> None: ...
     def take(self, n: int) -> int: ...
 
+def advise_huge(address: int, nbytes: int) -> None: ...
 def fill(
     distribution: int,
     dtype: int,
@@ -63,6 +64,16 @@ def fill(
     params: tuple[float, ...] | int,
     threads: int,
     index_steps: Sequence[int] | None = None,
+) -> None: ...
+def fill_line(
+    distribution: int,
+    dtype: int,
+    address: int,
+    itemsize: int,
+    n: int,
+    cursor: Cursor,
+    params: tuple[float, ...],
+    threads: int,
 ) -> None: ...
 
 @final

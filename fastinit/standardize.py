@@ -255,7 +255,7 @@ def _rescale(
     threads: int | None,
 ) -> None:
     """Rescale each line of the array along some axes; `coefficients` raises where it cannot."""
-    array = np.atleast_1d(array)
+    workers, array = count_threads(threads), np.atleast_1d(array)
     (along,) = axes(array.shape, axis=range(array.ndim) if axis is None else axis)
     if not along:
         raise ValueError(f"axis={axis!r} must name an axis")
@@ -272,7 +272,7 @@ def _rescale(
     def box(line: Box, piece: Box) -> NDArray[Any]:
         return array[tuple(piece[a] if a in along else line[a] for a in range(array.ndim))]
 
-    with _mapping(count_threads(threads) if array.size > _BOX else 1) as parallel:
+    with _mapping(workers if array.size > _BOX else 1) as parallel:
         outer, inner = (parallel, _map) if len(pieces) == 1 else (_map, parallel)
 
         def affine(line: Box) -> _Affine:

@@ -22,6 +22,9 @@ from hypothesis import strategies as st
 import fastinit as fi
 from fastinit import _kernels
 
+# One worker installs, once.
+pytestmark = pytest.mark.xdist_group("installed")
+
 ROOT = Path(__file__).parent.parent
 NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "*.so", "_kernels.c", "__pycache__")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")

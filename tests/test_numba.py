@@ -25,7 +25,7 @@ from fastinit._fill import as_dtype
 numba = pytest.importorskip("numba")
 fin = importlib.import_module("fastinit.numba")
 
-HUNG = 300  # seconds after which a process counts as hung; compiling takes some tens
+HUNG = 600  # seconds after which a process counts as hung; compiling takes some tens
 LAYERS = ["omp", "workqueue", *(["tbb"] if importlib.util.find_spec("tbb") else [])]
 FORMATS = {
     "float16": fin.Float16,
