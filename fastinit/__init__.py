@@ -13,6 +13,7 @@ True
 from typing import Any as _Any
 
 from fastinit import _kernels
+from fastinit import diagnostics as diagnostics
 from fastinit._fill import get_num_threads, set_num_threads
 from fastinit.initializers import (
     calculate_gain,
