@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import SupportsIndex
 
 Shape = SupportsIndex | Sequence[SupportsIndex]
+Axes = int | Sequence[int]
 
 
 def real(name: str, value: object) -> float:
@@ -55,3 +56,22 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
     if math.prod(lengths) >= 2**63:
         raise ValueError(f"{name}={value!r} has {math.prod(lengths)} elements; allowed: < 2**63")
     return lengths
+
+
+def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[int]]:
+    """Return each argument's axes of the shape, counted from 0.
+
+    Raise TypeError or ValueError if one is no axis, or is given twice.
+    """
+    groups = []
+    for name, given in named.items():
+        group = [given] if isinstance(given, int) else list(given)
+        for axis in group:
+            if not -len(shape) <= integer(name, axis) < len(shape):
+                raise ValueError(f"{name}={given!r} is not an axis of shape {shape}{hint}")
+        groups.append([axis % len(shape) for axis in group])
+    flat = [axis for group in groups for axis in group]
+    if len(set(flat)) != len(flat):
+        text = " and ".join(f"{name}={given!r}" for name, given in named.items())
+        raise ValueError(f"{text} must be different axes of shape {shape}")
+    return groups

@@ -7,6 +7,7 @@ a distribution means.
 from __future__ import annotations
 
 import math
+import operator
 import os
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -30,24 +31,30 @@ class Distribution(NamedTuple):
     bounded: bool = False  # params begin with bounds, which become numbers of the dtype
 
 
-class _Float(NamedTuple):
-    """A floating dtype: the kernels' number for it, and the largest parameter it can hold."""
+class Float(NamedTuple):
+    """A floating dtype: the kernels' number for it, and which numbers it has."""
 
+    name: str
     code: int
     max: float
+    digits: int  # of the significand, in bits
+    smallest: int  # the least positive number's exponent
 
 
-_BY_NAME = {
-    "float32": _Float(_kernels.FLOAT32, float(np.finfo(np.float32).max)),
-    "float64": _Float(_kernels.FLOAT64, float(np.finfo(np.float64).max)),
-    "float16": _Float(_kernels.FLOAT16, float(np.finfo(np.float16).max)),
-    "bfloat16": _Float(_kernels.BFLOAT16, float.fromhex("0x1.fep127")),
-    "float8_e4m3fn": _Float(_kernels.FLOAT8_E4M3FN, 448.0),
-    "float8_e5m2": _Float(_kernels.FLOAT8_E5M2, 57344.0),
+FLOATS = {
+    known.name: known
+    for known in (
+        Float("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
+        Float("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
+        Float("float16", _kernels.FLOAT16, 65504.0, 11, -24),
+        Float("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
+        Float("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
+        Float("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
+    )
 }
 _FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-_FLOATS: dict[np.dtype[Any], _Float] = {
-    np.dtype(name): _BY_NAME[name] for name in _BY_NAME if name not in _FROM_ML_DTYPES
+_FLOATS: dict[np.dtype[Any], Float] = {
+    np.dtype(name): known for name, known in FLOATS.items() if name not in _FROM_ML_DTYPES
 }
 _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     1: (_kernels.UINT8, np.dtype(np.uint8)),
@@ -77,17 +84,17 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         known: np.dtype[Any] = np.dtype(dtype)
         return known
     except TypeError:
-        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(_BY_NAME)}") from None
+        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOATS)}") from None
 
 
-def _float_dtype(dtype: np.dtype[Any]) -> _Float:
+def _float_dtype(dtype: np.dtype[Any]) -> Float:
     known = _FLOATS.get(dtype)
     if known is None:
-        known = _BY_NAME.get(dtype.name) if dtype.isnative else None
+        known = FLOATS.get(dtype.name) if dtype.isnative else None
         if known is None:
             raise TypeError(
                 f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(_BY_NAME)}, in native byte order"
+                f"allowed: {', '.join(FLOATS)}, in native byte order"
             )
         _FLOATS[dtype] = known
     return known
@@ -142,10 +149,18 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     return np.empty(_check.shape("shape", shape), as_dtype(dtype))
 
 
-def _part(
+def place(
     shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
-) -> tuple[int, int, list[int]]:
-    """Return a part's first index in the whole tensor, the whole's size, and the index steps."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the whole tensor's shape, and where in it the part of a shape begins.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such part.
+    """
+    if global_shape is None and offset is None:
+        return shape, (0,) * len(shape)
     if global_shape is None or offset is None:
         # An offset of zeros is never assumed: every process would fill the same part.
         raise ValueError("global_shape and offset go together: give both, or neither")
@@ -159,8 +174,12 @@ def _part(
         raise ValueError(
             f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
         )
-    steps = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
-    return sum(o * s for o, s in zip(at, steps, strict=True)), math.prod(whole), steps
+    return whole, at
+
+
+def index_steps(shape: tuple[int, ...]) -> list[int]:
+    """Return by how much an element's index grows along each axis, in C order."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _threads_from_environment() -> int:
@@ -216,24 +235,22 @@ def _threads(threads: int) -> int:
 
 
 @lru_cache
-def _inward(distribution: Distribution, dtype: np.dtype[Any], largest: float) -> tuple[float, ...]:
+def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
     low, high = distribution.params[:2]
-    lowest = _rounded_up(low, dtype, largest)
-    highest = -_rounded_up(-high, dtype, largest)
+    lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
     if lowest > highest:
         raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
     return (lowest, highest, *distribution.params[2:])
 
 
-def _rounded_up(value: float, dtype: np.dtype[Any], largest: float) -> float:
+def _rounded_up(value: float, dtype: Float) -> float:
     """Return the least finite number of the dtype that is at least the value, or infinity."""
-    if value > largest:
+    if value > dtype.max:
         return math.inf
-    nearest = np.array(max(value, -largest)).astype(dtype)
-    if float(nearest) < value:
-        nearest = np.nextafter(nearest, dtype.type(largest))
-    return float(nearest)
+    value = max(value, -dtype.max)
+    spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
+    return math.ceil(value / spacing) * spacing
 
 
 def fill(
@@ -251,27 +268,92 @@ def fill(
     """
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
-    if not array.flags.carray:
-        _check_memory(array)
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {array.dtype.name}")
-    params = distribution.params
-    if distribution.bounded:
-        params = _inward(distribution, array.dtype, dtype.max)
-    n = _default_threads if threads is None else _threads(threads)
-    start, steps = None, None
-    if global_shape is not None or offset is not None:
-        start, size, steps = _part(array.shape, global_shape, offset)
-        start += rng.take(size)
-    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+    if global_shape is None and offset is None:
+        fill_memory(distribution, array, dtype, rng, threads)
+    else:
+        whole, at = place(array.shape, global_shape, offset)
+        steps = index_steps(whole)
+        start = sum(map(operator.mul, at, steps))
+        fill_memory(distribution, array, dtype, rng, threads, start, math.prod(whole), steps)
     return x
 
 
-def fill_constant(x: T, value: float, threads: int | None = None) -> T:
+def fill_memory(
+    distribution: Distribution,
+    array: NDArray[Any],
+    dtype: Float,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    start: int | None = None,
+    size: int = 0,
+    steps: list[int] | None = None,
+) -> None:
+    """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
+
+    `start` is the first element's index, counted from the generator's position, `steps` what
+    each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
+    """
+    if not array.flags.carray:
+        _check_memory(array)
+    params = _params(distribution, dtype)
+    n = _default_threads if threads is None else _threads(threads)
+    if start is not None:
+        start += rng.take(size)
+    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+
+
+def fill_line(
+    distribution: Distribution,
+    address: int,
+    itemsize: int,
+    size: int,
+    dtype: Float,
+    rng: _kernels.Cursor,
+) -> None:
+    """Fill `size` elements side by side at an address, which the caller answers for."""
+    params = _params(distribution, dtype)
+    _kernels.fill_line(
+        distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
+    )
+
+
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    """Return what the kernel takes; raise if the dtype cannot hold it."""
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
+
+
+def floats(x: object) -> NDArray[Any]:
+    """Return x's array, checked: of a float dtype that we know, and each element writable."""
+    array = array_of(x)
+    _float_dtype(array.dtype)
+    _check_memory(array)
+    return array
+
+
+def draws(
+    shape: tuple[int, ...], key: tuple[int, int], start: int, steps: list[int], threads: int | None
+) -> NDArray[np.uint64]:
+    """Return the raw 64-bit draws of the indices start + sum(i * step)."""
+    out = np.empty(shape, np.uint64)
+    n = _default_threads if threads is None else _threads(threads)
+    _kernels.fill(_kernels.BITS, _kernels.UINT64, out, start, key, (), n, steps)
+    return out
+
+
+def fill_constant(
+    x: T,
+    value: float,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
     if not array.flags.carray:
         _check_memory(array)
+    place(array.shape, global_shape, offset)
     n = _default_threads if threads is None else _threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
     if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
@@ -279,20 +361,20 @@ def fill_constant(x: T, value: float, threads: int | None = None) -> T:
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
-    element = _element(value, array.dtype).view(pattern)
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, element.item(), n)
+    pattern_of_value = element(value, array.dtype).view(pattern).item()
+    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 
-def _element(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
+def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:
     """Return the value as an array of one element; raise if the dtype cannot hold it."""
     if dtype.kind == "b":
-        return np.array([_check.integer("value", value, 0, 1)]).astype(dtype)
+        return np.array([_check.integer(name, value, 0, 1)]).astype(dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.array([_check.integer("value", value, int(limits.min), int(limits.max))], dtype)
-    known, number = _float_dtype(dtype), _check.real("value", value)
+        return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
+    known, number = _float_dtype(dtype), _check.real(name, value)
     if math.isfinite(number) and abs(number) > known.max:
-        raise ValueError(f"value={value!r} must be finite in {dtype.name}")
+        raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)

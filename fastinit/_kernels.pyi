@@ -42,6 +42,7 @@ class Cursor:
     def move(self, position: int) -> None: ...
     def take(self, n: int) -> int: ...
 
+def advise_huge(address: int, nbytes: int) -> None: ...
 def fill(
     distribution: int,
     dtype: int,
@@ -51,6 +52,16 @@ def fill(
     params: tuple[float, ...] | int,
     threads: int,
     index_steps: Sequence[int] | None = None,
+) -> None: ...
+def fill_line(
+    distribution: int,
+    dtype: int,
+    address: int,
+    itemsize: int,
+    n: int,
+    cursor: Cursor,
+    params: tuple[float, ...],
+    threads: int,
 ) -> None: ...
 
 @final

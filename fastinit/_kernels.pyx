@@ -6,6 +6,7 @@ Whoever calls this has checked everything (see ``_fill.py``); a wrong argument h
 memory corruption, as in C.
 """
 cimport cython
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport getenv
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
@@ -49,6 +50,22 @@ cdef extern from * nogil:
     uint64_t load(uint64_t *p) noexcept
     void store(uint64_t *p, uint64_t value) noexcept
     bint swap(uint64_t *p, uint64_t *expected, uint64_t value) noexcept
+
+cdef extern from * nogil:
+    """
+    #include <sys/mman.h>
+    #include <unistd.h>
+
+    static void ask_for_huge_pages(char *start, size_t length)
+    {
+    #ifdef MADV_HUGEPAGE
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = -(size_t)start & (page - 1);
+        if (length > ahead)
+            madvise(start + ahead, length - ahead, MADV_HUGEPAGE);
+    #endif
+    }
+    """
+    void ask_for_huge_pages(char *start, size_t length) noexcept
 
 cdef uint64_t INDICES_C = 1ULL << 63
 INDICES = INDICES_C
@@ -173,6 +190,11 @@ def truncate(double mean, double std, double low, double high):
             t.mills)
 
 
+def advise_huge(uintptr_t address, size_t nbytes):
+    """Asks the system for huge pages where memory is first touched; it may not give them."""
+    ask_for_huge_pages(<char *> address, nbytes)
+
+
 def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
          index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
@@ -183,7 +205,7 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
     cdef uint64_t pattern, step = 1
     cdef uint64_t steps[FI_MAX_NDIM]
     cdef fi_request r
-    cdef int d, stopped, ndim = cnp.PyArray_NDIM(x)
+    cdef int d, ndim = cnp.PyArray_NDIM(x)
     cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(x)
 
     r.distribution = <fi_distribution> distribution
@@ -214,13 +236,42 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
         else:
             steps[d] = index_steps[d]
 
-    if cnp.PyArray_SIZE(x) <= KEEP_GIL:
-        fi_active().fill(&r, 1, NULL, NULL)
-        return
+    run(&r, cnp.PyArray_SIZE(x), threads)
+
+
+def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, uint64_t n,
+              Cursor cursor, params, int threads):
+    """As fill, for n elements side by side at an address."""
+    cdef double numbers[FI_MAX_PARAMS]
+    cdef uint64_t step = 1
+    cdef fi_request r
+    cdef int d
+
+    for d in range(len(<tuple> params)):
+        numbers[d] = (<tuple> params)[d]
+    r.distribution = <fi_distribution> distribution
+    r.dtype = <fi_dtype> dtype
+    r.params = numbers
+    r.key = cursor._key
+    r.start = take(cursor, n)
+    r.out = <void *> address
+    r.ndim = 1
+    r.shape = &n
+    r.strides = &itemsize
+    r.index_steps = &step
+    run(&r, n, threads)
+
+
+cdef int run(fi_request *r, uint64_t n, int threads) except -1:
+    cdef int stopped
+    if n <= KEEP_GIL:
+        fi_active().fill(r, 1, NULL, NULL)
+        return 0
     with nogil:
-        stopped = fi_active().fill(&r, threads, check_signals, NULL)
+        stopped = fi_active().fill(r, threads, check_signals, NULL)
     if stopped:
         raise_pending()
+    return 0
 
 
 @cython.final

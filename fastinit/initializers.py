@@ -5,22 +5,21 @@ Every initializer fills in place under its name with an underscore, and allocate
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from numpy.typing import DTypeLike, NDArray
-
-from fastinit._check import Shape, positive
+from fastinit._allocating import allocating
+from fastinit._check import Axes, Shape, axes, positive, real
 from fastinit._check import shape as check_shape
-from fastinit._fill import array_of, empty, fill, fill_constant
+from fastinit._fill import array_of, fill, fill_constant
+from fastinit.gains import calculate_gain
 from fastinit.random import (
     RNG,
+    absolute_truncated_normal_distribution,
     default_rng,
     normal_distribution,
     truncated_normal_distribution,
+    truncated_std,
     uniform_distribution,
 )
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
-Axes = int | Sequence[int]
 
 
 class ScalingOptions(TypedDict, total=False):
@@ -45,10 +43,18 @@ class ScalingOptions(TypedDict, total=False):
     offset: Shape | None
 
 
-_MODES = ("fan_in", "fan_out", "fan_avg")
+_MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+_DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 
 
-def constant_(x: T, value: float, *, threads: int | None = None) -> T:
+def constant_(
+    x: T,
+    value: float,
+    *,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
     """Fill x with `value`.
 
     Parameters
@@ -59,6 +65,8 @@ def constant_(x: T, value: float, *, threads: int | None = None) -> T:
         Must be representable in x's dtype; NaN and infinities are allowed for floats.
     threads : int, optional
         How many threads; see `set_num_threads`.
+    global_shape, offset : tuple of int, optional
+        x is a part of a larger tensor, as in `uniform_`: checked, and all parts are alike.
 
     Returns
     -------
@@ -75,29 +83,41 @@ def constant_(x: T, value: float, *, threads: int | None = None) -> T:
     >>> fi.constant_(np.empty(3, np.float32), 0.5)
     array([0.5, 0.5, 0.5], dtype=float32)
     """
-    return fill_constant(x, value, threads)
+    return fill_constant(x, value, threads, global_shape, offset)
 
 
-def zeros_(x: T, *, threads: int | None = None) -> T:
-    """Fill x with 0; see `constant_`.
+def zeros_(
+    x: T,
+    *,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with 0; parameters, returns and raises are those of `constant_`.
 
     Examples
     --------
     >>> fi.zeros_(np.empty(2, np.float32))
     array([0., 0.], dtype=float32)
     """
-    return fill_constant(x, 0, threads)
+    return fill_constant(x, 0, threads, global_shape, offset)
 
 
-def ones_(x: T, *, threads: int | None = None) -> T:
-    """Fill x with 1; see `constant_`.
+def ones_(
+    x: T,
+    *,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with 1; parameters, returns and raises are those of `constant_`.
 
     Examples
     --------
     >>> fi.ones_(np.empty(2, np.float32))
     array([1., 1.], dtype=float32)
     """
-    return fill_constant(x, 1, threads)
+    return fill_constant(x, 1, threads, global_shape, offset)
 
 
 def uniform_(
@@ -199,6 +219,7 @@ def truncated_normal_(
     low: float = -2.0,
     high: float = 2.0,
     *,
+    corrected: bool = False,
     rng: RNG = None,
     threads: int | None = None,
     global_shape: Shape | None = None,
@@ -218,9 +239,12 @@ def truncated_normal_(
         +-2 has the standard deviation 0.87962566 * std.
     low, high : float
         The bounds in standard deviations from the mean, as `scipy.stats.truncnorm` has
-        them; either may be infinite. (`torch.nn.init.trunc_normal_` has absolute values.)
+        them; either may be infinite. (`trunc_normal_` has absolute values.)
         In float16, bfloat16 and float8 the values are the rounded float32's, but where
         rounding leaves the bounds, the dtype's last number within.
+    corrected : bool
+        Whether `std` is that of what is left instead: the normal that is cut is wider by
+        1 / 0.87962566 for bounds of +-2, and by what they ask for otherwise.
     rng, threads, global_shape, offset
         As in `uniform_`.
 
@@ -247,7 +271,62 @@ def truncated_normal_(
     >>> bool(abs(x).max() <= 0.04)
     True
     """
+    if corrected:
+        std = real("std", std) / truncated_std(low, high)
     distribution = truncated_normal_distribution(mean, std, low, high)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+
+
+def trunc_normal_(
+    x: T,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with normals that lie within a and b, given as values: PyTorch's convention.
+
+    With std = 0.02 the default bounds are 100 standard deviations away, and cut nothing.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place; see `truncated_normal_`.
+    mean, std : float
+        Of the normal before it is cut, finite in x's dtype; std >= 0. The mean may lie far
+        outside the bounds.
+    a, b : float
+        The bounds, in x's unit; either may be infinite.
+    rng, threads, global_shape, offset
+        As in `uniform_`.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or no number of x's dtype lies within the
+        bounds; then nothing was written.
+
+    References
+    ----------
+    As `truncated_normal_`.
+
+    Examples
+    --------
+    >>> x = fi.trunc_normal_(np.empty(1000, np.float32), std=0.02, a=-0.04, b=0.04, rng=42)
+    >>> bool(abs(x).max() <= 0.04)
+    True
+    """
+    distribution = absolute_truncated_normal_distribution(mean, std, a, b)
     return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
 
 
@@ -255,6 +334,25 @@ def compute_fans(
     shape: Shape, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()
 ) -> tuple[int, int]:
     """Return (fan_in, fan_out): how many inputs feed an output, and how many an input feeds.
+
+    The axes to give for weights that are not (..., in, out):
+
+    ================================== =========================== =======================
+    weight                             NumPy, JAX, Keras           PyTorch
+    ================================== =========================== =======================
+    dense, convolution                 (the default)               in_axis=1, out_axis=0
+    transposed convolution             (the default)               in_axis=0, out_axis=1
+    attention, (in, heads, out)        in_axis=0, out_axis=(1, 2)
+    experts, (experts, in, out)        batch_axis=0
+    embedding, (entries, width)        none: give fan_in or use `normal_`
+    depthwise, (..., 1, channels)      out_axis=(), batch_axis=-1  in_axis=1, out_axis=(),
+                                                                   batch_axis=0
+    ================================== =========================== =======================
+
+    PyTorch's own function and Keras's count a depthwise or grouped convolution's outputs as
+    if each input fed them all, as the default axes here do. A weight of no axis or one has no
+    fans, as in PyTorch and JAX: name its axes (``in_axis=0, out_axis=()``), or give the
+    initializer fan_in and fan_out. (Keras has 1 and 1, and n and n.)
 
     Parameters
     ----------
@@ -264,10 +362,15 @@ def compute_fans(
         The axes of inputs, of outputs, and of independent weights, as in JAX: by default the
         last two are (in, out), and all others (a convolution's kernel) count in both fans.
 
+    Returns
+    -------
+    tuple of int
+        The two fans, in elements.
+
     Raises
     ------
-    ValueError
-        If the axes are not in the shape, or not distinct.
+    TypeError, ValueError
+        If `shape` is no shape, or the axes are not in it, or not distinct.
 
     Examples
     --------
@@ -275,71 +378,16 @@ def compute_fans(
     (144, 288)
     """
     lengths = check_shape("shape", shape)
-    named = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
-    axes = {name: _axes(name, axis, lengths) for name, axis in named.items()}
-    flat = [a for group in axes.values() for a in group]
-    if len(set(flat)) != len(flat):
-        raise ValueError(
-            f"in_axis={in_axis!r}, out_axis={out_axis!r} and batch_axis={batch_axis!r} "
-            f"must be different axes of shape {lengths}"
-        )
-    n_in, n_out = (math.prod(lengths[a] for a in axes[name]) for name in ("in_axis", "out_axis"))
-    receptive = math.prod(n for a, n in enumerate(lengths) if a not in flat)
+    ins, outs, batch = axes(
+        lengths,
+        "; for such a weight give fan_in and fan_out",
+        in_axis=in_axis,
+        out_axis=out_axis,
+        batch_axis=batch_axis,
+    )
+    receptive = math.prod(n for a, n in enumerate(lengths) if a not in ins + outs + batch)
+    n_in, n_out = (math.prod(lengths[a] for a in group) for group in (ins, outs))
     return n_in * receptive, n_out * receptive
-
-
-def _axes(name: str, axis: Axes, shape: tuple[int, ...]) -> list[int]:
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    for a in axes:
-        if not -len(shape) <= a < len(shape):
-            raise ValueError(
-                f"{name}={axis!r} is not an axis of shape {shape}; "
-                "for such a weight give fan_in and fan_out"
-            )
-    return [a % len(shape) for a in axes]
-
-
-_GAINS: dict[str, Callable[[float], float]] = {
-    "linear": lambda _: 1.0,
-    "sigmoid": lambda _: 1.0,
-    "tanh": lambda _: 5.0 / 3.0,
-    "relu": lambda _: math.sqrt(2.0),
-    "leaky_relu": lambda slope: math.sqrt(2.0 / (1.0 + slope**2)),
-    "selu": lambda _: 3.0 / 4.0,
-}
-
-
-def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """Return the factor on a layer's standard deviation that its nonlinearity asks for.
-
-    Parameters
-    ----------
-    nonlinearity : str
-        linear, sigmoid: 1. tanh: 5/3. relu: sqrt(2). leaky_relu: sqrt(2 / (1 + slope^2)).
-        selu: 3/4. The values of `torch.nn.init.calculate_gain`.
-    param : float, optional
-        The slope of leaky_relu; 0.01 if not given.
-
-    Raises
-    ------
-    ValueError
-        If the nonlinearity is unknown, or the slope is not finite.
-
-    References
-    ----------
-    K. He et al., "Delving Deep into Rectifiers", ICCV 2015 (relu and leaky_relu).
-
-    Examples
-    --------
-    >>> round(fi.calculate_gain("relu"), 4)
-    1.4142
-    """
-    if nonlinearity not in _GAINS:
-        raise ValueError(f"nonlinearity={nonlinearity!r} is unknown; allowed: {', '.join(_GAINS)}")
-    slope = 0.01 if param is None else param
-    if not math.isfinite(slope):
-        raise ValueError(f"param={param!r} must be finite")
-    return _GAINS[nonlinearity](slope)
 
 
 def variance_scaling_(
@@ -366,11 +414,13 @@ def variance_scaling_(
         Filled in place: any float dtype that fastinit knows, any strides.
     scale : float
         Positive. 1 keeps the variance of a linear layer's signal, 2 that of a rectified one.
-    mode : {"fan_in", "fan_out", "fan_avg"}
+    mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
         Which fan: the inputs (keeps the forward signal), the outputs (keeps the gradient),
-        or their mean.
-    distribution : {"normal", "uniform"}
-        Normal of standard deviation sqrt(scale / fan), or uniform on +- sqrt(3 scale / fan).
+        or their arithmetic or geometric mean.
+    distribution : {"normal", "truncated_normal", "uniform"}
+        Normal of standard deviation sqrt(scale / fan); the same cut at +-2 standard deviations
+        of a normal so much wider (1 / 0.87962566) that what is left has it; or uniform on
+        +- sqrt(3 scale / fan).
     in_axis, out_axis, batch_axis : int or tuple of int
         As in `compute_fans`. PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
     fan_in, fan_out : float, optional
@@ -394,21 +444,38 @@ def variance_scaling_(
     >>> bool(abs(x.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
-    if distribution not in ("normal", "uniform"):
-        raise ValueError(f"distribution={distribution!r} is unknown; allowed: normal, uniform")
+    if distribution not in _DISTRIBUTIONS:
+        raise ValueError(
+            f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
+        )
     shape = array_of(x).shape if global_shape is None else check_shape("global_shape", global_shape)
-    fan = _fan(shape, mode, (in_axis, out_axis, batch_axis), fan_in, fan_out)
-    variance = (
-        positive("scale", scale) / fan if fan > 0 else 0.0
-    )  # no fan, no elements: nothing to scale
+    axes = in_axis, out_axis, batch_axis
+    variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
+    std = math.sqrt(variance)
     if distribution == "normal":
-        drawn = normal_distribution(0.0, math.sqrt(variance))
+        drawn = normal_distribution(0.0, std)
+    elif distribution == "truncated_normal":
+        drawn = truncated_normal_distribution(0.0, std / truncated_std(-2.0, 2.0), -2.0, 2.0)
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
     return fill(drawn, x, default_rng(rng), threads, global_shape, offset)
+
+
+def scaled_variance(
+    shape: tuple[int, ...],
+    scale: float,
+    mode: str,
+    axes: tuple[Axes, Axes, Axes],
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+) -> float:
+    """Return scale / fan for a whole tensor's shape and its (in, out, batch) axes."""
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
+    fan = _fan(shape, mode, axes, fan_in, fan_out)
+    # No fan, no elements: nothing to scale.
+    return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
 def _fan(
@@ -420,14 +487,14 @@ def _fan(
 ) -> float:
     """Return the fan of a mode; the shape is asked only for what is not given."""
     given = {"fan_in": fan_in, "fan_out": fan_out}
-    wanted = given if mode == "fan_avg" else {mode: given[mode]}
+    wanted = {mode: given[mode]} if mode in given else given
     for name, fan in wanted.items():
         if fan is not None:
             positive(name, fan)
     computed = compute_fans(shape, *axes) if None in wanted.values() else (0, 0)
     from_shape = dict(zip(given, computed, strict=True))
     fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]
-    return sum(fans) / len(fans)
+    return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
 
 
 def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -486,11 +553,32 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "normal", **options)
 
 
+def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
+    """Fill x with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
+
+    Cut at +-2 standard deviations of a normal so much wider that what is left has this one.
+    Parameters, returns and raises are those of `xavier_uniform_`.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio, AISTATS 2010; cut as in TensorFlow, Keras and JAX.
+
+    Examples
+    --------
+    >>> x = fi.xavier_truncated_normal_(np.empty((200, 100), np.float32), rng=42)
+    >>> bool(abs(x.std() / (2 / 300) ** 0.5 - 1) < 0.02)
+    True
+    """
+    return variance_scaling_(
+        x, positive("gain", gain) ** 2, "fan_avg", "truncated_normal", **options
+    )
+
+
 def he_uniform_(
     x: T,
-    mode: str = "fan_in",
-    nonlinearity: str = "relu",
     a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
     **options: Unpack[ScalingOptions],
 ) -> T:
     """Fill x with uniforms on +- gain * sqrt(3 / fan).
@@ -499,10 +587,12 @@ def he_uniform_(
     ----------
     x : array
         Filled in place; see `variance_scaling_`.
-    mode : {"fan_in", "fan_out", "fan_avg"}
+    a : float
+        The slope of the leaky_relu that follows the layer; 0 is relu.
+    mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
         Which fan; see `variance_scaling_`.
-    nonlinearity, a
-        What follows the layer, and its slope if it is leaky_relu; see `calculate_gain`.
+    nonlinearity : str
+        What follows the layer, if it is not leaky_relu; see `calculate_gain`.
     **options
         As in `xavier_uniform_`.
 
@@ -532,9 +622,9 @@ def he_uniform_(
 
 def he_normal_(
     x: T,
-    mode: str = "fan_in",
-    nonlinearity: str = "relu",
     a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
     **options: Unpack[ScalingOptions],
 ) -> T:
     """Fill x with normals of standard deviation gain / sqrt(fan).
@@ -552,6 +642,32 @@ def he_normal_(
     True
     """
     return variance_scaling_(x, calculate_gain(nonlinearity, a) ** 2, mode, "normal", **options)
+
+
+def he_truncated_normal_(
+    x: T,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    **options: Unpack[ScalingOptions],
+) -> T:
+    """Fill x with truncated normals of standard deviation gain / sqrt(fan).
+
+    Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of `he_uniform_`.
+
+    References
+    ----------
+    K. He et al., ICCV 2015; cut as in TensorFlow, Keras and JAX.
+
+    Examples
+    --------
+    >>> x = fi.he_truncated_normal_(np.empty((200, 100), np.float32), rng=42)
+    >>> bool(abs(x.std() / (2 / 200) ** 0.5 - 1) < 0.02)
+    True
+    """
+    return variance_scaling_(
+        x, calculate_gain(nonlinearity, a) ** 2, mode, "truncated_normal", **options
+    )
 
 
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
@@ -586,85 +702,47 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     return variance_scaling_(x, 1.0, "fan_in", "normal", **options)
 
 
-class Allocating(Protocol):
-    """An initializer that makes its array: ``(shape, ..., dtype="float32")``."""
+def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
+    """Fill x with truncated normals of standard deviation sqrt(1 / fan_in).
 
-    __name__: str
+    Cut as `xavier_truncated_normal_`; options as in `xavier_uniform_`.
 
-    def __call__(
-        self, shape: Shape, *args: Any, dtype: DTypeLike = "float32", **kwargs: Any
-    ) -> NDArray[Any]:
-        """Return a new array of that shape and dtype, filled."""
-        ...
+    References
+    ----------
+    Y. LeCun et al., "Efficient BackProp", 1998; cut as in TensorFlow, Keras and JAX.
 
-
-_ALLOCATING_DOC = """Return a new array, filled by `{name}_`.
-
-Parameters
-----------
-shape : int or tuple of int
-    Of the new array.
-dtype : dtype
-    float32 unless given; "bfloat16" needs the package ml_dtypes.
-*args, **kwargs
-    As `{name}_` takes them after its array.
-
-Returns
--------
-ndarray
-    The array.
-
-Raises
-------
-TypeError, ValueError
-    If shape or dtype is not one, or as `{name}_`.
-
-Examples
---------
->>> fi.{name}({example}).shape
-(4, 2)
-"""
+    Examples
+    --------
+    >>> x = fi.lecun_truncated_normal_(np.empty((200, 100), np.float32), rng=42)
+    >>> bool(abs(x.std() / (1 / 200) ** 0.5 - 1) < 0.02)
+    True
+    """
+    return variance_scaling_(x, 1.0, "fan_in", "truncated_normal", **options)
 
 
-def _allocating(in_place: Callable[..., Any], example: str = "(4, 2)") -> Allocating:
-    @wraps(in_place)
-    def allocate(
-        shape: Shape, *args: Any, dtype: DTypeLike = "float32", **kwargs: Any
-    ) -> NDArray[Any]:
-        x: NDArray[Any] = in_place(empty(shape, dtype), *args, **kwargs)
-        return x
-
-    name = in_place.__name__.removesuffix("_")
-    allocate.__name__ = allocate.__qualname__ = name
-    allocate.__doc__ = _ALLOCATING_DOC.format(name=name, example=example)
-    signature = inspect.signature(in_place)
-    parameters = list(signature.parameters.values())[1:]
-    shape = inspect.Parameter("shape", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    dtype = inspect.Parameter("dtype", inspect.Parameter.KEYWORD_ONLY, default="float32")
-    keywords = [p for p in parameters if p.kind is not p.POSITIONAL_OR_KEYWORD]
-    allocate.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[shape, *(p for p in parameters if p not in keywords), dtype, *keywords],
-        return_annotation=inspect.Signature.empty,
-    )
-    del allocate.__wrapped__, allocate.__annotations__  # those of the in-place function
-    return allocate
-
-
-constant = _allocating(constant_, "(4, 2), 0.5")
-zeros = _allocating(zeros_)
-ones = _allocating(ones_)
-uniform = _allocating(uniform_)
-normal = _allocating(normal_)
-truncated_normal = _allocating(truncated_normal_)
-variance_scaling = _allocating(variance_scaling_)
-xavier_uniform = _allocating(xavier_uniform_)
-xavier_normal = _allocating(xavier_normal_)
-he_uniform = _allocating(he_uniform_)
-he_normal = _allocating(he_normal_)
-lecun_uniform = _allocating(lecun_uniform_)
-lecun_normal = _allocating(lecun_normal_)
+constant = allocating(constant_, "(2, 4), 0.5")
+zeros = allocating(zeros_)
+ones = allocating(ones_)
+uniform = allocating(uniform_)
+normal = allocating(normal_)
+truncated_normal = allocating(truncated_normal_)
+trunc_normal = allocating(trunc_normal_)
+variance_scaling = allocating(variance_scaling_)
+xavier_uniform = allocating(xavier_uniform_)
+xavier_normal = allocating(xavier_normal_)
+xavier_truncated_normal = allocating(xavier_truncated_normal_)
+he_uniform = allocating(he_uniform_)
+he_normal = allocating(he_normal_)
+he_truncated_normal = allocating(he_truncated_normal_)
+lecun_uniform = allocating(lecun_uniform_)
+lecun_normal = allocating(lecun_normal_)
+lecun_truncated_normal = allocating(lecun_truncated_normal_)
 
 glorot_uniform_, glorot_uniform = xavier_uniform_, xavier_uniform
 glorot_normal_, glorot_normal = xavier_normal_, xavier_normal
+glorot_truncated_normal_ = xavier_truncated_normal_
+glorot_truncated_normal = xavier_truncated_normal
 kaiming_uniform_, kaiming_uniform = he_uniform_, he_uniform
 kaiming_normal_, kaiming_normal = he_normal_, he_normal
+kaiming_truncated_normal_ = he_truncated_normal_
+kaiming_truncated_normal = he_truncated_normal

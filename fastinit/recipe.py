@@ -506,11 +506,8 @@ _GIVEN = ("rng", "threads", "global_shape", "offset")
 
 @cache
 def _initializers() -> dict[str, Callable[..., Any]]:
-    return {
-        name.removesuffix("_"): getattr(fastinit, name)
-        for name in fastinit.__all__
-        if name.endswith("_") and not name.startswith("_")
-    }
+    names = fastinit.__all__  # an in-place function with an allocating one beside it
+    return {name: getattr(fastinit, f"{name}_") for name in names if f"{name}_" in names}
 
 
 @cache

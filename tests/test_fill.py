@@ -234,7 +234,7 @@ NAN, INF = float("nan"), float("inf")
         (
             lambda x: fi.he_normal_(x, nonlinearity="swoosh"),
             ValueError,
-            "nonlinearity='swoosh' is unknown; allowed: linear, sigmoid, tanh, relu",
+            "nonlinearity='swoosh' is unknown; allowed: linear, .*, sigmoid, tanh, relu",
         ),
         (
             lambda x: fi.he_normal_(x, mode="fan_around"),
@@ -244,7 +244,7 @@ NAN, INF = float("nan"), float("inf")
         (
             lambda x: fi.variance_scaling_(x, 1.0, "fan_in", "cauchy"),
             ValueError,
-            "distribution='cauchy' is unknown; allowed: normal, uniform",
+            "distribution='cauchy' is unknown; allowed: normal, truncated_normal, uniform",
         ),
         (lambda x: fi.variance_scaling_(x, 0.0), ValueError, "scale=0.0 must be positive"),
         (lambda x: fi.xavier_normal_(x, gain=-1), ValueError, "gain=-1 must be positive"),

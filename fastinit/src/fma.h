@@ -55,9 +55,9 @@ static inline float fma32(float a, float b, float c)
 {
     double p = (double)a * b, s = p + c;
     double v = s - p, error = (p - (s - v)) + (c - v);
-    uint64_t away = (uint64_t)((error > 0) == (s > 0)); /* the exact sum is farther from 0 */
-    uint64_t odd = (bits64(s) - (1 - away)) | 1;
-    return (float)double_of(error != 0 ? odd : bits64(s));
+    uint64_t nearer = (bits64(s) ^ bits64(error)) >> 63; /* 1: the exact sum is nearer to 0 */
+    double odd = double_of((bits64(s) - nearer) | 1);
+    return (float)(error != 0 ? odd : s);
 }
 
 static inline double fma64(double a, double b, double c) { return fma(a, b, c); }

@@ -1,0 +1,84 @@
+"""Gains: by how much a nonlinearity asks for larger weights before it."""
+
+from __future__ import annotations
+
+import math
+
+from fastinit import _check
+
+_LINEAR = (
+    "linear",
+    "identity",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+)
+
+_GAINS = {
+    **dict.fromkeys(_LINEAR, 1.0),
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 3.0 / 4.0,
+    # 1 / sqrt(E f(z)^2), z standard normal; the tests compute them again by quadrature.
+    "gelu": 1.5335304411955353,
+    "silu": 1.6765324703310909,
+    "swish": 1.6765324703310909,
+    "mish": 1.4868475812732078,
+    "elu": 1.2451983007007066,
+    "softplus": 1.0418668355353018,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor on a layer's standard deviation that its nonlinearity asks for.
+
+    A layer of standard deviation gain / sqrt(fan_in) before the nonlinearity f keeps the
+    second moment of the signal if gain = 1 / sqrt(E f(z)^2), z standard normal. So it is for
+    relu and leaky_relu (He, eq. 10 and 15), gelu 1.5335, silu = swish 1.6765, mish 1.4868,
+    elu (alpha = 1) 1.2452 and softplus 1.0419.
+
+    Three values are PyTorch's habit instead: tanh 5/3 (by that formula 1.5925), sigmoid 1
+    (1.8462) and selu 3/4 (1: self-normalising networks take "linear").
+
+    Parameters
+    ----------
+    nonlinearity : str
+        linear, identity, conv1d to conv_transpose3d: 1. sigmoid: 1. tanh: 5/3. relu: sqrt(2).
+        leaky_relu: sqrt(2 / (1 + slope^2)). selu: 3/4. gelu, silu, swish, mish, elu, softplus:
+        as above.
+    param : float, optional
+        The slope of leaky_relu, 0.01 if not given; the others have none and ignore it.
+
+    Returns
+    -------
+    float
+        The gain, without a unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the nonlinearity is unknown, or the slope is not a finite number.
+
+    References
+    ----------
+    K. He et al., "Delving Deep into Rectifiers", ICCV 2015. Y. LeCun et al., "Efficient
+    BackProp", 1998 (tanh). G. Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> round(fi.calculate_gain("relu"), 4)
+    1.4142
+    """
+    slope = 0.01 if param is None else _check.real("param", param)
+    if not math.isfinite(slope):
+        raise ValueError(f"param={param!r} must be finite")
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1.0 + slope**2))
+    if nonlinearity not in _GAINS:
+        allowed = ", ".join([*_GAINS, "leaky_relu"])
+        raise ValueError(f"nonlinearity={nonlinearity!r} is unknown; allowed: {allowed}")
+    return _GAINS[nonlinearity]

@@ -1,0 +1,644 @@
+"""Initializers with structure: identities, impulses, orthogonal and sparse matrices, blocks.
+
+As in `fastinit.initializers`: each fills in place under its name with an underscore, and takes
+the last two axes as (in, out) unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastinit import _kernels
+from fastinit._allocating import allocating
+from fastinit._check import Shape, axes, integer, real
+from fastinit._fill import (
+    array_of,
+    draws,
+    element,
+    fill,
+    fill_constant,
+    floats,
+    index_steps,
+    place,
+)
+from fastinit.random import RNG, default_rng, normal_distribution
+
+T = TypeVar("T")
+
+_BLOCK = 2**16  # elements of a temporary: they fit a core's second cache
+
+
+class _Taps:
+    """A kernel's centre: the (in, out) matrix there, or that part of it that x holds."""
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        in_axis: int,
+        out_axis: int,
+        global_shape: Shape | None,
+        offset: Shape | None,
+    ) -> None:
+        whole, at = place(array.shape, global_shape, offset)
+        (i,), (o,) = axes(whole, in_axis=in_axis, out_axis=out_axis)
+        self.n_in, self.n_out = whole[i], whole[o]
+        self.first_in, self.first_out = at[i], at[o]
+        centres = [
+            slice(None) if axis in (i, o) else _only(n // 2 - first, length)
+            for axis, (n, first, length) in enumerate(zip(whole, at, array.shape, strict=True))
+        ]
+        #: (..., in, out): the leading axes have length 1, or 0 where x lacks the centre
+        self.matrix = np.moveaxis(array[tuple(centres)], (i, o), (-2, -1))
+
+
+def _only(index: int, length: int) -> slice:
+    """Return the slice of one index, or of none if there is no such index."""
+    return slice(index, index + 1) if 0 <= index < length else slice(0, 0)
+
+
+def dirac_(
+    x: T,
+    groups: int = 1,
+    gain: float = 1,
+    *,
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with 0, and with `gain` where the kernel's centre joins input c to output c.
+
+    A convolution with it hands its input on, as many channels as there are on both sides. The
+    centre of a kernel n long is n // 2.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place: any dtype of `constant_`, two axes or more.
+    groups : int
+        The outputs fall into so many groups, each an identity of its own; divides their number.
+    gain : float
+        Must be representable in x's dtype.
+    in_axis, out_axis : int
+        The axes of inputs (of one group) and of outputs; all others are the kernel's.
+        PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
+    threads, global_shape, offset
+        As in `uniform_`.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
+
+    References
+    ----------
+    S. Zagoruyko, N. Komodakis, "DiracNets: Training Very Deep Neural Networks Without
+    Skip-Connections", 2017.
+
+    Examples
+    --------
+    >>> fi.dirac_(np.empty((3, 1, 1), np.float32)).ravel()
+    array([0., 1., 0.], dtype=float32)
+    """
+    array = array_of(x)
+    taps = _Taps(array, in_axis, out_axis, global_shape, offset)
+    if not integer("groups", groups) >= 1 or taps.n_out % groups:
+        raise ValueError(f"groups={groups!r} must divide the number of outputs, {taps.n_out}")
+    value = element(gain, array.dtype, "gain")
+    fill_constant(x, 0, threads)
+    outputs = np.arange(taps.matrix.shape[-1])
+    inputs = (taps.first_out + outputs) % max(1, taps.n_out // groups) - taps.first_in
+    here = (inputs >= 0) & (inputs < taps.matrix.shape[-2])
+    taps.matrix[..., inputs[here], outputs[here]] = value
+    return x
+
+
+def eye_(
+    x: T,
+    gain: float = 1,
+    *,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill the matrix x with `gain` on its main diagonal and 0 elsewhere: `dirac_` of two axes.
+
+    Parameters, returns and raises are those of `dirac_`.
+
+    References
+    ----------
+    Q. V. Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
+    2015.
+
+    Examples
+    --------
+    >>> fi.eye_(np.empty((2, 3), np.float32))
+    array([[1., 0., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    _check_matrix("eye_", array_of(x).shape)
+    return dirac_(x, 1, gain, threads=threads, global_shape=global_shape, offset=offset)
+
+
+def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 2:
+        raise ValueError(f"x has shape {shape}; {name} allows two axes")
+
+
+def delta_(
+    x: T,
+    gain: float = 1,
+    *,
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with 0, and with `gain` at the kernel's centre, from every input to every output.
+
+    A depthwise convolution (one input) with it hands its input on; gain = 1 / fan_in averages
+    the channels. Parameters, returns and raises are those of `dirac_`.
+
+    References
+    ----------
+    L. Xiao et al., ICML 2018, section 2.3 (delta kernels); see `delta_orthogonal_`.
+
+    Examples
+    --------
+    >>> fi.delta_(np.empty((3, 1, 2), np.float32))[:, 0]
+    array([[0., 0.],
+           [1., 1.],
+           [0., 0.]], dtype=float32)
+    """
+    array = array_of(x)
+    taps = _Taps(array, in_axis, out_axis, global_shape, offset)
+    value = element(gain, array.dtype, "gain")
+    fill_constant(x, 0, threads)
+    taps.matrix[...] = value
+    return x
+
+
+def hadamard_(
+    x: T,
+    *,
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with the identity or, where outputs outnumber inputs, with Hadamard's matrix.
+
+    ZerO: at the kernel's centre ``2^(-(m - 1)/2) (-1)^popcount(in & out)``, m the bits
+    that number the outputs; no randomness, and yet the symmetry between outputs is broken.
+    Parameters, returns and raises are those of `dirac_`.
+
+    References
+    ----------
+    J. Zhao, F. Schäfer, A. Anandkumar, "ZerO Initialization: Initializing Neural Networks with
+    only Zeros and Ones", TMLR 2022, algorithm 1.
+
+    Examples
+    --------
+    >>> fi.hadamard_(np.empty((2, 4), np.float32)).round(4)
+    array([[ 0.7071,  0.7071,  0.7071,  0.7071],
+           [ 0.7071, -0.7071,  0.7071, -0.7071]], dtype=float32)
+    """
+    array = floats(x)
+    taps = _Taps(array, in_axis, out_axis, global_shape, offset)
+    if taps.n_out <= taps.n_in:
+        return dirac_(
+            x,
+            in_axis=in_axis,
+            out_axis=out_axis,
+            threads=threads,
+            global_shape=global_shape,
+            offset=offset,
+        )
+    fill_constant(x, 0, threads)
+    values = element(math.sqrt(2.0 ** -((taps.n_out - 1).bit_length() - 1)), array.dtype)
+    values = np.concatenate([values, -values])
+    outputs = taps.first_out + np.arange(taps.matrix.shape[-1])
+    for row in range(taps.matrix.shape[-2]):
+        odd = np.bitwise_count(outputs & (taps.first_in + row)) & 1
+        taps.matrix[..., row, :] = values[odd]
+    return x
+
+
+def embedding_(
+    x: T,
+    padding: int | None = None,
+    std: float = 1.0,
+    *,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill the table x with normals of standard deviation `std`, and its padding row with 0.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place: any float dtype that fastinit knows, of shape (entries, ...).
+    padding : int, optional
+        The row that stands for no entry.
+    std : float
+        See `normal_`. 1 is PyTorch's; language models have 0.02.
+    rng, threads, global_shape, offset
+        As in `uniform_`.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
+
+    References
+    ----------
+    `torch.nn.Embedding`, with its padding_idx.
+
+    Examples
+    --------
+    >>> fi.embedding_(np.empty((2, 3), np.float32), padding=0, rng=42)[0]
+    array([0., 0., 0.], dtype=float32)
+    """
+    array = floats(x)
+    whole, at = place(array.shape, global_shape, offset)
+    if padding is not None and not (whole and 0 <= integer("padding", padding) < whole[0]):
+        raise ValueError(f"padding={padding!r} is not a row of a table of shape {whole}")
+    distribution = normal_distribution(0.0, std)
+    fill(distribution, array, default_rng(rng), threads, global_shape, offset)
+    if padding is not None:
+        array[_only(padding - at[0], len(array))] = 0
+    return x
+
+
+def orthogonal_(
+    x: T,
+    gain: float = 1.0,
+    column_axis: int = -1,
+    *,
+    scaled: bool = False,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with `gain` times a random orthogonal matrix, all of them equally likely.
+
+    Of the matrix that has `column_axis` as its columns and all other axes as its rows, the
+    shorter side is orthonormal: rows if there are fewer of them, else columns. It is the Q of a
+    matrix of standard normals, with R's diagonal made positive.
+
+    The last bits depend on NumPy's LAPACK and so on the machine, unlike those of all other
+    initializers. LAPACK chooses its own threads, and x's size is needed about three times more,
+    in float64 for a float64 x and float32 otherwise.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place: any float dtype that fastinit knows, two axes or more.
+    gain : float
+        All singular values; finite in x's dtype. See `calculate_gain`.
+    column_axis : int
+        -1 for (..., out), 0 for PyTorch's (out, ...).
+    scaled : bool
+        Whether columns that outnumber the rows are multiplied by sqrt(columns / rows) too: what
+        a layer gives then has the root mean square of what it got, as its elements have the
+        variance of `lecun_normal_`.
+    rng, threads
+        As in `uniform_`.
+    global_shape, offset : tuple of int, optional
+        x must be the whole tensor, or an empty part: every value depends on all the others.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
+
+    References
+    ----------
+    A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR 2014. F. Mezzadri, "How to Generate Random Matrices from
+    the Classical Compact Groups", Notices of the AMS 54, 2007 (the signs). G. Yang, J. Simon,
+    J. Bernstein, "A Spectral Condition for Feature Learning", 2023 (scaled).
+
+    Examples
+    --------
+    >>> x = fi.orthogonal_(np.empty((3, 2)), rng=42)
+    >>> bool(np.allclose(x.T @ x, np.eye(2)))
+    True
+    """
+    array = floats(x)
+    whole, _ = place(array.shape, global_shape, offset)
+    if len(whole) < 2:
+        raise ValueError(f"x has shape {whole}; orthogonal_ allows two axes or more")
+    ((axis,),) = axes(whole, column_axis=column_axis)
+    moved = np.moveaxis(array, axis, -1)
+    rows, columns = math.prod(whole) // max(1, whole[axis]), whole[axis]
+    matrix = _orthogonal("orthogonal_", array, whole, (rows, columns), gain, scaled, rng, threads)
+    moved[...] = matrix.reshape(moved.shape)
+    return x
+
+
+def _orthogonal(
+    name: str,
+    array: NDArray[Any],
+    whole: tuple[int, ...],
+    shape: tuple[int, int],
+    gain: float,
+    scaled: bool,
+    rng: RNG,
+    threads: int | None,
+) -> NDArray[Any]:
+    """Return gain times an orthogonal matrix, for an array of that whole tensor, or for none of it.
+
+    Nothing of the tensor's size is computed for an empty part.
+    """
+    factor = real("gain", gain)
+    element(factor, array.dtype, "gain")  # refuses what the dtype cannot hold
+    rows, columns = shape
+    if scaled and columns > rows > 0:
+        factor *= math.sqrt(columns / rows)
+    generator = default_rng(rng)
+    if not array.size:
+        generator.take(rows * columns)
+        return np.empty(0)
+    if array.shape != whole:
+        raise ValueError(
+            f"{name} cannot fill a part of a tensor, as each value depends on all: x has shape "
+            f"{array.shape}, global_shape={whole}; allowed: the whole, or an empty part"
+        )
+    tall = (max(shape), min(shape))
+    normals = np.empty(tall, np.float64 if array.itemsize == 8 else np.float32)
+    q, r = np.linalg.qr(fill(_STANDARD_NORMAL, normals, generator, threads))
+    q *= factor * np.copysign(1.0, np.diagonal(r))
+    return q if rows >= columns else q.T
+
+
+_STANDARD_NORMAL = normal_distribution(0.0, 1.0)
+
+
+def delta_orthogonal_(
+    x: T,
+    gain: float = 1.0,
+    *,
+    in_axis: int = -2,
+    out_axis: int = -1,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill x with 0, and at the kernel's centre with `gain` times a random orthogonal matrix.
+
+    A convolution with it keeps the norm of its input, whatever its size. The centre of a kernel
+    n long is n // 2. (JAX's is (n - 1) // 2: another one for even n.)
+
+    Parameters
+    ----------
+    x : array
+        Filled in place: any float dtype that fastinit knows, two axes or more; no fewer outputs
+        than inputs.
+    gain : float
+        All singular values; finite in x's dtype.
+    in_axis, out_axis : int
+        As in `dirac_`.
+    rng, threads, global_shape, offset
+        As in `orthogonal_`, which says what memory the matrix needs.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
+
+    References
+    ----------
+    L. Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs: How to Train
+    10,000-Layer Vanilla Convolutional Neural Networks", ICML 2018.
+
+    Examples
+    --------
+    >>> x = fi.delta_orthogonal_(np.empty((3, 3, 2, 2)), rng=42)
+    >>> bool(np.allclose(x[1, 1].T @ x[1, 1], np.eye(2))), int(np.count_nonzero(x))
+    (True, 4)
+    """
+    array = floats(x)
+    whole, _ = place(array.shape, global_shape, offset)
+    taps = _Taps(array, in_axis, out_axis, global_shape, offset)
+    shape = (taps.n_in, taps.n_out)
+    if taps.n_out < taps.n_in:
+        raise ValueError(
+            f"x has {taps.n_in} inputs and {taps.n_out} outputs; delta_orthogonal_ allows no "
+            "fewer outputs than inputs"
+        )
+    matrix = _orthogonal("delta_orthogonal_", array, whole, shape, gain, False, rng, threads)
+    fill_constant(x, 0, threads)
+    taps.matrix[...] = matrix
+    return x
+
+
+def sparse_(
+    x: T,
+    sparsity: float,
+    std: float = 0.01,
+    axis: int = 0,
+    *,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> T:
+    """Fill the matrix x with normals of deviation `std`, and a share of each column with 0.
+
+    Each column has exactly ceil(sparsity * rows) zeros, in places of its own: those whose draws,
+    of a stream beside that of the normals, are the least.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place: any float dtype that fastinit knows, two axes.
+    sparsity : float
+        The share of zeros, 0 to 1.
+    std : float
+        Of the others, before the zeros; see `normal_`.
+    axis : int
+        0: columns, so that each output of an (in, out) weight has as many inputs. 1: rows, for
+        the same in PyTorch's (out, in). (`torch.nn.init.sparse_` has 0 there, and so as many
+        outputs for each input.)
+    rng, threads, global_shape, offset
+        As in `uniform_`. A part draws again for the columns it holds a piece of.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
+
+    References
+    ----------
+    J. Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+
+    Examples
+    --------
+    >>> x = fi.sparse_(np.empty((10, 1000), np.float32), 0.3, rng=42)
+    >>> np.unique((x == 0).sum(axis=0))
+    array([3])
+    """
+    array = floats(x)
+    _check_matrix("sparse_", array.shape)
+    ((along,),) = axes(array.shape, axis=axis)
+    if not 0 <= real("sparsity", sparsity) <= 1:
+        raise ValueError(f"sparsity={sparsity!r} must be 0 to 1")
+    whole, at = place(array.shape, global_shape, offset)
+    generator, distribution = default_rng(rng), normal_distribution(0.0, std)
+    fill(distribution, array[:0], generator, threads)  # refuses what it must, before we take
+    start = generator.take(math.prod(whole))
+    values = _kernels.Cursor(generator.key, start)
+    fill(distribution, array, values, threads, global_shape, offset)
+
+    length, steps = whole[along], index_steps(whole)
+    zeros = math.ceil(Fraction(str(real("sparsity", sparsity))) * length)
+    if not array.size or not zeros:
+        return x
+    # (line, place in it) from here on. Fraction(str()): 0.07 of 100 are 7, and not 8.
+    lines = np.moveaxis(array, along, 1)
+    first, here = at[1 - along], slice(at[along], at[along] + lines.shape[1])
+    key, steps = generator.stream("sparse").key, [steps[1 - along], steps[along]]
+    many = max(1, _BLOCK // length)
+    for begin in range(0, len(lines), many):
+        block = lines[begin : begin + many]
+        index = start + (first + begin) * steps[0]
+        block[_least(draws((len(block), length), key, index, steps, threads), zeros)[:, here]] = 0
+    return x
+
+
+def _least(draws: NDArray[np.uint64], count: int) -> NDArray[np.bool_]:
+    """Return where the least `count` of each row are, at equal draws the first ones."""
+    length = draws.shape[1]
+    low_bits = np.uint64((1 << (length - 1).bit_length()) - 1)
+    draws &= ~low_bits
+    draws |= np.arange(length, dtype=np.uint64)
+    return draws <= np.partition(draws, count - 1, axis=1)[:, count - 1 : count]
+
+
+def blocks_(
+    x: T,
+    initializer: Callable[..., Any],
+    sizes: Sequence[int],
+    axis: int = -1,
+    *,
+    rng: RNG = None,
+    threads: int | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+    **options: Any,
+) -> T:
+    """Fill x piece by piece along an axis, each as a tensor of its own, with its own fans.
+
+    So for weights that several layers share: query, key and value in one, or the gates of a
+    recurrent layer.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place; what `initializer` takes.
+    initializer : callable
+        An in-place initializer with a generator, such as `xavier_uniform_` or `orthogonal_`.
+    sizes : sequence of int
+        The pieces' lengths; their sum is the axis's.
+    axis : int
+        The axis that they share.
+    rng, threads, global_shape, offset
+        As in `uniform_`. The pieces take the generator's indices one after the other.
+    **options
+        For the initializer.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or as the initializer; if it refuses a later piece
+        (orthogonal_ one that is cut in two), the pieces before are filled.
+
+    References
+    ----------
+    `torch.nn.MultiheadAttention` fills its fused weight as one, with too large a fan_out.
+
+    Examples
+    --------
+    >>> x = np.empty((64, 3 * 64), np.float32)
+    >>> q = fi.blocks_(x, fi.xavier_uniform_, [64, 64, 64], rng=42)[:, :64]
+    >>> bool((q == fi.xavier_uniform((64, 64), rng=42)).all())
+    True
+    """
+    array = array_of(x)
+    whole, at = place(array.shape, global_shape, offset)
+    ((along,),) = axes(whole, axis=axis)
+    lengths = [integer("sizes", size) for size in sizes]
+    if sum(lengths) != whole[along] or min(lengths, default=0) < 0:
+        raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
+    generator = default_rng(rng)
+    begin = -at[along]  # of the piece, counted from x's first element
+    for length in lengths:
+        first, last = (min(max(0, i), array.shape[along]) for i in (begin, begin + length))
+        piece = array[(*[slice(None)] * along, slice(first, last))]
+        inside = min(max(0, first - begin), length)
+        initializer(
+            piece,
+            rng=generator,
+            threads=threads,
+            global_shape=(*whole[:along], length, *whole[along + 1 :]),
+            offset=(*at[:along], inside, *at[along + 1 :]),
+            **options,
+        )
+        begin += length
+    return x
+
+
+dirac = allocating(dirac_)
+eye = allocating(eye_)
+delta = allocating(delta_)
+hadamard = allocating(hadamard_)
+embedding = allocating(embedding_)
+orthogonal = allocating(orthogonal_)
+delta_orthogonal = allocating(delta_orthogonal_)
+sparse = allocating(sparse_, "(2, 4), 0.5")
+
+identity_, identity = eye_, eye

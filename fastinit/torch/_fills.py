@@ -1,0 +1,160 @@
+"""Taking over a thread's random fills, and putting them off until someone looks.
+
+A model's constructor fills most weights twice: each layer by its own rule, then the model by
+its. A fill that waits until its tensor is looked at is simply replaced by the next one, so
+that a weight is drawn once, and cold memory touched once. The values are those of fills done
+at once: each has its key and position from the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
+from torch.utils._pytree import tree_leaves
+
+from fastinit import _kernels
+from fastinit._fill import Distribution, Float
+from fastinit._kernels import Cursor
+from fastinit.torch import init
+from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, local_of, storage_of
+
+
+def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kw: Any) -> Any:
+    """Call a truncated normal so that modes can take it over, as they can the other fills."""
+    if has_torch_function_unary(tensor):
+        return handle_torch_function(overridable, (tensor,), original, tensor, *args, **kw)
+    return original(tensor, *args, **kw)
+
+
+def _uniform_(tensor: torch.Tensor, *bounds: float, **named: Any) -> torch.Tensor:
+    """`Tensor.uniform_`, whose bounds are called from and to."""
+    return init.uniform_(
+        tensor, *bounds, **{{"from": "a", "to": "b"}.get(k, k): v for k, v in named.items()}
+    )
+
+
+_METHODS: dict[Any, Callable[..., torch.Tensor]] = {
+    torch.Tensor.uniform_: _uniform_,
+    torch.Tensor.normal_: init.normal_,
+}
+# Those of torch.nn.init that modes can take over. By name, since transformers puts others in
+# their place for a while, and torch then hands out these.
+_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "uniform_": init.uniform_,
+    "normal_": init.normal_,
+    "kaiming_uniform_": init.kaiming_uniform_,
+    "overridable": lambda _, *args, **kw: init.trunc_normal_(*args, **kw),
+}
+
+# Calls that tell nothing of a tensor's values. `__get__` is every attribute's getter.
+_BLIND = {
+    "__get__",
+    "__len__",
+    "detach",
+    "dim",
+    "element_size",
+    "is_complex",
+    "is_contiguous",
+    "is_floating_point",
+    "ndimension",
+    "nelement",
+    "numel",
+    "requires_grad_",
+    "size",
+    "stride",
+}
+
+
+# Bytes from which huge pages pay: fewer hold hardly one of 2 MiB in full.
+_HUGE = 2**22
+
+
+class _Fill(NamedTuple):
+    """A fill that waits, with all that it needs."""
+
+    tensor: torch.Tensor
+    dtype: Float
+    distribution: Distribution
+    rng: Cursor
+
+    def do(self) -> None:
+        """Fill; mostly this is the first touch of the memory, which costs more than the values."""
+        local = local_of(self.tensor)
+        if local.nbytes >= _HUGE:
+            _kernels.advise_huge(local.data_ptr(), local.nbytes)
+        fill(*self)
+
+
+class Fills(TorchFunctionMode):
+    """Within this mode its thread's random fills are fastinit's, and wait where they can.
+
+    They wait for `settle`, which whoever leaves the mode has to call.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self._generator = generator
+        self._waiting: dict[int | None, _Fill] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Take over a call of torch's, made by anyone in this thread."""
+        kwargs = kwargs or {}
+        if func is init.draw:
+            return self.draw(*args)
+        ours = _FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+        # Otherwise torch has something to refuse, or to record.
+        if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
+            ours = _METHODS[func]
+        if ours is not None:
+            with self:  # ends in a call of init.draw
+                return ours(*args, **kwargs)
+        if self._waiting and getattr(func, "__name__", "") not in _BLIND:
+            self._settle(tree_leaves((args, kwargs)))
+        return func(*args, **kwargs)
+
+    def draw(
+        self,
+        tensor: torch.Tensor,
+        kind: init.Kind,
+        params: tuple[float, ...],
+        generator: Generator | Cursor,
+    ) -> torch.Tensor:
+        """Fill a tensor, later if it is all that its memory holds."""
+        rng = cursor(self._generator if generator is None else generator)
+        dtype = known_dtype(tensor)
+        if dtype is None or not _is_whole(local_of(tensor)):
+            self._settle([tensor])
+            return init.draw(tensor, kind, params, rng)
+        try:
+            distribution = kind.distribution(*params)
+        except (TypeError, ValueError):
+            return init.draw(tensor, kind, params, rng)  # which raises, as torch does
+        later = Cursor(rng.key, rng.take(tensor.numel()))
+        self._waiting[storage_of(tensor)] = _Fill(tensor.detach(), dtype, distribution, later)
+        return tensor
+
+    def _settle(self, values: Iterable[object]) -> None:
+        """Do the fills that wait for any of the tensors among the values."""
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                storage = storage_of(value)
+                if storage is None:  # a subclass, which may show any other's memory
+                    self.settle()
+                elif storage in self._waiting:
+                    self._waiting.pop(storage).do()
+
+    def settle(self) -> None:
+        """Do all the fills that wait."""
+        while self._waiting:
+            _, waiting = self._waiting.popitem()
+            waiting.do()
+
+
+def _is_whole(local: torch.Tensor) -> bool:
+    return bool(local.untyped_storage().nbytes() == local.numel() * local.itemsize)

@@ -1,0 +1,359 @@
+"""Initialising a model by its parameters' names, by the rules its authors wrote."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.autograd.graph import increment_version
+
+from fastinit import random
+from fastinit import recipe as recipes
+from fastinit._fill import as_dtype
+from fastinit._kernels import Cursor
+from fastinit.torch import init
+from fastinit.torch._accelerate import taking_over
+from fastinit.torch._fills import Fills
+from fastinit.torch._tensor import (
+    Generator,
+    array_of,
+    fill,
+    generator_of,
+    is_sharded,
+    known_dtype,
+    local_row,
+    pieces,
+    storage_of,
+)
+
+# What wrappers put into the names of a model's parameters.
+_WRAPPERS = ("_checkpoint_wrapped_module.", "_orig_mod.")
+
+
+def initialize(
+    model: nn.Module,
+    seed: Generator,
+    recipe: recipes.Recipe | str | Path | None = None,
+    only: Collection[str] | None = None,
+) -> list[str]:
+    """Initialise a model, each parameter from the stream of its name.
+
+    A value depends on the seed, the parameter's name and the index in it: not on the order
+    of the parameters, on which others there are, or on how many processes hold the model. So
+    a parameter may be initialised anew alone, and the shards of a `DTensor` (FSDP2, tensor
+    parallel) are those of the whole. No process communicates: all have to use one seed.
+
+    Every module's own rule decides what is drawn: ``reset_parameters``, then the model's
+    ``_init_weights`` or ``init_weights``. What is on the meta device is given memory first,
+    tensor by tensor; what shares a parameter goes on sharing it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        On the CPU or the meta device.
+    seed : int, torch.Generator, fastinit.Generator, or None
+        As in `fastinit.torch.uniform_`.
+    recipe : Recipe, str or Path, optional
+        As `fastinit.recipe.load` takes them; its rules come before the modules' own.
+    only : collection of str, optional
+        Names of the parameters and buffers to initialise; all others stay as they are. All
+        if not given, but for those that transformers has loaded from a checkpoint.
+
+    Returns
+    -------
+    list of str
+        The parameters, and buffers without memory, for which there is no rule. They are as
+        they were, on the meta device if they were there, and a warning names them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `only` has a name that the model has not, or `seed` is none.
+    RecipeError
+        If a recipe's rule cannot fill its parameter; those before it are initialised.
+
+    Examples
+    --------
+    >>> with torch.device("meta"):
+    ...     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
+    >>> initialize(model, seed=0)
+    []
+    >>> bool(model[0].weight.abs().max() <= 3**-0.5)
+    True
+    """
+    root = generator_of(seed)
+    rules = _rules(recipe)
+    wanted = _wanted(_named(model), only)
+    was_meta = _materialize(model, wanted)
+    tensors = _named(model)
+    fits = {name: _fitting(rules, name, tensor) for name, tensor in tensors.items()}
+    by_recipe = {name: rule for name, rule in fits.items() if rule is not None and name in wanted}
+    fills = _ByName(root, tensors, wanted - by_recipe.keys())
+    # The rules may draw from torch's generator too, which is left as it was.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
+        _run_rules(model, root)
+    for name, rule in by_recipe.items():
+        _fill_by(rule, tensors[name], root.stream(name))
+    expected = {_clean(name) for name, _ in model.named_parameters()} | was_meta.keys()
+    unruled = sorted((expected & wanted) - fills.written - by_recipe.keys())
+    _put_back(model, {name: was_meta[name] for name in unruled if name in was_meta})
+    if unruled:
+        warnings.warn(f"no rule initialises {', '.join(unruled)}; give a recipe", stacklevel=2)
+    return unruled
+
+
+def _clean(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
+def _named(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers by name; what is shared has its first name."""
+    return {_clean(n): t for n, t in chain(model.named_parameters(), model.named_buffers())}
+
+
+def _wanted(tensors: dict[str, torch.Tensor], only: Collection[str] | None) -> set[str]:
+    if only is None:
+        # transformers' mark of a weight that was loaded.
+        return {n for n, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
+    names = {only} if isinstance(only, str) else set(only)
+    if unknown := sorted(names - tensors.keys()):
+        raise ValueError(f"only={unknown} are not in the model; allowed: {', '.join(tensors)}")
+    return names
+
+
+def _slots(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, torch.Tensor]]:
+    """Yield where each of a model's tensors is kept, a shared one for each of its places."""
+    for module in model.modules():
+        for slots in (module._parameters, module._buffers):
+            for key, tensor in list(slots.items()):
+                if tensor is not None:
+                    yield slots, key, tensor
+
+
+def _materialize(model: nn.Module, wanted: set[str]) -> dict[str, torch.Tensor]:
+    """Give what is wanted and on the meta device memory; return what was there, by name."""
+    was_meta = {n: tensor for n, tensor in _named(model).items() if n in wanted and tensor.is_meta}
+    memory = {tensor: _with_memory(tensor) for tensor in was_meta.values()}
+    _replace(model, memory)
+    return was_meta
+
+
+def _with_memory(meta: torch.Tensor) -> torch.Tensor:
+    device = meta.device_mesh.device_type if is_sharded(meta) else "cpu"
+    tensor = torch.empty_like(meta, device=device)
+    if isinstance(meta, nn.Parameter):
+        tensor = nn.Parameter(tensor, meta.requires_grad)
+    tensor.__dict__.update(meta.__dict__)
+    return tensor
+
+
+def _put_back(model: nn.Module, metas: dict[str, torch.Tensor]) -> None:
+    tensors = _named(model)
+    _replace(model, {tensors[name]: meta for name, meta in metas.items()})
+
+
+def _replace(model: nn.Module, new: dict[torch.Tensor, torch.Tensor]) -> None:
+    """Replace tensors wherever the model keeps them."""
+    for slots, key, tensor in _slots(model):
+        if tensor in new:
+            slots[key] = new[tensor]
+    if new:
+        # FSDP2 and recurrent layers keep their parameters elsewhere too, and look here after.
+        model._apply(lambda tensor: tensor)
+
+
+def _rules(recipe: recipes.Recipe | str | Path | None) -> tuple[recipes.Rule, ...]:
+    if recipe is None:
+        return ()
+    return (recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe)).rules
+
+
+def _fitting(
+    rules: tuple[recipes.Rule, ...], name: str, tensor: torch.Tensor
+) -> recipes.Rule | None:
+    """Return the first rule for a parameter; buffers are computed, and have none."""
+    if not rules or not isinstance(tensor, nn.Parameter):
+        return None
+    described = recipes.Tensor(name, tuple(tensor.shape), _numpys(tensor.dtype))
+    return next((rule for rule in rules if rule.fits(described)), None)
+
+
+def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
+    return as_dtype(str(dtype).removeprefix("torch."))
+
+
+def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) -> None:
+    """Fill what this process holds of a parameter by a recipe's rule."""
+    for memory, box in pieces(tensor):
+        rng.move(0)
+        offset = tuple(part.start for part in box)
+        array = array_of(memory).view(_numpys(tensor.dtype))
+        rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+    increment_version(tensor)
+
+
+def _run_rules(model: nn.Module, root: random.Generator) -> None:
+    """Run every module's own rules, in the order in which its constructor would."""
+    for name, module, _ in _post_order(model, "", None):
+        for rule in ("reset_parameters", "_reset_parameters"):
+            if _takes_nothing(getattr(module, rule, None)):
+                _seed(root, name, rule)
+                getattr(module, rule)()
+                break
+    for name, module, owner in _post_order(model, "", None):
+        if owner is not None:
+            _seed(root, name, "_init_weights")
+            owner._init_weights(module)
+    for module in _outermost(model, "init_weights"):
+        module.init_weights()
+
+
+def _seed(root: random.Generator, module: str, rule: str) -> None:
+    """Seed torch for a rule, so that what it draws besides is its own whatever ran before."""
+    key, _ = root.stream(f"{module}.{rule}()").key
+    torch.default_generator.manual_seed(key)
+
+
+def _post_order(
+    module: nn.Module, name: str, owner: nn.Module | None
+) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
+    """Yield the modules, children first, each with the nearest that has `_init_weights`."""
+    if hasattr(module, "_init_weights"):
+        owner = module
+    for key, child in module.named_children():
+        yield from _post_order(child, f"{name}.{key}" if name else key, owner)
+    yield name, module, owner
+
+
+def _outermost(module: nn.Module, method: str) -> Iterator[nn.Module]:
+    """Yield the modules that have a method, but none within such a one.
+
+    Not those of transformers: their method runs `_init_weights`, where it has not yet.
+    """
+    if _takes_nothing(getattr(module, method, None)):
+        if "PreTrainedModel" not in (base.__name__ for base in type(module).__mro__):
+            yield module
+        return
+    for child in module.children():
+        yield from _outermost(child, method)
+
+
+def _takes_nothing(method: Callable[..., Any] | None) -> bool:
+    """Return whether there is a method that can be called without arguments."""
+    if not callable(method):
+        return False
+    parameters = inspect.signature(method).parameters.values()
+    return all(
+        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    )
+
+
+class _Home(NamedTuple):
+    """A named tensor of the model; its memory is known by it, so it must not be freed."""
+
+    name: str
+    tensor: torch.Tensor
+
+
+class _ByName(Fills):
+    """Draws each tensor of a model from its name's stream; writes none that is not wanted."""
+
+    def __init__(
+        self, root: random.Generator, tensors: dict[str, torch.Tensor], wanted: set[str]
+    ) -> None:
+        super().__init__(None)
+        self._root, self._wanted = root, wanted
+        self._homes = {storage_of(t): _Home(n, t.detach()) for n, t in tensors.items()}
+        self.written: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Take over a call of torch's, made by a module's rule."""
+        target = _target(func, args, kwargs or {})
+        home = None if target is None else self._homes.get(storage_of(target))
+        if home is not None:
+            if home.name not in self._wanted:
+                return target
+            self.written.add(home.name)
+        call = _ON_SHARDS.get(func) if args and is_sharded(args[0]) else None
+        result = super().__torch_function__(call or func, types, args, kwargs)
+        if home is not None and target is not None and _sets_data(func):
+            self._homes[storage_of(target)] = _Home(home.name, target.detach())
+        return result
+
+    def draw(
+        self,
+        tensor: torch.Tensor,
+        kind: init.Kind,
+        params: tuple[float, ...],
+        generator: Generator | Cursor,
+    ) -> torch.Tensor:
+        """Fill a tensor from its name's stream; a view of it gets the values of its place."""
+        home = self._homes.get(storage_of(tensor))
+        if home is None:
+            return super().draw(tensor, kind, params, generator)
+        rng = Cursor(self._root.stream(home.name).key)
+        if _geometry(tensor) == _geometry(home.tensor):
+            return super().draw(tensor, kind, params, rng)
+        dtype = known_dtype(tensor)
+        if dtype is None or is_sharded(home.tensor):
+            raise TypeError(
+                f"the rule of {home.name!r} draws a part of it, of dtype {tensor.dtype} and on "
+                f"{tensor.device.type}; allowed: a whole one, or not sharded; give a recipe"
+            )
+        self.settle()
+        start = tensor.storage_offset() - home.tensor.storage_offset()
+        steps = list(tensor.stride())
+        return fill(tensor, dtype, kind.distribution(*params), rng, start, steps)
+
+
+def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return is_sharded(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+
+
+def _target(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """Return the tensor that a call writes to, if it does."""
+    name = getattr(func, "__name__", "")
+    target = kwargs.get("out")
+    if target is None and (name in _WRITES or _sets_data(func) or _is_in_place(name)):
+        target = args[0] if args else kwargs.get("tensor")
+    return target if isinstance(target, torch.Tensor) else None
+
+
+_WRITES = {"draw", "__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
+
+
+def _is_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+
+
+def _sets_data(func: Any) -> bool:
+    """Return whether a call gives a tensor other memory: ``tensor.data = ...``."""
+    return getattr(func, "__name__", "") == "__set__" and func.__self__.__name__ == "data"
+
+
+def _getitem(tensor: torch.Tensor, index: Any) -> torch.Tensor:
+    """Return what this process holds of a DTensor's row; torch would return a copy of it all."""
+    return local_row(tensor, index) if type(index) is int else tensor[index]
+
+
+def _copy_(tensor: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    """Copy from a whole tensor what this process holds of a DTensor; torch refuses to."""
+    if is_sharded(source):
+        return tensor.copy_(source, non_blocking)
+    for memory, box in pieces(tensor):
+        memory.copy_(source.expand(tensor.shape)[box])
+    return tensor
+
+
+_ON_SHARDS = {torch.Tensor.__getitem__: _getitem, torch.Tensor.copy_: _copy_}

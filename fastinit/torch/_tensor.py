@@ -1,0 +1,211 @@
+"""Tensors and generators of torch as the door knows them: memory, and a key.
+
+A plain tensor is one piece of memory. A `DTensor` is the pieces that this process holds, each
+with its place in the whole, so that every process draws its own part and no other's.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import pairwise, product
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.autograd.graph import increment_version
+
+from fastinit import random
+from fastinit._fill import FLOATS, Distribution, Float, fill_line, fill_memory, index_steps
+from fastinit._kernels import Cursor
+from fastinit.random import RNG, default_rng
+
+Generator: TypeAlias = torch.Generator | RNG
+
+_DTYPES: dict[torch.dtype, Float] = {
+    getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
+}
+_NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
+_PATTERNS = {1: torch.uint8, 2: torch.int16}
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
+
+
+class Piece(NamedTuple):
+    """A part of a tensor in this process's memory, and where in the whole it is."""
+
+    memory: torch.Tensor
+    box: tuple[slice, ...]
+
+
+class _Words(threading.local):
+    """Two 64-bit words for each thread, to draw a key into."""
+
+    def __init__(self) -> None:
+        with torch.inference_mode(False):
+            self.drawn = torch.empty(2, dtype=torch.int64, device="cpu")
+        self.read = self.drawn.numpy()  # which is quicker to read
+
+
+_words = _Words()
+
+
+def cursor(generator: Generator | Cursor) -> Cursor:
+    """Return where to draw from: a key from torch's generator, or a fastinit generator.
+
+    A key is two numbers of 63 bits. They are the generator's output, not a seed, so that no
+    hash has to spread them; the next call draws others.
+    """
+    if generator is None:
+        _words.drawn.random_()
+    elif type(generator) is torch.Generator:
+        _words.drawn.random_(generator=generator)
+    else:
+        return generator if isinstance(generator, Cursor) else default_rng(generator)
+    return Cursor(_words.read.tolist())
+
+
+def generator_of(seed: Generator) -> random.Generator:
+    """Return a fastinit generator, which unlike a cursor has streams by name."""
+    if seed is None or isinstance(seed, torch.Generator):
+        return default_rng(cursor(seed).key)
+    return default_rng(seed)
+
+
+def torchs_generator(generator: Generator | Cursor, device: torch.device) -> torch.Generator | None:
+    """Return what torch's own functions take: one of theirs, or one seeded from ours."""
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    rng = cursor(generator)
+    return torch.Generator(device).manual_seed(rng.key[0] ^ rng.take(1))
+
+
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Return whether the tensor is a DTensor, without importing them."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def known_dtype(tensor: torch.Tensor) -> Float | None:
+    """Return the dtype of a tensor that fastinit can fill; None if torch has to."""
+    if type(tensor) in _PLAIN:
+        ours = tensor.is_cpu and tensor.layout is torch.strided
+        return _DTYPES.get(tensor.dtype) if ours else None
+    if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
+        return None
+    return known_dtype(tensor._local_tensor)
+
+
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return the tensor's memory as an array, of bit patterns where NumPy lacks the dtype."""
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if tensor.dtype not in _NUMPY_KNOWS:
+        tensor = tensor.view(_PATTERNS[tensor.itemsize])
+    array: NDArray[Any] = tensor.numpy()
+    return array
+
+
+def local_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what of a tensor is in this process's memory."""
+    local: torch.Tensor = tensor._local_tensor if is_sharded(tensor) else tensor
+    return local
+
+
+def storage_of(tensor: torch.Tensor) -> int | None:
+    """Return what tensors that share memory have in common; None if that is not known."""
+    local = local_of(tensor)
+    if type(local) not in _PLAIN or local.layout is not torch.strided:
+        return None
+    return int(local.untyped_storage()._cdata)
+
+
+def fill(
+    tensor: torch.Tensor,
+    dtype: Float,
+    distribution: Distribution,
+    rng: Cursor,
+    start: int | None = None,
+    steps: list[int] | None = None,
+) -> torch.Tensor:
+    """Fill what this process holds of a tensor; the generator moves on by the whole's size.
+
+    With `start` and `steps`, the tensor is a part of another: the index of its first element
+    there, and what each axis adds; the generator stays.
+    """
+    if type(tensor) not in _PLAIN:
+        _fill_pieces(tensor, dtype, distribution, Cursor(rng.key, rng.take(tensor.numel())))
+    elif start is None and tensor.is_contiguous():
+        fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
+    else:
+        fill_memory(distribution, array_of(tensor), dtype, rng, start=start, steps=steps)
+    increment_version(tensor)
+    return tensor
+
+
+def _fill_pieces(
+    tensor: torch.Tensor, dtype: Float, distribution: Distribution, rng: Cursor
+) -> None:
+    steps = index_steps(tuple(tensor.shape))
+    for memory, box in pieces(tensor):
+        start = sum(part.start * step for part, step in zip(box, steps, strict=True))
+        fill_memory(distribution, array_of(memory), dtype, rng, start=start, steps=steps)
+
+
+def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
+    """Yield what this process holds of a tensor: all of it, or boxes of a DTensor."""
+    local = local_of(tensor).detach()
+    if not is_sharded(tensor):
+        yield Piece(local, tuple(slice(0, length) for length in tensor.shape))
+        return
+    for runs in product(*_runs(tensor)):
+        yield Piece(
+            local[tuple(slice(run.at, run.at + run.length) for run in runs)],
+            tuple(slice(run.first, run.first + run.length) for run in runs),
+        )
+
+
+class _Run(NamedTuple):
+    """Indices of an axis that lie together: the first, its place in memory, how many."""
+
+    first: int
+    at: int
+    length: int
+
+
+def _runs(tensor: torch.Tensor) -> list[list[_Run]]:
+    """Return the runs of each axis that this process holds; none outside the mesh.
+
+    The placements themselves split a line of indices, so that uneven and strided shards
+    are where torch has them.
+    """
+    mesh = tensor.device_mesh
+    coordinate = mesh.get_coordinate()
+    if coordinate is None:
+        return [[]]
+    runs = []
+    for axis, length in enumerate(tensor.shape):
+        line = [length if a == axis else 1 for a in range(tensor.ndim)]
+        held = torch.arange(length, device="cpu").reshape(line)
+        for n, at, placement in zip(mesh.shape, coordinate, tensor.placements, strict=True):
+            if not placement.is_replicate() and placement.dim == axis:
+                held = placement._split_tensor(held, n, with_padding=False)[0][at]
+        runs.append(_consecutive(held.numpy().ravel()))
+    return runs
+
+
+def local_row(tensor: torch.Tensor, row: int) -> torch.Tensor:
+    """Return what this process holds of a DTensor's row: maybe nothing."""
+    local, index = local_of(tensor).detach(), row % tensor.shape[0]
+    for run in _runs(tensor)[0]:
+        if 0 <= index - run.first < run.length:
+            return local[run.at + index - run.first]
+    return local[:0]
+
+
+def _consecutive(indices: NDArray[Any]) -> list[_Run]:
+    """Return the runs of a line of indices."""
+    cuts = np.flatnonzero(np.diff(indices) != 1) + 1
+    edges = [0, *cuts.tolist(), len(indices)] if len(indices) else []
+    return [_Run(int(indices[at]), at, end - at) for at, end in pairwise(edges)]
