@@ -209,7 +209,7 @@ def write(
     _refuse_existing([] if overwrite else files)
 
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    with _appearing(files[0]) as file:
+    with appearing(files[0]) as file:
         file.write(header)
         _allocate(file, len(header) + sum(tensor.nbytes for tensor in tensors))
         offset = len(header)
@@ -222,7 +222,7 @@ def write(
             if progress is not None:
                 progress(tensor)
     for path in files[1:]:
-        with _appearing(path) as file:
+        with appearing(path) as file:
             file.write(json.dumps(recipe.config, indent=2).encode() + b"\n")
 
     return Written(
@@ -267,7 +267,7 @@ def _refuse_existing(files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
+def appearing(path: Path) -> Iterator[BinaryIO]:
     """Yield a new file that gets its name when the block ends, and vanishes if it raises."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -62,14 +62,12 @@ class Setting:
         """The number of layers."""
         return len(self.widths) - 1
 
-    def weights(
-        self, initializer: specs.Initializer, rng: Generator, dtype: str = "float64"
-    ) -> list[Array]:
+    def weights(self, initializer: specs.Initializer, rng: Generator) -> list[Array]:
         """Return each layer's weights, drawn from the stream of its name."""
         kernel = _KERNEL if self.image else ()
         weights = []
         for layer, (n_in, n_out) in enumerate(pairwise(self.widths), 1):
-            weight = np.empty((*kernel, n_in, n_out), dtype)
+            weight = np.empty((*kernel, n_in, n_out))
             initializer(weight, rng.stream(f"layer {layer}"))
             weights.append(weight)
         return weights
@@ -170,7 +168,7 @@ class Probe:
     normal:0.01  vanishing: per layer the signal x 0.0563, the gradient x 0.0568
     """
 
-    setting: Setting | None
+    setting: Setting
     signals: tuple[Signal, ...]
 
     def __getitem__(self, name: str) -> Signal:
@@ -195,21 +193,28 @@ class Probe:
         >>> found["setting"]["widths"], found["signals"][0]["verdict"]["kind"]
         ([8, 8], 'healthy')
         """
-        plain: dict[str, Any] = _plain(self)
-        return plain
+        everything: dict[str, Any] = plain(self)
+        return everything
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of arrays, dataclasses and named tuples; NaN and infinity as None.
+
+    Examples
+    --------
+    >>> plain([np.array([1.0, np.inf])])
+    [[1.0, None]]
+    """
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
+        return plain(value._asdict())
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -395,7 +400,7 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
         weight_norm=[float(np.linalg.norm(weight)) for weight in network.weights],
         gradient_norm=[float(np.linalg.norm(gradient)) for gradient in by_weight],
         singular_values=_spectrum(network, x[0]) if spectrum and small else np.empty(0),
-        histograms=tuple(_histograms(signals)),
+        histograms=tuple(histograms(signals)),
         symmetric=any(map(verdict.alike, network.weights, by_weight)),
         scales=[mean_field.scale_of(weight) for weight in network.weights],
         second_moment=float(np.mean(x**2)),
@@ -415,8 +420,14 @@ def _spectrum(network: Network, x: Array) -> Array:
     return values
 
 
-def _histograms(signals: Sequence[Array]) -> Iterator[Histogram]:
-    """Yield the distributions of some layers; none where all numbers are one, or too large."""
+def histograms(signals: Sequence[Array]) -> Iterator[Histogram]:
+    """Yield the distributions of some of x_1 to x_L; none where all numbers are one, or too large.
+
+    Examples
+    --------
+    >>> [h.layer for h in histograms([np.ones(3), np.arange(3.0)])]
+    ['1']
+    """
     for layer in np.unique(np.linspace(1, len(signals) - 1, _SHOWN).round().astype(int)):
         std = signals[layer].std()
         if 0 < std < math.inf:

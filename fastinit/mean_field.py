@@ -93,11 +93,11 @@ def predict(
             skip = residual and scale.square
             entering = moment if skip else scale.forward * moment
             z = _Z if layer_norm else np.sqrt(entering) * _Z
-            slope = scale.backward * _WEIGHT @ phi.slope(z) ** 2
+            slope = scale.backward * float(_WEIGHT @ phi.slope(z) ** 2)
             factors.append(skip + (slope / entering if layer_norm else slope))
             active = phi.value(z)
-            square = _WEIGHT @ active**2
-            mean = 0.0 if skip else _WEIGHT @ active
+            square = float(_WEIGHT @ active**2)
+            mean = 0.0 if skip else float(_WEIGHT @ active)
             moment = moment + scale.forward * square if skip else square
             means.append(mean)
             variances.append(moment - mean**2)

@@ -38,12 +38,14 @@ _LEAK = 0.01
 
 
 def _sigmoid(z: Array) -> Array:
-    return 0.5 + 0.5 * np.tanh(0.5 * z)  # no exp that overflows
+    y: Array = 0.5 + 0.5 * np.tanh(0.5 * z)  # no exp that overflows
+    return y
 
 
 def _gelu_slope(z: Array) -> Array:
     t = np.tanh(_GELU * (z + 0.044715 * z**3))
-    return 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * _GELU * (1 + 0.134145 * z**2)
+    y: Array = 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * _GELU * (1 + 0.134145 * z**2)
+    return y
 
 
 # gelu is the form by tanh, as in GPT-2 (D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units",
@@ -220,6 +222,7 @@ def _norm(z: Array, layer_norm: bool) -> tuple[Array, Callable[[Array], Array]]:
 
     def to_z(gradient: Array) -> Array:
         along = (gradient * n).mean(axis=-1, keepdims=True)
-        return scale * (gradient - gradient.mean(axis=-1, keepdims=True) - n * along)
+        back: Array = scale * (gradient - gradient.mean(axis=-1, keepdims=True) - n * along)
+        return back
 
     return n, to_z

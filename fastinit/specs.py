@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import fastinit.initializers as init
 from fastinit.network import Array
 from fastinit.random import Generator
+from fastinit.structured import orthogonal_
 
 Initializer = Callable[[Array, Generator], object]
 """Fills an array, (in, out) or (height, width, in, out), in place from a generator."""
@@ -33,18 +34,6 @@ def _scaled(scale: float, mode: str, distribution: str) -> _Spec:
     )
 
 
-def _orthogonal_(x: Array, gain: float, rng: Generator) -> None:
-    """Fill x with an orthogonal matrix: Q of a normal matrix's QR, signs such that it is uniform.
-
-    A. M. Saxe, J. L. McClelland, S. Ganguli, ICLR 2014; F. Mezzadri, Notices AMS 54, 2007.
-    """
-    columns = x.reshape(-1, x.shape[-1])
-    tall = rng.standard_normal((max(columns.shape), min(columns.shape)))
-    q, r = np.linalg.qr(tall)
-    q *= gain * np.sign(np.diag(r))
-    x[...] = (q if q.shape == columns.shape else q.T).reshape(x.shape)
-
-
 _SPECS = {
     "zeros": _Spec("", 0.0, lambda x, _, __: init.zeros_(x)),
     "constant": _Spec("VALUE", None, lambda x, value, _: init.constant_(x, value)),
@@ -59,7 +48,7 @@ _SPECS = {
     "he_uniform": _scaled(2.0, "fan_in", "uniform"),
     "lecun": _scaled(1.0, "fan_in", "normal"),
     "lecun_uniform": _scaled(1.0, "fan_in", "uniform"),
-    "orthogonal": _Spec("GAIN", 1.0, _orthogonal_),
+    "orthogonal": _Spec("GAIN", 1.0, lambda x, gain, rng: orthogonal_(x, gain, rng=rng)),
 }
 
 

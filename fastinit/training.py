@@ -19,9 +19,10 @@ from fastinit.random import default_rng
 
 __all__ = ["RATES", "Run", "descend"]
 
-RATES = (0.3, 0.1, 0.03, 0.01)
+RATES = (0.1, 0.03, 0.01)
 """Learning rates that each initializer may choose from, so that none fails for its rate alone."""
 
+_DIGITS = 400  # enough to see who learns
 _CLASSES = 10
 _PIXELS = 64
 
@@ -37,7 +38,7 @@ class Run:
     rate : float
         Of `RATES`, the one that ended with the least loss.
     loss : array
-        Mean cross-entropy over all digits, in nats; ln 10 = 2.303 is guessing.
+        Mean cross-entropy over the digits, in nats; ln 10 = 2.303 is guessing.
     """
 
     name: str
@@ -46,29 +47,33 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Whether the loss fell to less than half of a guess's.
+        """Whether the loss fell, by more than a twentieth of a guess's.
+
+        Sixty plain steps through fifty layers are a beginning, no more; where no gradient
+        arrives, the loss stays that of a guess to the third digit.
 
         Examples
         --------
         >>> Run("he", 0.1, np.array([2.4, 1.0])).trained
         True
         """
-        return bool(self.loss[-1] < 0.5 * np.log(_CLASSES))
+        return bool(self.loss[-1] < 0.95 * np.log(_CLASSES))
 
 
 def descend(
     setting: Setting,
     initializer: str,
     *,
-    steps: int = 100,
+    steps: int = 60,
     rates: Sequence[float] = RATES,
     seed: int = 0,
     progress: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Train a network by ``theta <- theta - alpha * grad J(theta)``, all digits in every step.
+    """Train a network by ``theta <- theta - alpha * grad J(theta)``, on the same 400 digits.
 
     J is the mean cross-entropy of a softmax over ten outputs, read from the last layer by a
-    matrix of Xavier's; alpha does not change. In float32.
+    matrix of Xavier's; alpha does not change. In float64: what vanishes would be subnormal in
+    float32, and slow.
 
     Parameters
     ----------
@@ -122,18 +127,19 @@ def _digits(setting: Setting) -> tuple[Array, Array]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = ((data.data - data.data.mean()) / data.data.std()).astype(np.float32)
+    images = (data.data - data.data.mean()) / data.data.std()
+    images = images[:_DIGITS]
     shape = (8, 8, 1) if setting.image else (_PIXELS,)
-    return images.reshape(-1, *shape), np.eye(_CLASSES, dtype=np.float32)[data.target]
+    return images.reshape(-1, *shape), np.eye(_CLASSES)[data.target[:_DIGITS]]
 
 
 def _start(setting: Setting, initializer: specs.Initializer, seed: int) -> list[Array]:
     """Return the weights of all layers, and those that read the classes off at the end."""
     rng = default_rng(seed)
     pixels = _PIXELS if setting.image else 1
-    head = np.empty((pixels * setting.widths[-1], _CLASSES), np.float32)
+    head = np.empty((pixels * setting.widths[-1], _CLASSES))
     specs.parse("xavier")(head, rng.stream("head"))
-    return [*setting.weights(initializer, rng, "float32"), head]
+    return [*setting.weights(initializer, rng), head]
 
 
 def _descend(
@@ -151,13 +157,14 @@ def _descend(
         for weight, gradient in zip(
             theta, _gradients(pushed, features, theta[-1], probability - labels), strict=True
         ):
-            weight -= np.float32(rate / len(x)) * gradient
+            weight -= rate / len(x) * gradient
     return loss
 
 
 def _softmax(z: Array) -> Array:
-    e: Array = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    probability: Array = e / e.sum(axis=1, keepdims=True)
+    return probability
 
 
 def _gradients(pushed: Sequence[Pushed], features: Array, head: Array, error: Array) -> list[Array]:
