@@ -221,7 +221,8 @@ def probe(
             )
             runs = [
                 training.descend(found.setting, name, steps=steps, progress=advance)
-                for name in (names if trains else [])
+                for name in names
+                if trains and found.setting
             ]
         for path in outputs:
             report.write(path, found, runs)

@@ -168,7 +168,7 @@ class Probe:
     normal:0.01  vanishing: per layer the signal x 0.0563, the gradient x 0.0568
     """
 
-    setting: Setting
+    setting: Setting | None  # None: a model of another library
     signals: tuple[Signal, ...]
 
     def __getitem__(self, name: str) -> Signal:

@@ -25,7 +25,7 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vP"
 _DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)))
 _MARKED = 25  # markers along the depth
-_SMALLEST, _LARGEST = 1e-40, 1e40  # of a log axis; beyond it nothing is told apart
+_SMALLEST, _LARGEST = 1e-60, 1e60  # of a log axis; beyond it nothing is told apart
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -115,11 +115,13 @@ def _histograms(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
             colour = _style(index)["color"]
             axes.stairs(histogram.density, histogram.edges, fill=True, color=colour, alpha=0.35)
             axes.stairs(histogram.density, histogram.edges, color=colour, linewidth=0.8)
-            axes.set_yticks([])
+            axes.set_yscale("log")
+            axes.set_ylim(1e-3, 2e1)
+            axes.tick_params(labelsize=7, labelleft=axes is row[0])
             axes.set_title(f"layer {histogram.layer}", fontsize=8)
         row[0].set_ylabel(signal.name, fontsize=8)
     figure.supxlabel("activation / its std in that layer", fontsize=9)
-    figure.supylabel("density", fontsize=9)
+    figure.supylabel("density, log scale", fontsize=9)
 
 
 def _spectrum(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
@@ -147,13 +149,14 @@ def _loss(figure: Any, _: Probe, runs: Sequence[Run]) -> None:
         label = f"{run.name}, alpha = {run.rate:g}"
         axes.plot(run.loss, **_style(index), markevery=0.1, markersize=4, label=label)
     axes.axhline(np.log(10), color="0.5", linewidth=0.8)
-    axes.annotate("guessing", (0, np.log(10)), va="bottom", fontsize=7, color="0.3")
+    where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    axes.annotate("guessing", (0.99, np.log(10)), fontsize=7, color="0.3", **where)
     axes.set_ylim(0, 3.2)
-    axes.set_title("Gradient descent on 400 digits")
+    axes.set_title("Gradient descent on 256 digits")
     axes.set_xlabel("step")
     axes.set_ylabel("cross-entropy (nats)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left")
 
 
 class Panel(NamedTuple):

@@ -6,16 +6,17 @@ import base64
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fastinit import diagnostics, plots, verdict
 from fastinit.checkpoint import appearing
-from fastinit.diagnostics import Probe
+from fastinit.diagnostics import Probe, Signal
 from fastinit.training import RATES, Run
 
 __all__ = ["check", "html", "write"]
@@ -49,9 +50,36 @@ def html(probe: Probe, runs: Sequence[Run] = ()) -> str:
         rates=", ".join(map(str, RATES)),
         saturated=diagnostics.SATURATED,
         limit=f"{verdict.LIMIT:g}",
+        rows=_rows,
         image=lambda panel: _image(probe, runs, panel),
     )
     return page
+
+
+def _rows(signal: Signal) -> Iterator[tuple[str, ...]]:
+    """Yield a line of the table for each layer, means over the seeds."""
+    theory = signal.theory
+    expected = (
+        (theory.std, theory.gradient) if theory else (np.full(len(signal.layers), np.nan),) * 2
+    )
+    columns = [
+        signal.mean.mean(axis=0),
+        signal.std.mean(axis=0),
+        expected[0],
+        signal.gradient.mean(axis=0),
+        expected[1],
+        *(
+            np.append(np.nan, of_layer.mean(axis=0))
+            for of_layer in (
+                100 * signal.saturation,
+                100 * signal.dead,
+                signal.weight_norm,
+                signal.weight_to_gradient,
+            )
+        ),
+    ]
+    for layer, *numbers in zip(signal.layers, *columns, strict=True):
+        yield layer, *map(_number, numbers)
 
 
 def _number(value: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.datasets import load_digits
 
 from fastinit import specs
 from fastinit._check import integer, positive
@@ -22,7 +23,7 @@ __all__ = ["RATES", "Run", "descend"]
 RATES = (0.1, 0.03, 0.01)
 """Learning rates that each initializer may choose from, so that none fails for its rate alone."""
 
-_DIGITS = 400  # enough to see who learns
+_DIGITS = 256  # enough to see who learns
 _CLASSES = 10
 _PIXELS = 64
 
@@ -69,7 +70,7 @@ def descend(
     seed: int = 0,
     progress: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Train a network by ``theta <- theta - alpha * grad J(theta)``, on the same 400 digits.
+    """Train a network by ``theta <- theta - alpha * grad J(theta)``, on the same 256 digits.
 
     J is the mean cross-entropy of a softmax over ten outputs, read from the last layer by a
     matrix of Xavier's; alpha does not change. In float64: what vanishes would be subnormal in
@@ -97,8 +98,6 @@ def descend(
 
     Raises
     ------
-    ImportError
-        Without scikit-learn.
     TypeError, ValueError
         If an argument is not as described.
 
@@ -124,8 +123,6 @@ def descend(
 
 def _digits(setting: Setting) -> tuple[Array, Array]:
     """Return the digits, standardised all together, and their labels one-hot."""
-    from sklearn.datasets import load_digits
-
     data = load_digits()
     images = (data.data - data.data.mean()) / data.data.std()
     images = images[:_DIGITS]

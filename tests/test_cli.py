@@ -124,10 +124,10 @@ def test_errors_are_one_line_and_status_1(tmp_path, arguments, reason):
 
 
 def test_every_help_has_an_example():
-    for arguments in ([], ["init"]):
+    for arguments in ([], ["init"], ["probe"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0
-        assert "Example: fastinit init" in done.stdout
+        assert f"Example: fastinit {''.join(arguments) or 'init'}" in done.stdout
 
 
 @pytest.mark.parametrize("package", ["typer", "rich", "psutil", "safetensors", "ml_dtypes"])

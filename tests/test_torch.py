@@ -1,19 +1,9 @@
 """fastinit.torch against torch.nn.init: the same functions, over the stream."""
 
-import copy
 import importlib
-import inspect
-import math
 import os
-import threading
-import warnings
 
-import numpy as np
 import pytest
-from scipy import stats
-
-import fastinit as fi
-from fastinit._fill import as_dtype
 
 
 def adapter(name):
