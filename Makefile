@@ -7,7 +7,7 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench tables lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -15,10 +15,16 @@ demo: .venv/with-cli
 	$(BIN)/python examples/demo.py build/gpt2/model.safetensors
 
 test: .venv/with-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 bench: .venv/with-test .venv/with-bench
-	$(BIN)/python -m pytest bench
+	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
+
+# Of a quiet machine; the peers are those that .venv has.
+tables: .venv/with-cli .venv/with-bench
+	$(BIN)/fastinit bench --output build/bench --dtype float32 --dtype bfloat16 --dtype float64 \
+	    --dtype float16 --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
+	$(BIN)/python bench/tables.py build/bench/results.json
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check

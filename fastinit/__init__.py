@@ -12,9 +12,11 @@ True
 
 from typing import Any as _Any
 
-from fastinit import _kernels
+from fastinit import _fill, _kernels
 from fastinit import diagnostics as diagnostics
-from fastinit._fill import get_num_threads, set_num_threads
+from fastinit._embedding import capi, get_include, values_at
+from fastinit._fill import get_num_threads, set_backend, set_num_threads
+from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
     compute_fans,
@@ -66,6 +68,7 @@ from fastinit.initializers import (
     zeros_,
 )
 from fastinit.random import PCG32, Generator, default_rng
+from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
     delta,
@@ -93,9 +96,11 @@ __version__ = "0.1.0"
 __all__ = [
     "PCG32",
     "Generator",
+    "Recommendation",
     "__version__",
     "blocks_",
     "calculate_gain",
+    "capi",
     "compute_fans",
     "constant",
     "constant_",
@@ -110,6 +115,7 @@ __all__ = [
     "embedding_",
     "eye",
     "eye_",
+    "get_include",
     "get_num_threads",
     "glorot_normal",
     "glorot_normal_",
@@ -140,21 +146,27 @@ __all__ = [
     "lecun_truncated_normal_",
     "lecun_uniform",
     "lecun_uniform_",
+    "lsuv_",
     "normal",
     "normal_",
+    "normalize_",
     "ones",
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "recommend",
+    "set_backend",
     "set_num_threads",
     "sparse",
     "sparse_",
+    "standardize_",
     "trunc_normal",
     "trunc_normal_",
     "truncated_normal",
     "truncated_normal_",
     "uniform",
     "uniform_",
+    "values_at",
     "variance_scaling",
     "variance_scaling_",
     "xavier_normal",
@@ -169,7 +181,7 @@ __all__ = [
 
 
 def info() -> dict[str, _Any]:
-    """Return what this installation is: versions, stream, instruction set, threads.
+    """Return what this installation is: versions, stream, instruction set, threads, backend.
 
     Examples
     --------
@@ -183,4 +195,5 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
+        "backend": _fill.backend_name,
     }

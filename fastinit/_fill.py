@@ -1,7 +1,7 @@
 """The door: every fill goes through `fill`, which checks all of it before the first byte.
 
-It knows arrays, dtypes, parts of tensors, generators and threads; it knows nothing of what
-a distribution means.
+It knows arrays, dtypes, parts of tensors, generators, threads and backends; it knows nothing
+of what a distribution means.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,6 +65,9 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
 }
 
 _MAX_THREADS = 1024
+
+# Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
+_CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -145,8 +149,20 @@ def _check_memory(x: NDArray[Any]) -> None:
 
 
 def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
-    """Return a new array to be filled."""
-    return np.empty(_check.shape("shape", shape), as_dtype(dtype))
+    """Return a new array to be filled, aligned to a cache line, or to a huge page if large.
+
+    JAX shares memory that is aligned to 64 bytes, and copies other. From 32 MiB on the C
+    library's memory is new (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX), and NumPy asks for huge
+    pages: they then hold it from its first byte on (docs/performance.md, "Cold memory").
+    Below a page the address would cost more than the array.
+    """
+    lengths, known = _check.shape("shape", shape), as_dtype(dtype)
+    nbytes = math.prod(lengths) * known.itemsize
+    if nbytes < _PAGE or known.hasobject:
+        return np.empty(lengths, known)
+    alignment = _HUGE_PAGE if nbytes >= 16 * _HUGE_PAGE else _CACHE_LINE
+    memory = np.empty(nbytes + alignment, np.uint8)
+    return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
 def place(
@@ -234,6 +250,29 @@ def _threads(threads: int) -> int:
     return _check.integer("threads", threads, 1, _MAX_THREADS)
 
 
+def count_threads(threads: int | None) -> int:
+    """Return how many threads a call uses; raise TypeError or ValueError if that is no number."""
+    return get_num_threads() if threads is None else _threads(threads)
+
+
+def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tuple[float, ...]]:
+    """Return the kernels' number of a dtype, and the parameters as it needs them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no such kernels, or the dtype cannot hold the parameters.
+    """
+    known = _FLOATS.get(dtype) or _float_dtype(dtype)
+    return known.code, _params(distribution, known)
+
+
+def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    if distribution.largest > dtype.max:
+        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    return _inward(distribution, dtype) if distribution.bounded else distribution.params
+
+
 @lru_cache
 def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
@@ -250,7 +289,53 @@ def _rounded_up(value: float, dtype: Float) -> float:
         return math.inf
     value = max(value, -dtype.max)
     spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
-    return math.ceil(value / spacing) * spacing
+    return math.copysign(math.ceil(value / spacing) * spacing, value)
+
+
+# A backend fills an array that has been checked; the values do not depend on which.
+_Backend = Callable[..., None]
+
+
+def _backend(name: str, argument: str = "backend") -> _Backend:
+    if name == "c":
+        return _kernels.fill
+    if name != "numba":
+        raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
+    try:
+        from fastinit import _numba_fill
+    except ImportError as error:
+        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
+    return _numba_fill.fill
+
+
+def set_backend(name: str) -> None:
+    """Set which kernels a fill uses when the call does not say; the values are the same.
+
+    Parameters
+    ----------
+    name : {"c", "numba"}
+        The compiled C kernels, or Numba's, which is imported then. "c" is the start value
+        unless ``FASTINIT_BACKEND`` is set.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    ImportError
+        If Numba is not installed.
+
+    Examples
+    --------
+    >>> fi.set_backend("c")
+    >>> fi.info()["backend"]
+    'c'
+    """
+    global _default_backend, backend_name
+    _default_backend, backend_name = _backend(name, "name"), name
+
+
+backend_name = os.environ.get("FASTINIT_BACKEND") or "c"
+_default_backend = _backend(backend_name, "FASTINIT_BACKEND")
 
 
 def fill(
@@ -260,6 +345,7 @@ def fill(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x with the generator's next values, one for each element in C order; return x.
 
@@ -269,12 +355,13 @@ def fill(
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if global_shape is None and offset is None:
-        fill_memory(distribution, array, dtype, rng, threads)
+        fill_memory(distribution, array, dtype, rng, threads, backend)
     else:
         whole, at = place(array.shape, global_shape, offset)
         steps = index_steps(whole)
         start = sum(map(operator.mul, at, steps))
-        fill_memory(distribution, array, dtype, rng, threads, start, math.prod(whole), steps)
+        size = math.prod(whole)
+        fill_memory(distribution, array, dtype, rng, threads, backend, start, size, steps)
     return x
 
 
@@ -284,6 +371,7 @@ def fill_memory(
     dtype: Float,
     rng: _kernels.Cursor,
     threads: int | None = None,
+    backend: str | None = None,
     start: int | None = None,
     size: int = 0,
     steps: list[int] | None = None,
@@ -293,13 +381,14 @@ def fill_memory(
     `start` is the first element's index, counted from the generator's position, `steps` what
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
+    params = _params(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
-    params = _params(distribution, dtype)
     n = _default_threads if threads is None else _threads(threads)
+    write = _default_backend if backend is None else _backend(backend)
     if start is not None:
         start += rng.take(size)
-    _kernels.fill(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+    write(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
 
 
 def fill_line(
@@ -310,25 +399,22 @@ def fill_line(
     dtype: Float,
     rng: _kernels.Cursor,
 ) -> None:
-    """Fill `size` elements side by side at an address, which the caller answers for."""
+    """Fill `size` elements side by side at an address, which the caller answers for.
+
+    By the C kernels, whichever backend is set: it is there for its speed on small tensors.
+    """
     params = _params(distribution, dtype)
     _kernels.fill_line(
         distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
     )
 
 
-def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return what the kernel takes; raise if the dtype cannot hold it."""
-    if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
-    return _inward(distribution, dtype) if distribution.bounded else distribution.params
-
-
 def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
     _float_dtype(array.dtype)
-    _check_memory(array)
+    if not array.flags.carray:
+        _check_memory(array)
     return array
 
 
@@ -348,6 +434,7 @@ def fill_constant(
     threads: int | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
+    backend: str | None = None,
 ) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array = array_of(x)
@@ -362,7 +449,8 @@ def fill_constant(
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
     pattern_of_value = element(value, array.dtype).view(pattern).item()
-    _kernels.fill(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
+    write = _default_backend if backend is None else _backend(backend)
+    write(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
     return x
 
 

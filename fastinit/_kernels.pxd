@@ -48,9 +48,6 @@ cdef extern from "fastinit.h" nogil:
         double bound
         double mills
 
-    void fi_truncate(fi_truncated *interval, double mean, double std, double low,
-                     double high) noexcept
-
     ctypedef void fi_kernel(void *out, size_t n, uint64_t start, fi_key key,
                             const void *params) noexcept nogil
     ctypedef int fi_poll(void *context) noexcept nogil
@@ -74,5 +71,8 @@ cdef extern from "fastinit.h" nogil:
         fi_kernel *kernel[5][10]
         int (*fill)(const fi_request *request, int threads, fi_poll *poll,
                     void *context) noexcept nogil
+        void (*truncate)(fi_truncated *interval, double mean, double std, double low,
+                         double high) noexcept nogil
 
-    const fi_table *fi_active() noexcept
+# fi_active for those who do not link with this library.
+cdef const fi_table *fi_table_in_use() noexcept nogil

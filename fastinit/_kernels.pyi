@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any, final
 
+import numpy as np
 from numpy.typing import NDArray
 
 ABI: int
@@ -24,6 +25,7 @@ BITS: int
 UNIFORM: int
 NORMAL: int
 TRUNCATED_NORMAL: int
+MILLS_TERMS: int
 
 _C_API: object
 
@@ -31,6 +33,16 @@ def isas() -> list[str]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
 def cpus() -> int: ...
+def addresses() -> tuple[int, int, int]: ...
+def kernel_address(distribution: int, dtype: int) -> int: ...
+def gather(
+    distribution: int,
+    dtype: int,
+    out: NDArray[Any],
+    indices: NDArray[np.uint64],
+    key: tuple[int, int],
+    params: tuple[float, ...],
+) -> None: ...
 def truncate(mean: float, std: float, low: float, high: float) -> tuple[float, ...]: ...
 
 class Cursor:

@@ -19,6 +19,11 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 cdef extern from "internal.h" nogil:
+    enum:
+        FI_MILLS_TERMS
+    const fi_table *fi_active() noexcept
+    void fi_truncate(fi_truncated *interval, double mean, double std, double low,
+                     double high) noexcept
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
@@ -90,8 +95,24 @@ BITS = fi_distribution.FI_BITS
 UNIFORM = fi_distribution.FI_UNIFORM
 NORMAL = fi_distribution.FI_NORMAL
 TRUNCATED_NORMAL = fi_distribution.FI_TRUNCATED_NORMAL
+MILLS_TERMS = FI_MILLS_TERMS
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
+
+
+cdef const fi_table *fi_table_in_use() noexcept nogil:
+    return fi_active()
+
+
+def addresses():
+    """Addresses of the table in use, and of its functions fill and truncate."""
+    cdef const fi_table *table = fi_active()
+    return <size_t> table, <size_t> table.fill, <size_t> table.truncate
+
+
+def kernel_address(int distribution, int dtype):
+    """Address of a kernel; 0 if there is none."""
+    return <size_t> fi_active().kernel[distribution][dtype]
 
 
 def isas():
@@ -195,6 +216,32 @@ def advise_huge(uintptr_t address, size_t nbytes):
     ask_for_huge_pages(<char *> address, nbytes)
 
 
+cdef int store_params(double *numbers, tuple params) except -1:
+    for i, number in enumerate(params):
+        numbers[i] = number
+    return 0
+
+
+def gather(int distribution, int dtype, cnp.ndarray out, uint64_t[::1] indices, key, params):
+    """Fills out, which is contiguous, with the values at any indices; runs of them at once."""
+    cdef double numbers[FI_MAX_PARAMS]
+    cdef fi_kernel *kernel = fi_active().kernel[distribution][dtype]
+    cdef fi_key words
+    cdef char *to = <char *> cnp.PyArray_DATA(out)
+    cdef size_t itemsize = cnp.PyArray_ITEMSIZE(out)
+    cdef Py_ssize_t begin = 0, end, n = len(indices)
+
+    store_params(numbers, params)
+    words.k0, words.k1 = key
+    with nogil:
+        while begin < n:
+            end = begin + 1
+            while end < n and indices[end] == indices[end - 1] + 1:
+                end += 1
+            kernel(to + begin * itemsize, end - begin, indices[begin], words, numbers)
+            begin = end
+
+
 def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
          index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
@@ -215,8 +262,7 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
         r.params = &pattern
         r.start = 0
     else:
-        for d in range(len(<tuple> params)):
-            numbers[d] = (<tuple> params)[d]
+        store_params(numbers, params)
         r.params = numbers
         if isinstance(key, Cursor):
             r.key = (<Cursor> key)._key

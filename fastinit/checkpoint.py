@@ -11,10 +11,8 @@ import errno
 import json
 import operator
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 import fastinit
+from fastinit._files import appearing
 from fastinit._fill import as_dtype
 from fastinit.recipe import DTYPES, FLOATS, Recipe, RecipeError, Tensor
 from fastinit.recipe import load as load_recipe
@@ -45,7 +44,11 @@ class Written(NamedTuple):
     seconds: float
 
 
-def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
+def load(
+    source: str | Path,
+    rules: str | Path | None = None,
+    variables: Mapping[str, float] | None = None,
+) -> Recipe:
     """Return the recipe for a source: which tensors, and how each is initialised.
 
     Parameters
@@ -57,6 +60,9 @@ def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
     rules : str or Path, optional
         A recipe whose rules and seed to use; its tensors are ignored. Without it a recipe has
         its own, a file those it was written with, and otherwise the built-in "default".
+    variables : mapping, optional
+        Values for the variables that the source's recipe or the rules have or need. What the
+        rules need and nobody gives, they take from the source's recipe.
 
     Returns
     -------
@@ -75,16 +81,21 @@ def load(source: str | Path, rules: str | Path | None = None) -> Recipe:
     >>> len(load("gpt2").tensors)
     148
     """
-    path = Path(source)
-    given = None if rules is None else load_recipe(rules)
+    path, given = Path(source), dict(variables or {})
     if path.suffix not in (".safetensors", ".json"):
-        recipe = load_recipe(source)
-        return recipe if given is None else _over(given, recipe.tensors, recipe.config)
+        if rules is None:
+            return load_recipe(source, given)
+        names = load_recipe(source).variables
+        recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in names})
+        asked = load_recipe(rules, given, recipe.variables)
+        return _over(asked, recipe.tensors, recipe.config)
     header = _read_header(path) if path.suffix == ".safetensors" else _read_json(path)
     tensors = tuple(_tensor(path, name, entry) for name, entry in header.entries.items())
     own = _recorded(path, header.metadata)
-    if given is not None or own is None:
-        return _over(given or load_recipe("default"), tensors, {})
+    if rules is not None or own is None:
+        return _over(load_recipe(rules or "default", given), tensors, {})
+    if given:
+        raise RecipeError(f"{path} was written by a recipe of its own; give variables with rules")
     known = {(t.name, t.shape) for t in tensors} == {(t.name, t.shape) for t in own.tensors}
     return _over(own, tensors, own.config if known else {})
 
@@ -148,7 +159,12 @@ def _recorded(path: Path, metadata: Mapping[str, str]) -> Recipe | None:
         return None
     if not seed.isdecimal():
         raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
-    return replace(parse_recipe(text, f"recorded in {path}"), seed=int(seed))
+    try:
+        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+    except ValueError as error:
+        raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
+    recipe = parse_recipe(text, f"recorded in {path}", variables)
+    return replace(recipe, seed=int(seed))
 
 
 def write(
@@ -241,6 +257,7 @@ def _metadata(recipe: Recipe, seed: int) -> dict[str, str]:
         "fastinit.stream": fastinit.info()["stream"],
         "fastinit.seed": str(seed),
         "fastinit.recipe": recipe.text,
+        "fastinit.variables": json.dumps(recipe.variables),
     }
 
 
@@ -264,21 +281,6 @@ def _refuse_existing(files: Sequence[Path]) -> None:
     for path in files:
         if path.exists():
             raise FileExistsError(errno.EEXIST, "file exists, and overwrite is not set", str(path))
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file that gets its name when the block ends, and vanishes if it raises."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _allocate(file: BinaryIO, nbytes: int) -> None:

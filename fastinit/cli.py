@@ -1,9 +1,11 @@
-"""The command line: it parses, calls `fastinit.checkpoint` or `fastinit.diagnostics`, prints."""
+"""The command line: it parses, calls `checkpoint`, `diagnostics` or `benchmark`, and prints."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fastinit import checkpoint, diagnostics, specs
+from fastinit import benchmark, checkpoint, diagnostics, specs
 from fastinit.network import ACTIVATIONS
 from fastinit.recipe import FLOATS, Recipe, Tensor, builtin
 
@@ -86,6 +88,14 @@ def init(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose rules and seed to use for SOURCE's tensors.")
     ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=NUMBER",
+            help="A variable that a recipe has or needs.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
@@ -96,7 +106,7 @@ def init(
     The same SOURCE and seed give the same file on every machine.
     """
     with _one_line_errors():
-        model = checkpoint.load(source, recipe)
+        model = checkpoint.load(source, recipe, _numbers(variables or []))
         if dtype is not None:
             model = model.astype(dtype)
         if dry_run:
@@ -113,6 +123,17 @@ def init(
                 model, output, seed=seed, threads=threads, overwrite=overwrite, progress=progress
             )
         _summarise(model, written, memory.nbytes)
+
+
+def _numbers(settings: list[str]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        try:
+            numbers[name] = int(text) if text.isdecimal() else float(text)
+        except ValueError:
+            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+    return numbers
 
 
 @contextmanager
@@ -243,8 +264,78 @@ def _steps_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
 def _show(found: diagnostics.Probe, files: list[Path]) -> None:
     """Print the verdicts, what to use instead, and the files."""
     typer.echo(f"{found.setting}\n{found}")
-    for signal in found:
-        if signal.advice:
-            typer.echo(f"instead of {signal.name}: {signal.advice}")
+    for one in found:
+        if one.advice:
+            typer.echo(f"instead of {one.name}: {one.advice}")
     if files:
         typer.echo(f"files: {' '.join(map(str, files))}")
+
+
+@app.command(epilog="Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench")
+def bench(
+    distribution: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DISTRIBUTIONS)}.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DTYPES)}.")] = (
+        None
+    ),
+    power: Annotated[
+        list[int] | None, typer.Option(help="For arrays of 2^POWER elements, if memory holds them.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="1 and all this process may use, unless given.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whatever is not given: all there is, for hours.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="Turns that each takes for a case.")] = 7,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory for results.json and plots.")
+    ] = None,
+) -> None:
+    """Compare fastinit with its peers, where installed, and with storing a constant.
+
+    Options that name what to compare may be given more than once.
+    """
+    with _one_line_errors():
+        if output is not None and find_spec("matplotlib") is None:
+            raise ValueError(
+                "--output draws plots and needs the package matplotlib: "
+                "in a checkout of fastinit, pip install '.[bench]'"
+            )
+        dtypes, powers, counts = benchmark.QUICK_DTYPES, benchmark.QUICK_POWERS, None
+        if full:
+            dtypes, powers, counts = benchmark.DTYPES, benchmark.POWERS, benchmark.all_threads()
+        plan = benchmark.cases(
+            distribution or benchmark.DISTRIBUTIONS,
+            dtype or dtypes,
+            power or powers,
+            threads or counts,
+        )
+        results = []
+        with _ends_at_ctrl_c():
+            for case in plan:
+                these = benchmark.measure(case, repeats)
+                typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
+                results += these
+        if output is not None:
+            _keep(benchmark.Report(benchmark.machine(), results), output)
+
+
+@contextmanager
+def _ends_at_ctrl_c() -> Iterator[None]:
+    """End the process at once: a peer may fill for a minute, and Python cannot interrupt it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _keep(report: benchmark.Report, directory: Path) -> None:
+    from fastinit import _plots
+
+    directory.mkdir(parents=True, exist_ok=True)
+    benchmark.save(report, directory / "results.json")
+    for path in (directory / "results.json", *_plots.draw(report, directory)):
+        typer.echo(path)

@@ -39,6 +39,7 @@ class ScalingOptions(TypedDict, total=False):
     fan_out: float | None
     rng: RNG
     threads: int | None
+    backend: str | None
     global_shape: Shape | None
     offset: Shape | None
 
@@ -52,6 +53,7 @@ def constant_(
     value: float,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -65,6 +67,8 @@ def constant_(
         Must be representable in x's dtype; NaN and infinities are allowed for floats.
     threads : int, optional
         How many threads; see `set_num_threads`.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`.
     global_shape, offset : tuple of int, optional
         x is a part of a larger tensor, as in `uniform_`: checked, and all parts are alike.
 
@@ -78,46 +82,73 @@ def constant_(
     TypeError, ValueError
         If x cannot be filled (read-only, overlapping, of another dtype), or with `value`.
 
+    Notes
+    -----
+    :For: whatever needs one value
+    :PyTorch: constant_
+    :JAX: constant
+    :Keras: Constant
+
     Examples
     --------
     >>> fi.constant_(np.empty(3, np.float32), 0.5)
     array([0.5, 0.5, 0.5], dtype=float32)
     """
-    return fill_constant(x, value, threads, global_shape, offset)
+    return fill_constant(x, value, threads, global_shape, offset, backend)
 
 
 def zeros_(
     x: T,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
-    """Fill x with 0; parameters, returns and raises are those of `constant_`.
+    """Fill x with 0.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Notes
+    -----
+    :For: biases, the last layer of a residual branch
+    :PyTorch: zeros_
+    :JAX: zeros
+    :Keras: Zeros
 
     Examples
     --------
     >>> fi.zeros_(np.empty(2, np.float32))
     array([0., 0.], dtype=float32)
     """
-    return fill_constant(x, 0, threads, global_shape, offset)
+    return fill_constant(x, 0, threads, global_shape, offset, backend)
 
 
 def ones_(
     x: T,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
-    """Fill x with 1; parameters, returns and raises are those of `constant_`.
+    """Fill x with 1.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Notes
+    -----
+    :For: the scale of a normalisation
+    :PyTorch: ones_
+    :JAX: ones
+    :Keras: Ones
 
     Examples
     --------
     >>> fi.ones_(np.empty(2, np.float32))
     array([1., 1.], dtype=float32)
     """
-    return fill_constant(x, 1, threads, global_shape, offset)
+    return fill_constant(x, 1, threads, global_shape, offset, backend)
 
 
 def uniform_(
@@ -127,6 +158,7 @@ def uniform_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -142,6 +174,8 @@ def uniform_(
         As `default_rng` takes them; a `Generator` moves on.
     threads : int, optional
         How many threads; see `set_num_threads`. The values do not depend on it.
+    backend : {"c", "numba"}, optional
+        Whose kernels; see `set_backend`. Nor on that.
     global_shape, offset : tuple of int, optional
         x is the part of a tensor of shape `global_shape` that begins at `offset`; it gets
         that part's values, and the generator moves on by the whole tensor's size.
@@ -156,6 +190,13 @@ def uniform_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: any distribution of your own
+    :PyTorch: uniform_
+    :JAX: uniform (low = 0)
+    :Keras: RandomUniform
+
     Examples
     --------
     >>> x = fi.uniform_(np.empty(1000, np.float32), -0.1, 0.1, rng=42)
@@ -163,7 +204,7 @@ def uniform_(
     True
     """
     distribution = uniform_distribution(low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def normal_(
@@ -173,6 +214,7 @@ def normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -185,7 +227,7 @@ def normal_(
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -198,6 +240,13 @@ def normal_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: transformers (std 0.02), any distribution of your own
+    :PyTorch: normal_
+    :JAX: normal
+    :Keras: RandomNormal
+
     References
     ----------
     G. E. P. Box, M. E. Muller, "A Note on the Generation of Random Normal Deviates", Ann.
@@ -209,7 +258,9 @@ def normal_(
     >>> round(float(x.std()), 3)
     0.02
     """
-    return fill(normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset)
+    return fill(
+        normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset, backend
+    )
 
 
 def truncated_normal_(
@@ -222,6 +273,7 @@ def truncated_normal_(
     corrected: bool = False,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -245,7 +297,7 @@ def truncated_normal_(
     corrected : bool
         Whether `std` is that of what is left instead: the normal that is cut is wider by
         1 / 0.87962566 for bounds of +-2, and by what they ask for otherwise.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -258,6 +310,13 @@ def truncated_normal_(
     TypeError, ValueError
         If an argument is not as described, or no number of x's dtype lies within the
         bounds; then nothing was written.
+
+    Notes
+    -----
+    :For: as normal_, without outliers
+    :PyTorch: trunc_normal_ with a = mean + low * std; timm: trunc_normal_tf_
+    :JAX: truncated_normal
+    :Keras: TruncatedNormal
 
     References
     ----------
@@ -274,7 +333,7 @@ def truncated_normal_(
     if corrected:
         std = real("std", std) / truncated_std(low, high)
     distribution = truncated_normal_distribution(mean, std, low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def trunc_normal_(
@@ -286,6 +345,7 @@ def trunc_normal_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -302,7 +362,7 @@ def trunc_normal_(
         outside the bounds.
     a, b : float
         The bounds, in x's unit; either may be infinite.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -316,6 +376,13 @@ def trunc_normal_(
         If an argument is not as described, or no number of x's dtype lies within the
         bounds; then nothing was written.
 
+    Notes
+    -----
+    :For: code that gives bounds as values
+    :PyTorch: trunc_normal_
+    :JAX: -
+    :Keras: -
+
     References
     ----------
     As `truncated_normal_`.
@@ -327,7 +394,7 @@ def trunc_normal_(
     True
     """
     distribution = absolute_truncated_normal_distribution(mean, std, a, b)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset)
+    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def compute_fans(
@@ -403,6 +470,7 @@ def variance_scaling_(
     fan_out: float | None = None,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -425,7 +493,7 @@ def variance_scaling_(
         As in `compute_fans`. PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
     fan_in, fan_out : float, optional
         Given instead of computed from the (whole tensor's) shape.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -437,6 +505,13 @@ def variance_scaling_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: a layer with a scale of your own
+    :PyTorch: -
+    :JAX: variance_scaling
+    :Keras: VarianceScaling; "normal" is "untruncated_normal" there
 
     Examples
     --------
@@ -459,7 +534,7 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, default_rng(rng), threads, global_shape, offset)
+    return fill(drawn, x, default_rng(rng), threads, global_shape, offset, backend)
 
 
 def scaled_variance(
@@ -507,7 +582,8 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     gain : float
         See `calculate_gain`.
     **options
-        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, global_shape and offset,
+        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, backend, global_shape and
+        offset,
         as in `variance_scaling_`.
 
     Returns
@@ -519,6 +595,13 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     ------
     TypeError, ValueError
         As `variance_scaling_`.
+
+    Notes
+    -----
+    :For: linear, tanh and sigmoid layers, attention
+    :PyTorch: xavier_uniform_
+    :JAX: glorot_uniform = xavier_uniform
+    :Keras: GlorotUniform
 
     References
     ----------
@@ -540,6 +623,13 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
 
     Parameters, returns and raises are those of `xavier_uniform_`.
 
+    Notes
+    -----
+    :For: as xavier_uniform_
+    :PyTorch: xavier_normal_
+    :JAX: variance_scaling(1, "fan_avg", "normal")
+    :Keras: VarianceScaling(1, "fan_avg", "untruncated_normal")
+
     References
     ----------
     X. Glorot, Y. Bengio, AISTATS 2010.
@@ -558,6 +648,13 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
 
     Cut at +-2 standard deviations of a normal so much wider that what is left has this one.
     Parameters, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: as xavier_uniform_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: glorot_normal = xavier_normal
+    :Keras: GlorotNormal
 
     References
     ----------
@@ -606,6 +703,13 @@ def he_uniform_(
     TypeError, ValueError
         As `variance_scaling_` and `calculate_gain`.
 
+    Notes
+    -----
+    :For: layers before a rectifier
+    :PyTorch: kaiming_uniform_
+    :JAX: he_uniform = kaiming_uniform
+    :Keras: HeUniform
+
     References
     ----------
     K. He et al., "Delving Deep into Rectifiers: Surpassing Human-Level Performance on
@@ -631,6 +735,13 @@ def he_normal_(
 
     Parameters, returns and raises are those of `he_uniform_`.
 
+    Notes
+    -----
+    :For: layers before a rectifier; with nonlinearity, before any other activation
+    :PyTorch: kaiming_normal_
+    :JAX: variance_scaling(2, "fan_in", "normal")
+    :Keras: VarianceScaling(2, "fan_in", "untruncated_normal")
+
     References
     ----------
     K. He et al., ICCV 2015.
@@ -655,6 +766,13 @@ def he_truncated_normal_(
 
     Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of `he_uniform_`.
 
+    Notes
+    -----
+    :For: as he_normal_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: he_normal = kaiming_normal
+    :Keras: HeNormal
+
     References
     ----------
     K. He et al., ICCV 2015; cut as in TensorFlow, Keras and JAX.
@@ -671,7 +789,16 @@ def he_truncated_normal_(
 
 
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
-    """Fill x with uniforms on +- sqrt(3 / fan_in); options as in `xavier_uniform_`.
+    """Fill x with uniforms on +- sqrt(3 / fan_in).
+
+    Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: linear layers, selu
+    :PyTorch: kaiming_uniform_(nonlinearity="linear")
+    :JAX: lecun_uniform
+    :Keras: LecunUniform
 
     References
     ----------
@@ -687,7 +814,16 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
 
 
 def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
-    """Fill x with normals of standard deviation sqrt(1 / fan_in); options as in `xavier_uniform_`.
+    """Fill x with normals of standard deviation sqrt(1 / fan_in).
+
+    Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: linear layers, selu
+    :PyTorch: kaiming_normal_(nonlinearity="linear")
+    :JAX: variance_scaling(1, "fan_in", "normal")
+    :Keras: VarianceScaling(1, "fan_in", "untruncated_normal")
 
     References
     ----------
@@ -705,7 +841,14 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
 def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with truncated normals of standard deviation sqrt(1 / fan_in).
 
-    Cut as `xavier_truncated_normal_`; options as in `xavier_uniform_`.
+    Cut as `xavier_truncated_normal_`. Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: as lecun_normal_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: lecun_normal
+    :Keras: LecunNormal
 
     References
     ----------

@@ -30,8 +30,12 @@ A recipe is TOML::
     n_layer = "{layers}"
 
 A rule's `init` is one of fastinit's in-place functions without its underscore, its other keys
-are that function's arguments. `pattern` is a shell pattern on the whole name; `ndim` may
-restrict the rule to tensors with so many axes.
+are that function's arguments. `pattern` is a shell pattern on the whole name, or an array of
+them; `ndim` may restrict the rule to tensors with so many axes. ``{layer}`` in a pattern stands
+for a whole number, which the rule's expressions know by that name.
+
+A recipe of rules alone is for other models' tensors. ``needs = ["layers", "width"]`` are the
+variables that it has no value for: those of the model's own recipe, or the caller gives them.
 """
 
 from __future__ import annotations
@@ -39,11 +43,12 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import string
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
 from functools import cache
 from importlib.resources import files
 from inspect import Parameter, signature
@@ -84,6 +89,7 @@ _KINDS: dict[str, type] = {
     "description": str,
     "dtype": str,
     "seed": int,
+    "needs": list,
     "variables": dict,
     "repeat": dict,
     "tensors": dict,
@@ -140,6 +146,10 @@ class Rule:
         What that function takes by keyword.
     ndim : int, optional
         Only tensors with so many axes.
+    expressions : mapping
+        More arguments, which depend on the numbers in a tensor's name; see `bind`.
+    variables : mapping
+        What the expressions know beside those.
 
     Examples
     --------
@@ -151,6 +161,29 @@ class Rule:
     init: str
     arguments: Mapping[str, Any]
     ndim: int | None = None
+    expressions: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, float] = field(default_factory=dict)
+
+    def bind(self, name: str) -> Rule:
+        """Return this rule for a tensor that it fits: without expressions.
+
+        Raises
+        ------
+        RecipeError
+            If an expression has no value.
+
+        Examples
+        --------
+        >>> print(Rule("h.{layer}.w", "normal", {}, None, {"std": "1 / (layer + 1)"}).bind("h.3.w"))
+        normal(std=0.25)
+        """
+        if not self.expressions:
+            return self
+        match = _regex(self.pattern).match(name)
+        numbers = {k: int(v) for k, v in match.groupdict().items()} if match else {}
+        variables = {**self.variables, **numbers}
+        values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
+        return replace(self, arguments={**self.arguments, **values}, expressions={})
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
@@ -160,7 +193,9 @@ class Rule:
         >>> Rule("*.bias", "zeros", {}).fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
-        return self.ndim in (None, len(tensor.shape)) and fnmatchcase(tensor.name, self.pattern)
+        return self.ndim in (None, len(tensor.shape)) and bool(
+            _regex(self.pattern).match(tensor.name)
+        )
 
     def fill(self, x: NDArray[Any], **options: Any) -> None:
         """Fill x in place.
@@ -170,7 +205,7 @@ class Rule:
         x : array
             What the initializer takes.
         **options
-            Any of rng, threads, global_shape and offset, used if the initializer knows it.
+            Any of rng, threads, backend, global_shape and offset, used if the initializer knows it.
 
         Raises
         ------
@@ -209,7 +244,7 @@ class Rule:
     def __str__(self) -> str:
         shown = ", ".join(
             f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v!r}"
-            for k, v in self.arguments.items()
+            for k, v in {**self.arguments, **self.expressions}.items()
         )
         return f"{self.init}({shown})"
 
@@ -232,6 +267,8 @@ class Recipe:
         The first that fits a tensor is its rule.
     config : dict
         The model's ``config.json``; empty if not known.
+    variables : mapping
+        The numbers that the text was read with.
     """
 
     name: str
@@ -240,6 +277,7 @@ class Recipe:
     tensors: tuple[Tensor, ...]
     rules: tuple[Rule, ...]
     config: Mapping[str, Any]
+    variables: Mapping[str, float] = field(default_factory=dict)
 
     def plan(self) -> list[tuple[Tensor, Rule]]:
         """Return each tensor with its rule, after checking that the rule can fill it.
@@ -265,10 +303,47 @@ class Recipe:
     def _rule_for(self, tensor: Tensor) -> Rule:
         for rule in self.rules:
             if rule.fits(tensor):
-                return rule
+                return rule.bind(tensor.name)
         raise RecipeError(
             f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for it"
         )
+
+    def fill(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Fill a model's arrays in place, each by its rule and from the stream of its name.
+
+        They get the values that `fastinit.checkpoint.write` writes for tensors of these names.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            The names that the rules know, and what to fill.
+        seed : int, optional
+            The recipe's if not given.
+        threads : int, optional
+            See `fastinit.set_num_threads`; the values do not depend on it.
+
+        Raises
+        ------
+        RecipeError
+            If an array has no rule, or its rule cannot fill it; then nothing was written.
+
+        Examples
+        --------
+        >>> arrays = {"h.0.weight": np.empty((4, 4), np.float32), "h.0.bias": np.empty(4)}
+        >>> load("default").fill(arrays, seed=1)
+        >>> arrays["h.0.bias"]
+        array([0., 0., 0., 0.])
+        """
+        tensors = tuple(Tensor(name, x.shape, x.dtype) for name, x in arrays.items())
+        rng = fastinit.default_rng(self.seed if seed is None else seed)
+        for tensor, rule in replace(self, tensors=tensors).plan():
+            rule.fill(arrays[tensor.name], rng=rng.stream(tensor.name), threads=threads)
 
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
@@ -309,13 +384,19 @@ def builtin() -> list[str]:
     )
 
 
-def load(source: str | Path) -> Recipe:
+def load(
+    source: str | Path,
+    variables: Mapping[str, float] | None = None,
+    model: Mapping[str, float] | None = None,
+) -> Recipe:
     """Return a recipe from a TOML file, or a built-in one by its name.
 
     Parameters
     ----------
     source : str or Path
         A path that ends in ``.toml``, or one of `builtin()`.
+    variables, model : mapping, optional
+        As in `parse`.
 
     Raises
     ------
@@ -326,20 +407,27 @@ def load(source: str | Path) -> Recipe:
 
     Examples
     --------
-    >>> len(load("gpt2").tensors)
-    148
+    >>> len(load("gpt2").tensors), len(load("gpt2", {"layers": 24}).tensors)
+    (148, 292)
     """
     if Path(source).suffix == ".toml":
-        return parse(Path(source).read_bytes().decode("utf-8", "replace"), str(source))
+        text = Path(source).read_bytes().decode("utf-8", "replace")
+        return parse(text, str(source), variables, model)
     if str(source) not in builtin():
         raise RecipeError(
             f"{str(source)!r} is neither a .toml file nor a built-in recipe; "
             f"built-in: {', '.join(builtin())}"
         )
-    return parse(files("fastinit").joinpath("recipes", f"{source}.toml").read_text("utf-8"))
+    text = files("fastinit").joinpath("recipes", f"{source}.toml").read_text("utf-8")
+    return parse(text, str(source), variables, model)
 
 
-def parse(text: str, origin: str = "built-in") -> Recipe:
+def parse(
+    text: str,
+    origin: str = "built-in",
+    variables: Mapping[str, float] | None = None,
+    model: Mapping[str, float] | None = None,
+) -> Recipe:
     """Return the recipe that a TOML text describes.
 
     Parameters
@@ -348,6 +436,10 @@ def parse(text: str, origin: str = "built-in") -> Recipe:
         See the module's text for what it holds.
     origin : str
         Where it is from, for error messages.
+    variables : mapping, optional
+        Values for the variables that the recipe has or needs.
+    model : mapping, optional
+        The variables of another recipe, for those that this one needs and nobody gives.
 
     Raises
     ------
@@ -362,29 +454,47 @@ def parse(text: str, origin: str = "built-in") -> Recipe:
     (2, 3)
     """
     try:
-        return _recipe(tomllib.loads(text), text)
+        return _recipe(tomllib.loads(text), text, variables or {}, model or {})
     except (tomllib.TOMLDecodeError, RecipeError) as error:
         raise RecipeError(f"recipe {origin}: {error}") from None
 
 
-def _recipe(table: dict[str, Any], text: str) -> Recipe:
+def _recipe(
+    table: dict[str, Any], text: str, given: Mapping[str, float], model: Mapping[str, float]
+) -> Recipe:
     for key, value in table.items():
         _check_key("the recipe", key, _KINDS)
         _check_kind(key, value, _KINDS[key])
     if "name" not in table:
         raise RecipeError('name is missing; a recipe begins with name = "..."')
-    variables = table.get("variables", {})
-    for name, value in variables.items():
-        if type(value) not in (int, float):
-            raise RecipeError(f"variables.{name}={value!r} must be a number")
+    variables = _variables(table, given, model)
     return Recipe(
         name=table["name"],
         text=text,
         seed=table.get("seed", 0),
         tensors=tuple(_tensors(table, variables)),
-        rules=tuple(_rule(entry, variables) for entry in table.get("rule", [])),
+        rules=tuple(rule for entry in table.get("rule", []) for rule in _rules(entry, variables)),
         config=_config(table.get("config", {}), variables),
+        variables=variables,
     )
+
+
+def _variables(
+    table: dict[str, Any], given: Mapping[str, float], model: Mapping[str, float]
+) -> dict[str, float]:
+    """Return a recipe's variables: its own, those it needs of the model, and those given."""
+    known, needs = table.get("variables", {}), table.get("needs", [])
+    for name in given:
+        _check_key("[variables] and needs", name, dict.fromkeys([*known, *needs]))
+    for name in needs:
+        _check_kind("needs", name, str)
+        if name not in given and name not in model:
+            raise RecipeError(f"it needs a value for the variable {name!r}, and has none")
+    variables = {**known, **{k: v for k, v in model.items() if k in needs}, **given}
+    for name, value in variables.items():
+        if type(value) not in (int, float):
+            raise RecipeError(f"variables.{name}={value!r} must be a number")
+    return variables
 
 
 def _check_key(where: str, key: str, allowed: Mapping[str, object]) -> None:
@@ -467,11 +577,18 @@ def _length(where: str, item: Any, variables: Mapping[str, float]) -> int:
     return int(value)
 
 
-def _rule(entry: Any, variables: Mapping[str, float]) -> Rule:
+def _rules(entry: Any, variables: Mapping[str, float]) -> list[Rule]:
+    """Return the rules of an entry: one for each of its patterns."""
     _check_kind("rule", entry, dict)
-    arguments = dict(entry)
-    pattern, init, ndim = (arguments.pop(key, None) for key in ("pattern", "init", "ndim"))
+    pattern = entry.get("pattern")
+    patterns = pattern if isinstance(pattern, list) else [pattern]
+    return [_rule(each, entry, variables) for each in patterns]
+
+
+def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -> Rule:
     _check_kind("rule pattern", pattern, str)
+    arguments = {key: value for key, value in entry.items() if key != "pattern"}
+    init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
     where = f"rule {pattern!r}"
     if init not in _initializers():
         raise RecipeError(
@@ -486,22 +603,32 @@ def _rule(entry: Any, variables: Mapping[str, float]) -> Rule:
     for key, default in settings.items():
         if default is Parameter.empty and key not in arguments:
             raise RecipeError(f"{where}: {init} needs {key}")
-    return Rule(
-        pattern,
-        init,
-        # A text is an expression, unless the initializer wants one (mode, nonlinearity).
-        {
-            key: evaluate(value, variables)
-            if isinstance(value, str) and not isinstance(settings[key], str)
-            else value
-            for key, value in arguments.items()
-        },
-        ndim,
-    )
+    # A text is an expression, unless the initializer wants one (mode, nonlinearity).
+    expressions = {
+        key: arguments.pop(key)
+        for key, value in entry.items()
+        if key in settings and isinstance(value, str) and not isinstance(settings[key], str)
+    }
+    try:
+        _regex(pattern)
+    except re.error as error:
+        raise RecipeError(f"{where}: {error}") from None
+    rule = Rule(pattern, init, arguments, ndim, expressions, variables)
+    return rule if _regex(pattern).groupindex else rule.bind("")
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a shell pattern with whole numbers ``{layer}`` in it."""
+    parts = re.split(r"\{(\w+)\}", pattern)
+    for i, part in enumerate(parts):
+        shell = translate(part)  # (?s:...)\Z
+        parts[i] = f"(?P<{part}>[0-9]+)" if i % 2 else shell[4 : shell.rindex(")")]
+    return re.compile(f"(?s:{''.join(parts)})\\Z")
 
 
 # What the caller of a rule decides, not the rule.
-_GIVEN = ("rng", "threads", "global_shape", "offset")
+_GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
 
 
 @cache

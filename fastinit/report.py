@@ -14,8 +14,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from fastinit import diagnostics, plots, verdict
-from fastinit.checkpoint import appearing
+from fastinit import diagnostics, pictures, verdict
+from fastinit._files import appearing
 from fastinit.diagnostics import Probe, Signal
 from fastinit.training import RATES, Run
 
@@ -89,11 +89,11 @@ def _number(value: float) -> str:
 
 def _image(probe: Probe, runs: Sequence[Run], panel: str) -> Markup:
     """Return a panel as an SVG inside an img element; nothing if there is nothing to show."""
-    drawn = plots.PANELS[panel]
+    drawn = pictures.PANELS[panel]
     if not drawn.there(probe, runs):
         return Markup("")
     file = io.BytesIO()
-    plots.picture(probe, runs, [panel]).savefig(file, format="svg", metadata={"Date": None})
+    pictures.picture(probe, runs, [panel]).savefig(file, format="svg", metadata={"Date": None})
     data = base64.b64encode(file.getvalue()).decode()
     return Markup('<img alt="{}" src="data:image/svg+xml;base64,{}">').format(drawn.text, data)
 
@@ -104,7 +104,7 @@ def _page(probe: Probe, runs: Sequence[Run]) -> bytes:
 
 def _png(probe: Probe, runs: Sequence[Run]) -> bytes:
     file = io.BytesIO()
-    plots.picture(probe, runs).savefig(file, format="png")
+    pictures.picture(probe, runs).savefig(file, format="png")
     return file.getvalue()
 
 

@@ -27,7 +27,7 @@ from fastinit._fill import (
     index_steps,
     place,
 )
-from fastinit.random import RNG, default_rng, normal_distribution
+from fastinit.random import RNG, Generator, default_rng, normal_distribution
 
 T = TypeVar("T")
 
@@ -70,6 +70,7 @@ def dirac_(
     in_axis: int = -2,
     out_axis: int = -1,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -89,7 +90,7 @@ def dirac_(
     in_axis, out_axis : int
         The axes of inputs (of one group) and of outputs; all others are the kernel's.
         PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
-    threads, global_shape, offset
+    threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -101,6 +102,13 @@ def dirac_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: convolutions that begin as the identity
+    :PyTorch: dirac_
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -117,7 +125,7 @@ def dirac_(
     if not integer("groups", groups) >= 1 or taps.n_out % groups:
         raise ValueError(f"groups={groups!r} must divide the number of outputs, {taps.n_out}")
     value = element(gain, array.dtype, "gain")
-    fill_constant(x, 0, threads)
+    fill_constant(x, 0, threads, backend=backend)
     outputs = np.arange(taps.matrix.shape[-1])
     inputs = (taps.first_out + outputs) % max(1, taps.n_out // groups) - taps.first_in
     here = (inputs >= 0) & (inputs < taps.matrix.shape[-2])
@@ -130,12 +138,20 @@ def eye_(
     gain: float = 1,
     *,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
     """Fill the matrix x with `gain` on its main diagonal and 0 elsewhere: `dirac_` of two axes.
 
     Parameters, returns and raises are those of `dirac_`.
+
+    Notes
+    -----
+    :For: recurrent weights before a rectifier
+    :PyTorch: eye_
+    :JAX: -
+    :Keras: Identity
 
     References
     ----------
@@ -149,7 +165,9 @@ def eye_(
            [0., 1., 0.]], dtype=float32)
     """
     _check_matrix("eye_", array_of(x).shape)
-    return dirac_(x, 1, gain, threads=threads, global_shape=global_shape, offset=offset)
+    return dirac_(
+        x, 1, gain, threads=threads, backend=backend, global_shape=global_shape, offset=offset
+    )
 
 
 def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
@@ -164,6 +182,7 @@ def delta_(
     in_axis: int = -2,
     out_axis: int = -1,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -172,9 +191,16 @@ def delta_(
     A depthwise convolution (one input) with it hands its input on; gain = 1 / fan_in averages
     the channels. Parameters, returns and raises are those of `dirac_`.
 
+    Notes
+    -----
+    :For: depthwise convolutions that begin as the identity
+    :PyTorch: dirac_(groups=channels), for a depthwise one
+    :JAX: -
+    :Keras: -
+
     References
     ----------
-    L. Xiao et al., ICML 2018, section 2.3 (delta kernels); see `delta_orthogonal_`.
+    L. Xiao et al., ICML 2018 (delta kernels); see `delta_orthogonal_`.
 
     Examples
     --------
@@ -186,7 +212,7 @@ def delta_(
     array = array_of(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     value = element(gain, array.dtype, "gain")
-    fill_constant(x, 0, threads)
+    fill_constant(x, 0, threads, backend=backend)
     taps.matrix[...] = value
     return x
 
@@ -197,6 +223,7 @@ def hadamard_(
     in_axis: int = -2,
     out_axis: int = -1,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -205,6 +232,13 @@ def hadamard_(
     ZerO: at the kernel's centre ``2^(-(m - 1)/2) (-1)^popcount(in & out)``, m the bits
     that number the outputs; no randomness, and yet the symmetry between outputs is broken.
     Parameters, returns and raises are those of `dirac_`.
+
+    Notes
+    -----
+    :For: networks without random weights
+    :PyTorch: -
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -225,10 +259,11 @@ def hadamard_(
             in_axis=in_axis,
             out_axis=out_axis,
             threads=threads,
+            backend=backend,
             global_shape=global_shape,
             offset=offset,
         )
-    fill_constant(x, 0, threads)
+    fill_constant(x, 0, threads, backend=backend)
     values = element(math.sqrt(2.0 ** -((taps.n_out - 1).bit_length() - 1)), array.dtype)
     values = np.concatenate([values, -values])
     outputs = taps.first_out + np.arange(taps.matrix.shape[-1])
@@ -245,6 +280,7 @@ def embedding_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -258,7 +294,7 @@ def embedding_(
         The row that stands for no entry.
     std : float
         See `normal_`. 1 is PyTorch's; language models have 0.02.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -270,6 +306,13 @@ def embedding_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: embedding tables
+    :PyTorch: what Embedding(padding_idx=) does
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -285,7 +328,7 @@ def embedding_(
     if padding is not None and not (whole and 0 <= integer("padding", padding) < whole[0]):
         raise ValueError(f"padding={padding!r} is not a row of a table of shape {whole}")
     distribution = normal_distribution(0.0, std)
-    fill(distribution, array, default_rng(rng), threads, global_shape, offset)
+    fill(distribution, array, default_rng(rng), threads, global_shape, offset, backend)
     if padding is not None:
         array[_only(padding - at[0], len(array))] = 0
     return x
@@ -299,6 +342,7 @@ def orthogonal_(
     scaled: bool = False,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -309,8 +353,8 @@ def orthogonal_(
     matrix of standard normals, with R's diagonal made positive.
 
     The last bits depend on NumPy's LAPACK and so on the machine, unlike those of all other
-    initializers. LAPACK chooses its own threads, and x's size is needed about three times more,
-    in float64 for a float64 x and float32 otherwise.
+    initializers. LAPACK chooses its own threads. Beside x, three to four times its number of
+    elements are needed in float64.
 
     Parameters
     ----------
@@ -324,7 +368,7 @@ def orthogonal_(
         Whether columns that outnumber the rows are multiplied by sqrt(columns / rows) too: what
         a layer gives then has the root mean square of what it got, as its elements have the
         variance of `lecun_normal_`.
-    rng, threads
+    rng, threads, backend
         As in `uniform_`.
     global_shape, offset : tuple of int, optional
         x must be the whole tensor, or an empty part: every value depends on all the others.
@@ -338,6 +382,13 @@ def orthogonal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: recurrent weights, very deep networks
+    :PyTorch: orthogonal_ is column_axis=0
+    :JAX: orthogonal
+    :Keras: Orthogonal
 
     References
     ----------
@@ -359,43 +410,42 @@ def orthogonal_(
     ((axis,),) = axes(whole, column_axis=column_axis)
     moved = np.moveaxis(array, axis, -1)
     rows, columns = math.prod(whole) // max(1, whole[axis]), whole[axis]
-    matrix = _orthogonal("orthogonal_", array, whole, (rows, columns), gain, scaled, rng, threads)
+    factor = real("gain", gain)
+    if scaled and columns > rows > 0:
+        factor *= math.sqrt(columns / rows)
+    _check_whole("orthogonal_", array, whole)
+    matrix = _orthogonal(array, rows, columns, factor, default_rng(rng), threads, backend)
     moved[...] = matrix.reshape(moved.shape)
     return x
 
 
-def _orthogonal(
-    name: str,
-    array: NDArray[Any],
-    whole: tuple[int, ...],
-    shape: tuple[int, int],
-    gain: float,
-    scaled: bool,
-    rng: RNG,
-    threads: int | None,
-) -> NDArray[Any]:
-    """Return gain times an orthogonal matrix, for an array of that whole tensor, or for none of it.
-
-    Nothing of the tensor's size is computed for an empty part.
-    """
-    factor = real("gain", gain)
-    element(factor, array.dtype, "gain")  # refuses what the dtype cannot hold
-    rows, columns = shape
-    if scaled and columns > rows > 0:
-        factor *= math.sqrt(columns / rows)
-    generator = default_rng(rng)
-    if not array.size:
-        generator.take(rows * columns)
-        return np.empty(0)
-    if array.shape != whole:
+def _check_whole(name: str, array: NDArray[Any], whole: tuple[int, ...]) -> None:
+    """Raise if an array is a part of the whole tensor, unless an empty one."""
+    if array.size and array.shape != whole:
         raise ValueError(
             f"{name} cannot fill a part of a tensor, as each value depends on all: x has shape "
             f"{array.shape}, global_shape={whole}; allowed: the whole, or an empty part"
         )
-    tall = (max(shape), min(shape))
+
+
+def _orthogonal(
+    array: NDArray[Any],
+    rows: int,
+    columns: int,
+    gain: float,
+    generator: Generator,
+    threads: int | None,
+    backend: str | None,
+) -> NDArray[Any]:
+    """Return gain times an orthogonal matrix for an array; nothing for an empty one."""
+    element(gain, array.dtype, "gain")  # refuses what the dtype cannot hold
+    if not array.size:
+        generator.take(rows * columns)
+        return np.empty(0)
+    tall = (max(rows, columns), min(rows, columns))
     normals = np.empty(tall, np.float64 if array.itemsize == 8 else np.float32)
-    q, r = np.linalg.qr(fill(_STANDARD_NORMAL, normals, generator, threads))
-    q *= factor * np.copysign(1.0, np.diagonal(r))
+    q, r = np.linalg.qr(fill(_STANDARD_NORMAL, normals, generator, threads, backend=backend))
+    q *= gain * np.copysign(1.0, np.diagonal(r))
     return q if rows >= columns else q.T
 
 
@@ -410,6 +460,7 @@ def delta_orthogonal_(
     out_axis: int = -1,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -427,7 +478,7 @@ def delta_orthogonal_(
         All singular values; finite in x's dtype.
     in_axis, out_axis : int
         As in `dirac_`.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `orthogonal_`, which says what memory the matrix needs.
 
     Returns
@@ -439,6 +490,13 @@ def delta_orthogonal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: very deep convolutional networks
+    :PyTorch: -
+    :JAX: delta_orthogonal
+    :Keras: -
 
     References
     ----------
@@ -454,15 +512,17 @@ def delta_orthogonal_(
     array = floats(x)
     whole, _ = place(array.shape, global_shape, offset)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
-    shape = (taps.n_in, taps.n_out)
     if taps.n_out < taps.n_in:
         raise ValueError(
             f"x has {taps.n_in} inputs and {taps.n_out} outputs; delta_orthogonal_ allows no "
             "fewer outputs than inputs"
         )
-    matrix = _orthogonal("delta_orthogonal_", array, whole, shape, gain, False, rng, threads)
-    fill_constant(x, 0, threads)
-    taps.matrix[...] = matrix
+    _check_whole("delta_orthogonal_", array, whole)
+    matrix = _orthogonal(
+        array, taps.n_in, taps.n_out, real("gain", gain), default_rng(rng), threads, backend
+    )
+    fill_constant(x, 0, threads, backend=backend)
+    taps.matrix[...] = matrix.reshape(taps.matrix.shape)
     return x
 
 
@@ -474,6 +534,7 @@ def sparse_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
@@ -494,7 +555,7 @@ def sparse_(
         0: columns, so that each output of an (in, out) weight has as many inputs. 1: rows, for
         the same in PyTorch's (out, in). (`torch.nn.init.sparse_` has 0 there, and so as many
         outputs for each input.)
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`. A part draws again for the columns it holds a piece of.
 
     Returns
@@ -506,6 +567,13 @@ def sparse_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: layers whose outputs should see few inputs
+    :PyTorch: sparse_
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -524,10 +592,11 @@ def sparse_(
         raise ValueError(f"sparsity={sparsity!r} must be 0 to 1")
     whole, at = place(array.shape, global_shape, offset)
     generator, distribution = default_rng(rng), normal_distribution(0.0, std)
-    fill(distribution, array[:0], generator, threads)  # refuses what it must, before we take
+    # Of no element: refuses what it must before we take indices.
+    fill(distribution, array[:0], generator, threads, backend=backend)
     start = generator.take(math.prod(whole))
     values = _kernels.Cursor(generator.key, start)
-    fill(distribution, array, values, threads, global_shape, offset)
+    fill(distribution, array, values, threads, global_shape, offset, backend)
 
     length, steps = whole[along], index_steps(whole)
     zeros = math.ceil(Fraction(str(real("sparsity", sparsity))) * length)
@@ -562,6 +631,7 @@ def blocks_(
     *,
     rng: RNG = None,
     threads: int | None = None,
+    backend: str | None = None,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
     **options: Any,
@@ -581,7 +651,7 @@ def blocks_(
         The pieces' lengths; their sum is the axis's.
     axis : int
         The axis that they share.
-    rng, threads, global_shape, offset
+    rng, threads, backend, global_shape, offset
         As in `uniform_`. The pieces take the generator's indices one after the other.
     **options
         For the initializer.
@@ -624,6 +694,7 @@ def blocks_(
             piece,
             rng=generator,
             threads=threads,
+            backend=backend,
             global_shape=(*whole[:along], length, *whole[along + 1 :]),
             offset=(*at[:along], inside, *at[along + 1 :]),
             **options,

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cases
 import pytest
 
 from fastinit import _kernels
@@ -12,13 +13,11 @@ from fastinit import _kernels
 SRC = Path(_kernels.__file__).parent / "src"
 
 
-@pytest.fixture(params=_kernels.isas())
+@pytest.fixture(params=cases.ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set of this machine in turn."""
-    before = _kernels.isa()
-    _kernels.use_isa(request.param)
-    yield request.param
-    _kernels.use_isa(before)
+    """Each instruction set of this machine in turn, and Numba."""
+    with cases.using(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

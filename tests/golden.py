@@ -1,6 +1,6 @@
 """Writes golden.json: SHA-256 of outputs of the stream, made by the reference, not by C.
 
-``python tests/golden.py`` does it anew (a minute).  A difference in the file is a new stream.
+``python tests/golden.py`` does it anew (two minutes).  A difference in the file is a new stream.
 """
 
 import json
@@ -18,6 +18,12 @@ CASES = [
     Case("bits", "uint64"),
     *(Case("uniform", dtype, params) for dtype in FLOATS for params in [(0.0, 1.0), (-0.3, 0.7)]),
     *(Case("normal", dtype, params) for dtype in FLOATS for params in [(0.0, 1.0), (0.1, 0.02)]),
+    *(Case("truncated_normal", dtype, (0.1, 0.02, -2.0, 2.0)) for dtype in FLOATS),
+    *(
+        Case("truncated_normal", dtype, (0.0, 1.0, *bounds))
+        for dtype in ("float32", "float64")
+        for bounds in [(-8.0, 8.0), (5.0, 9.0), (-40.0, -9.0)]
+    ),
 ]
 
 

@@ -200,6 +200,12 @@ def cos(x: float, to: Format) -> float:
     return horner(COS32 if to == FLOAT32 else COS64, y, to)
 
 
+def fraction(bits: int, of: int, to: Format) -> Pair:
+    """u = (bits + 1/2) / 2**of, which is in (0, 1), and 1 - u: each rounded once, perhaps to 1."""
+    numerator = 2 * bits + 1
+    return rounded(numerator, -of - 1, to), rounded(2 ** (of + 1) - numerator, -of - 1, to)
+
+
 def box_muller(radius_bits: int, of: int, sign: int, swap: int, angle: int, to: Format) -> Pair:
     """Two standard normals.
 
@@ -207,9 +213,8 @@ def box_muller(radius_bits: int, of: int, sign: int, swap: int, angle: int, to: 
     (pi/2) / 2**p, of less than pi/4 either way; `swap` and `sign` bring it to the other
     quarters of the circle.
     """
-    r, p = 2 * radius_bits + 1, to.precision - 1
-    u = rounded(r, -of - 1, to)
-    one_minus_u = rounded(2 ** (of + 1) - r, -of - 1, to)
+    p = to.precision - 1
+    u, one_minus_u = fraction(radius_bits, of, to)
     radius = convert(math.sqrt(minus_2_log(u, one_minus_u, to)), to)
     x = convert(angle * math.ldexp(HALF_PI[to], -p), to)
     s, c = sin(x, to), -cos(x, to) if sign else cos(x, to)
@@ -250,6 +255,228 @@ def standard_uniform(key: Key, index: int, to: Format) -> float:
     return math.ldexp(word(key, index) >> 11, -53)
 
 
+# The truncated normal: the quantile of a probability that is spread over the interval.
+#
+# A draw's fraction u of the interval's `mass` leaves the probability p below the value and q
+# above it.  Where neither bound is far out, p and q give the value, through y = p - q; past 8
+# sigma they are nothing, and a value is given by how far above its bound it is.
+
+
+def mills_ratio(x: float, terms: int) -> float:
+    """The probability above x over the density at x: 1 / (x + 1 / (x + 2 / (x + ...)))."""
+    m = x
+    for k in range(terms, 0, -1):
+        m = x + k / m
+    return 1 / m
+
+
+def mills(x: float) -> float:
+    """Mills' ratio from 8 on."""
+    return mills_ratio(x, 12)
+
+
+def alternating(t: float, last: int) -> float:
+    """1 - t / last * (1 - t / (last + 1) * ( ... (1 - t / 18)))."""
+    s = 1.0
+    for i in range(18, last - 1, -1):
+        s = 1 - t * s / i
+    return s
+
+
+LOG2_E = float.fromhex("0x1.71547652b82fep0")
+LOG_2 = hexes("0x1.62e42fefap-1 0x1.cf79abc9e3b3ap-40")  # in two parts, the first one short
+ONE_OVER_ROOT_TWO_PI = float.fromhex("0x1.9884533d43651p-2")
+
+
+def exp_minus(t: float) -> float:
+    """exp(-t) for t in [0, 700)."""
+    k = int(t * LOG2_E + 0.5)
+    return math.ldexp(alternating((t - k * LOG_2[0]) - k * LOG_2[1], 1), -k)
+
+
+def one_minus_exp_minus(t: float) -> float:
+    if t <= 0.5:
+        return t * alternating(t, 2)
+    return 1 - exp_minus(t) if t < 700 else 1.0
+
+
+def above(x: float) -> float:
+    """The probability that a standard normal is above x."""
+    if x < 0:
+        return 1 - above(-x)
+    if x > 37:
+        return 0.0
+    density = ONE_OVER_ROOT_TWO_PI * exp_minus(0.5 * x * x)
+    if x > 2:
+        return density * mills_ratio(x, 100)
+    term = total = x  # x + x**3 / 3 + x**5 / (3 * 5) + ...
+    for i in range(3, 120, 2):
+        term *= x * x / i
+        total += term
+    return 0.5 - density * total
+
+
+class Interval(NamedTuple):
+    """What of an interval enters its values, in float64; the fields' order is that of C."""
+
+    low: float  # the bounds in units of the value
+    high: float
+    mean: float
+    std: float
+    method: str
+    p_low: float  # the probability below it; far: 0
+    q_high: float  # above it; far: as a share of what is above the nearer bound
+    mass: float  # inside it; far: as such a share
+    side: float = 1.0  # of the mean: -1 if the interval ends at -8 sigma or below
+    bound: float = 0.0  # far: the nearer bound's distance from the mean, in sigma
+    mills: float = 0.0  # far: Mills' ratio there
+
+
+@lru_cache
+def interval(mean: float, std: float, low: float, high: float) -> Interval:
+    """Of a normal within `low` to `high` standard deviations from its mean."""
+    ends = (mean + low * std, mean + high * std) if std > 0 else (mean, mean)
+    side = -1.0 if high <= -8 else 1.0
+    if low >= 8 or high <= -8:
+        near, far = (low, high) if side > 0 else (-high, -low)
+        masses = (0.0, *far_masses(near, far))
+        return Interval(*ends, mean, std, "far", *masses, side, near, mills(near))
+
+    p_low, q_high = above(-low), above(high)
+    if low > 0:
+        mass = above(low) - q_high
+    elif high < 0:
+        mass = above(-high) - p_low
+    else:
+        mass = (0.5 - p_low) + (0.5 - q_high)
+    method = "body"
+    if high - low >= 0.125:
+        if low >= -2.9 and high <= 2.9:
+            method = "central"
+        elif min(p_low, q_high) + mass * 2.0**-33 >= 2.0**-34:  # the least p or q of a draw
+            method = "wide"
+    return Interval(*ends, mean, std, method, p_low, q_high, mass, side)
+
+
+def far_masses(near: float, far: float) -> Pair:
+    """How much of what is above `near` is above `far`, too, and how much is not."""
+    length = far - near
+    if math.isinf(length):
+        return 0.0, 1.0
+    r = mills(far) / mills(near)
+    e = near * length + 0.5 * length * length + 0.5 * minus_2_log(r, 1 - r, FLOAT64)
+    return exp_minus(e) if e < 700 else 0.0, one_minus_exp_minus(e)
+
+
+CENTRAL_RATIO = hexes(
+    "0x1.567022p-33 0x1.047d8ep-28 -0x1.4e94aap-24 -0x1.a0b83p-23 0x1.4426fap-16"
+    " -0x1.d0ca24p-13 -0x1.833274p-10 0x1.652c88p-3 0x1.0fc8bep1"
+)
+TAIL_RATIO = hexes(
+    "0x1.1dc9c4p-19 0x1.ded674p-20 -0x1.3178dap-15 0x1.53404ap-14 -0x1.0e612ep-13"
+    " 0x1.5b0a9p-12 -0x1.fda3b4p-11 0x1.1cd682p-9 0x1.01f1ep0 0x1.312248p2"
+)
+
+
+def ratio(two_w: float) -> float:
+    """The quantile over y, from -2 log(1 - y**2), in float32."""
+    if two_w < 10:
+        return horner(CENTRAL_RATIO, convert(two_w - 5, FLOAT32), FLOAT32)
+    root = convert(math.sqrt(two_w), FLOAT32)
+    return horner(TAIL_RATIO, convert(root - 5, FLOAT32), FLOAT32)
+
+
+def easy_quantile(d: int, i: Interval) -> float:
+    """The methods "central" and "wide": float32, of a draw."""
+    u, rest = fraction(d, 32, FLOAT32)
+    centred = rounded(2 * d + 1 - 2**32, -32, FLOAT32)  # 2u - 1
+    p_low, q_high, mass, middle = (
+        convert(x, FLOAT32) for x in (i.p_low, i.q_high, i.mass, i.p_low - i.q_high)
+    )
+    y = fma(centred, mass, middle, FLOAT32)
+    if i.method == "central":
+        four_p_q = fma(-y, y, 1.0, FLOAT32)
+    else:
+        p, q = fma(u, mass, p_low, FLOAT32), fma(rest, mass, q_high, FLOAT32)
+        four_p_q = convert(4 * p * q, FLOAT32)
+    two_w = minus_2_log(four_p_q, convert(y * y, FLOAT32), FLOAT32)
+    return convert(y * ratio(two_w), FLOAT32)
+
+
+# M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Appl.
+# Statist. 37 (1988), PPND16: numerator and denominator near the median, then in the tail to
+# exp(-25), then past it.
+PPND16 = [
+    (
+        [2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
+         4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
+         1.3314166789178437745e2, 3.3871328727963666080e0],
+        [5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4,
+         2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
+         4.2313330701600911252e1, 1.0],
+    ),
+    (
+        [7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
+         1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
+         4.63033784615654529590e0, 1.42343711074968357734e0],
+        [1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
+         1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
+         2.05319162663775882187e0, 1.0],
+    ),
+    (
+        [2.01033439929228813265e-7, 2.71155556874348757815e-5, 1.24266094738807843860e-3,
+         2.65321895265761230930e-2, 2.96560571828504891230e-1, 1.78482653991729133580e0,
+         5.46378491116411436990e0, 6.65790464350110377720e0],
+        [2.04426310338993978564e-15, 1.42151175831644588870e-7, 1.84631831751005468180e-5,
+         7.86869131145613259100e-4, 1.48753612908506148525e-2, 1.36929880922735805310e-1,
+         5.99832206555887937690e-1, 1.0],
+    ),
+]  # fmt: skip
+
+
+def quantile(p: float, q: float) -> float:
+    """The method "body"."""
+    centre, tail = 0.5 * (p - q), min(p, q)
+    root = math.sqrt(0.5 * minus_2_log(tail, 1 - tail, FLOAT64))
+    region = 0 if centre * centre <= 0.180625 else 1 if root <= 5 else 2
+    x = (0.180625 - centre * centre, root - 1.6, root - 5)[region]
+    above, below = (horner(coefficients, x, FLOAT64) for coefficients in PPND16[region])
+    if region == 0:
+        return centre * (above / below)
+    return math.copysign(above / below, centre)
+
+
+def far_quantile(share: float, left: float, i: Interval) -> float:
+    """The method "far": of the `share` of the interval that is nearer to the mean.
+
+    The excess t over the bound a is the root of a t + t**2 / 2 + log(M(a) / M(a + t)) = e, M
+    being Mills' ratio and exp(-e) what of the tail is above a + t.
+    """
+    a = i.bound
+    two_e = minus_2_log(fma(left, i.mass, i.q_high, FLOAT64), share * i.mass, FLOAT64)
+    t = two_e / (a + math.sqrt(a * a + two_e))
+    for _ in range(2):  # of Newton's steps
+        m = mills(a + t)
+        r = m / i.mills
+        t -= 0.5 * (2 * a * t + t * t + minus_2_log(r, 1 - r, FLOAT64) - two_e) * m
+    return i.side * (a + t)
+
+
+@lru_cache(maxsize=2**18)
+def truncated_normal(key: Key, index: int, i: Interval, to: Format) -> float:
+    """With mean and standard deviation; not yet held to the bounds that rounding may leave."""
+    if to == FLOAT32 and i.method in ("central", "wide"):
+        z = easy_quantile(draw(key, index), i)
+        return fma(z, convert(i.std, to), convert(i.mean, to), to)
+    bits, of = (draw(key, index), 32) if to == FLOAT32 else (word(key, index), 64)
+    u, rest = fraction(bits, of, FLOAT64)
+    if i.method == "far":
+        z = far_quantile(u, rest, i) if i.side > 0 else far_quantile(rest, u, i)
+    else:
+        z = quantile(fma(u, i.mass, i.p_low, FLOAT64), fma(rest, i.mass, i.q_high, FLOAT64))
+    return convert(fma(z, i.std, i.mean, FLOAT64), to)
+
+
 # A value.
 
 
@@ -262,6 +489,33 @@ FORMATS = {
     "float64": FLOAT64,
 }
 
+LARGEST = {
+    dtype: (2 - 2.0 ** (1 - to.precision)) * 2.0 ** (to.limit - 1) for dtype, to in FORMATS.items()
+}
+LARGEST["float8_e4m3fn"] = 448.0  # the next number's place is NaN's
+
+
+def at_least(x: float, dtype: str) -> float:
+    """The dtype's least finite number that is not below x; of two zeros the one with x's sign."""
+    to = FORMATS[dtype]
+    x = max(x, -LARGEST[dtype])
+    if x == 0 or x > LARGEST[dtype]:
+        return x
+    m, e = dyadic(x)
+    drop = max(m.bit_length() - to.precision, to.least - e, 0)
+    return math.copysign(math.ldexp(-(-m >> drop), e + drop), x)
+
+
+def inward(i: Interval, dtype: str) -> Pair:
+    """The interval's ends, rounded to numbers of the dtype that lie in it."""
+    return at_least(i.low, dtype), -at_least(-i.high, dtype)
+
+
+def clamp(x: float, low: float, high: float) -> float:
+    """An equal bound replaces x: their zeros may differ."""
+    x = x if x > low else low
+    return x if x < high else high
+
 
 def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[float] = ()) -> int:
     """The bit pattern at an index.
@@ -272,12 +526,19 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
         bits      params ()            dtypes uint32, uint64
         uniform   params (low, high)   the dtypes of FORMATS
         normal    params (mean, std)   the dtypes of FORMATS
+        truncated_normal
+                  params (mean, std, low, high), the bounds in standard deviations from the
+                  mean; the dtypes of FORMATS
     """
     if distribution == "constant":
         return int(params[0])
     if distribution == "bits":
         return draw(key, index) if dtype == "uint32" else word(key, index)
     computed = FLOAT64 if dtype == "float64" else FLOAT32
+    if distribution == "truncated_normal":
+        i = interval(*params)
+        x = clamp(truncated_normal(key, index, i, computed), *inward(i, dtype))
+        return pattern(convert(x, FORMATS[dtype]), dtype)
     if distribution == "uniform":
         low, high = params
         x, scale, shift = standard_uniform(key, index, computed), high - low, low

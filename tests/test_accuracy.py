@@ -1,7 +1,8 @@
-"""How far the functions of normal.h are from the mathematical ones, in units in the last place.
+"""How far the functions of normal.h and truncated.h are from the mathematical ones.
 
-The C text itself is compiled and measured; the bounds are those its header comment states.
-float32 is measured against float64, float64 against long double.
+The C text itself is compiled and measured; the bounds are those its header comments state, in
+units in the last place for normal.h, as relative errors for truncated.h.  float32 is measured
+against float64, float64 against long double.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from cases import Array
 from conftest import SRC
+from scipy.special import erfinv, ndtr, ndtri
 
 LONG = np.longdouble
 HALF_PI = LONG("1.57079632679489661923132169163975144")
@@ -196,3 +198,154 @@ def test_normal_pair(functions: Functions) -> None:
     sine, cosine = radius * np.sin(x), radius * np.cos(x) * np.where(signed == 1, -1, 1)
     exact = np.where(swapped == 1, (sine, cosine), (cosine, sine))
     check(functions, "z0, z1", max(functions.ulps(z[0], exact[0]), functions.ulps(z[1], exact[1])))
+
+
+# The truncated normal.
+
+TRUNCATED = """
+#include <stddef.h>
+#include "truncated.c"
+
+#define OF_1(NAME, T, VALUE)                                                                       \
+    void NAME(size_t n, const T *x, T *out)                                                        \
+    { for (size_t i = 0; i < n; i++) out[i] = VALUE(x[i]); }
+#define OF_2(NAME, T, VALUE)                                                                       \
+    void NAME(size_t n, const T *x, const T *y, T *out)                                            \
+    { for (size_t i = 0; i < n; i++) out[i] = VALUE(x[i], y[i]); }
+#define OF_DRAW(NAME, VALUE)                                                                \
+    void NAME(size_t n, const uint32_t *d, const double *bound, float *out)                        \
+    {                                                                                              \
+        fi_truncated t;                                                                            \
+        fi_truncate(&t, 0, 1, -*bound, *bound);                                                    \
+        for (size_t i = 0; i < n; i++) out[i] = VALUE(d[i], interval32_of(&t));                    \
+    }
+#define FAR(two_e, a) (a + far_excess(two_e, a, mills_ratio(a, FI_MILLS_TERMS)))
+
+OF_1(central_ratios, float, central_ratio32)
+OF_1(tail_ratios, float, tail_ratio32)
+OF_DRAW(centrals, central32)
+OF_DRAW(wides, wide32)
+OF_1(aboves, double, above)
+OF_2(quantiles, double, quantile64)
+OF_2(fars, double, FAR)
+"""
+
+
+class TruncatedFunctions:
+    """The functions of truncated.h and truncated.c, over arrays."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+
+    def __call__(self, name: str, *arguments: Array) -> Array:
+        out = np.empty(arguments[0].size, f"f{arguments[0].itemsize}")
+        pointers = [ctypes.c_void_p(x.ctypes.data) for x in (*arguments, out)]
+        getattr(self.library, name)(ctypes.c_size_t(out.size), *pointers)
+        return out
+
+
+@pytest.fixture(scope="module")
+def truncated(compiled: Callable[[str], ctypes.CDLL]) -> TruncatedFunctions:
+    return TruncatedFunctions(compiled(TRUNCATED))
+
+
+needs_long_double = pytest.mark.skipif(
+    np.finfo(LONG).nmant < 63, reason="needs a long double wider than double"
+)
+
+
+def check_relative(function: str, errors: Array) -> None:
+    """The header states the largest of the errors, rounded up to two digits."""
+    text = (SRC / "truncated.h").read_text()
+    row = re.search(rf"^ \*   {re.escape(function)}  .* ([\d.]+e-\d+)$", text, re.MULTILINE)
+    assert row, f"truncated.h states no error of {function}"
+    worst, stated = float(np.max(np.abs(errors))), float(row[1])
+    assert worst <= stated < 1.1 * worst
+
+
+def normal_quantile(p: Array, y: Array) -> Array:
+    """Of p < 1/2 in float64, y being 2p - 1 without that difference's rounding."""
+    return np.where(p > 0.1, np.sqrt(2) * erfinv(y), ndtri(p))
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("central", 0, 10), ("tail", 10, 45)])
+def test_ratio(name: str, low: float, high: float, truncated: TruncatedFunctions) -> None:
+    """Of the quantile to y, in w = -log(1 - y^2)."""
+    two_w = np.linspace(low, high, 2**20)[1:].astype(np.float32)
+    w = two_w.astype(float) / 2
+    y = np.sqrt(-np.expm1(-w))
+    exact = normal_quantile(np.exp(-w) / (1 + y) / 2, -y) / -y
+    check_relative(f"{name}_ratio32", truncated(f"{name}_ratios", two_w) / exact - 1)
+
+
+@pytest.mark.parametrize(("method", "bound"), [("central", 2), ("central", 2.9), ("wide", 6.6)])
+def test_float32_of_draw(method: str, bound: float, truncated: TruncatedFunctions) -> None:
+    """The rounding of the interval counts as error, too. Draws dense at both ends of one half."""
+    rng = np.random.default_rng(5)
+    draws = rng.integers(0, 2**31, 2**20, np.uint32) >> rng.integers(0, 31, 2**20, np.uint32)
+    draws[::2] = np.uint32(2**31 - 1) - draws[::2]
+    u, p_low = (draws + 0.5) * 2.0**-32, ndtr(-bound)
+    mass = 1 - 2 * p_low
+    exact = normal_quantile(p_low + u * mass, (2 * u - 1) * mass)
+    ends = np.array([bound], float)
+    z = truncated(f"{method}s", draws, ends)
+    assert np.array_equal(truncated(f"{method}s", ~draws, ends), -z)
+    check_relative(f"{method}32, to {bound} sigma", z / exact - 1)
+
+
+def density(x: Array) -> Array:
+    return np.exp(-x * x / 2) / np.sqrt(4 * HALF_PI)
+
+
+def mills_ratio(x: Array) -> Array:
+    """From 3 on in long double: Laplace's continued fraction, run to its limit."""
+    m = x
+    for k in range(300, 0, -1):
+        m = x + k / m
+    return 1 / m
+
+
+def inside(x: Array) -> Array:
+    """The probability between 0 and x, to 3 in long double: a series of positive terms."""
+    term = total = x
+    for i in range(3, 150, 2):
+        term = term * (x * x / i)
+        total = total + term
+    return density(x) * total
+
+
+@needs_long_double
+def test_above(truncated: TruncatedFunctions) -> None:
+    x = np.linspace(-8, 37, 2**17)
+    z = np.abs(x.astype(LONG))
+    upper = np.where(z > 3, mills_ratio(np.maximum(z, 3)) * density(z), LONG(0.5) - inside(z % 4))
+    exact = np.where(x < 0, 1 - upper, upper)
+    check_relative("above", (truncated("aboves", x) - exact) / exact)
+
+
+@needs_long_double
+def test_quantile(truncated: TruncatedFunctions) -> None:
+    """By what its probability differs from p, over the density. Above 2^-10 1 - p is exact, too."""
+    rng = np.random.default_rng(6)
+    p = np.concatenate(
+        [rng.integers(2**43, 2**52, 2**17) * 2.0**-53, np.exp2(-10 - 110 * rng.random(2**17))]
+    )
+    z = truncated("quantiles", p, 1 - p)
+    assert np.array_equal(truncated("quantiles", 1 - p, p), -z)
+    x, p = -z.astype(LONG), p.astype(LONG)
+    near = (LONG(0.5) - p - inside(x % 4)) / density(x)
+    far = p / density(x) - mills_ratio(np.maximum(x, 3))
+    check_relative("quantile64", np.where(x < 3, near, far) / x)
+
+
+@needs_long_double
+def test_far(truncated: TruncatedFunctions) -> None:
+    """By what is left of -log of the share above it, over that one's derivative."""
+    rng = np.random.default_rng(7)
+    a = 8 * np.exp2(20 * rng.random(2**17) ** 4)
+    two_e = 91 * np.exp2(-50 * rng.random(a.size) ** 4)
+    x = truncated("fars", two_e, a).astype(LONG)
+    low, t = a.astype(LONG), x - a
+    m_low, m = mills_ratio(low), mills_ratio(x)
+    rest = low * t + t * t / 2 + np.log1p((m_low - m) / m) - two_e.astype(LONG) / 2
+    check_relative("a + far_excess", rest * m / x)

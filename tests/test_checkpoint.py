@@ -115,6 +115,7 @@ def test_metadata_and_config(written):
         "fastinit.stream": "fastinit-1",
         "fastinit.seed": "3",
         "fastinit.recipe": TINY,
+        "fastinit.variables": '{"layers": 2}',
     }
     assert json.loads((written.parent / "config.json").read_text()) == {"n_layer": 2}
 
@@ -230,6 +231,11 @@ def test_a_config_goes_only_with_its_own_tensors(written, tmp_path):
         ('{"w": {"dtype": "F8_E4M3", "shape": [1]}}', "'F8_E4M3'; allowed: F64, F32, F16, BF16"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "-1"}}', "fastinit.seed='-1'"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1"}}', "name is missing"),
+        (
+            '{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1", '
+            '"fastinit.variables": "{"}}',
+            "fastinit.variables",
+        ),
         ("{}", "gives rules only"),
     ],
 )

@@ -124,10 +124,10 @@ def test_errors_are_one_line_and_status_1(tmp_path, arguments, reason):
 
 
 def test_every_help_has_an_example():
-    for arguments in ([], ["init"], ["probe"]):
+    for arguments in ([], ["init"], ["bench"], ["probe"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0
-        assert f"Example: fastinit {''.join(arguments) or 'init'}" in done.stdout
+        assert f"Example: fastinit {' '.join(arguments)}" in done.stdout
 
 
 @pytest.mark.parametrize("package", ["typer", "rich", "psutil", "safetensors", "ml_dtypes"])
@@ -165,3 +165,49 @@ def test_ctrl_c_inside_a_fill_leaves_nothing_behind(tmp_path):
     assert process.returncode != 0
     assert b"Traceback" not in errors
     assert list(out.iterdir()) == []
+
+
+def test_rules_of_another_recipe_with_variables(tmp_path):
+    model = tmp_path / "model.toml"
+    model.write_text(
+        """
+name = "model"
+[variables]
+layers = 2
+width = 64
+[repeat]
+layer = "layers"
+[tensors]
+"h.{layer}.c_proj.weight" = ["width", "width"]
+[[rule]]
+pattern = "*"
+init = "zeros"
+"""
+    )
+    wang = ("--recipe", "wang")
+    done = run("init", model, "-o", tmp_path / "a", *wang, "--set", "layers=4")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "a" / "model.safetensors"
+    # The file knows the variables: it can be written again from itself.
+    assert run("init", file, "-o", tmp_path / "b").returncode == 0
+    assert file.read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    listed = run("init", file, "-o", tmp_path / "b", "--dry-run").stdout
+    assert listed.count("normal(std=0.0625)") == 4  # 2 / 4 / sqrt(64)
+    listed = run("init", model, "-o", tmp_path, *wang, "--set", "width=256", "--dry-run").stdout
+    assert listed.count("256x256") == listed.count("normal(std=0.0625)") == 2  # 2 / 2 / sqrt(256)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["gpt2", "--set", "depth=3"], "no key 'depth'; allowed: layers, width, heads"),
+        (["gpt2", "--set", "layers=many"], "--set layers=many: must be NAME=NUMBER"),
+        (["gpt2", "--recipe", "olmo"], "needs a value for the variable 'hidden'"),
+        (["gpt2", "--recipe", "olmo", "--set", "depth=3"], "no key 'depth'; allowed: width, hid"),
+    ],
+)
+def test_refused_variables(arguments, reason, tmp_path):
+    done = run("init", *arguments, "-o", tmp_path / "new")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert not (tmp_path / "new").exists()

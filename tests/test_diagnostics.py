@@ -18,7 +18,7 @@ MODULES = (
     "diagnostics",
     "mean_field",
     "network",
-    "plots",
+    "pictures",
     "report",
     "specs",
     "training",

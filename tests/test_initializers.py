@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import expit, ndtr
 
 import fastinit as fi
 
@@ -39,6 +40,8 @@ def test_standard_deviations(draw, std):
         ({"mode": "fan_in"}, 2 / IN),
         ({"mode": "fan_out"}, 2 / OUT),
         ({"mode": "fan_avg"}, 4 / (IN + OUT)),
+        ({"mode": "fan_geo_avg"}, 2 / math.sqrt(IN * OUT)),
+        ({"mode": "fan_geo_avg", "fan_in": 50}, 2 / math.sqrt(50 * OUT)),
         ({"mode": "fan_out", "in_axis": 1, "out_axis": 0}, 2 / IN),
         ({"fan_in": 50}, 2 / 50),
         ({"mode": "fan_avg", "fan_in": 50}, 4 / (50 + OUT)),
@@ -81,8 +84,10 @@ def test_compute_fans(shape, axes, fans):
 
 def test_aliases_are_the_same_functions():
     for ours, other in (("he", "kaiming"), ("xavier", "glorot")):
-        for kind in ("normal", "uniform", "normal_", "uniform_"):
-            assert getattr(fi, f"{ours}_{kind}") is getattr(fi, f"{other}_{kind}")
+        for kind in ("normal", "uniform", "truncated_normal"):
+            for end in ("", "_"):
+                assert getattr(fi, f"{ours}_{kind}{end}") is getattr(fi, f"{other}_{kind}{end}")
+    assert fi.identity_ is fi.eye_
 
 
 def test_zero_size():
@@ -90,7 +95,125 @@ def test_zero_size():
     assert fi.xavier_uniform((0, 0), rng=1).shape == (0, 0)
 
 
-def test_gains():
+def second_moment(f):
+    """E f(z)^2, z standard normal: 200-point Gauss-Legendre quadrature on each side of 0."""
+    x, weight = np.polynomial.legendre.leggauss(200)
+    z = np.concatenate([6 * (x - 1), 6 * (x + 1)])  # 12 sigma: beyond lies less than 1e-32
+    weight = 6 * np.concatenate([weight, weight])
+    return weight @ (f(z) ** 2 * np.exp(-z * z / 2)) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "f"),
+    [
+        ("linear", lambda z: z),
+        ("relu", lambda z: np.maximum(z, 0)),
+        ("leaky_relu", lambda z: np.where(z > 0, z, 0.01 * z)),
+        ("gelu", lambda z: z * ndtr(z)),
+        ("silu", lambda z: z * expit(z)),
+        ("swish", lambda z: z * expit(z)),
+        ("mish", lambda z: z * np.tanh(np.logaddexp(0, z))),
+        ("elu", lambda z: np.where(z > 0, z, np.expm1(z))),
+        ("softplus", lambda z: np.logaddexp(0, z)),
+    ],
+)
+def test_gains_keep_the_second_moment(nonlinearity, f):
+    expected = 1 / math.sqrt(second_moment(f))
+    assert math.isclose(fi.calculate_gain(nonlinearity), expected, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "f", "by_formula", "habit"),
+    [
+        ("tanh", np.tanh, 1.5925, 5 / 3),
+        ("sigmoid", expit, 1.8462, 1.0),
+        (
+            "selu",
+            lambda z: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z)),
+            1.0,
+            0.75,
+        ),
+    ],
+)
+def test_gains_that_are_pytorchs_habit(nonlinearity, f, by_formula, habit):
+    assert abs(1 / math.sqrt(second_moment(f)) - by_formula) < 5e-5
+    assert fi.calculate_gain(nonlinearity) == habit
+
+
+def test_gains_of_leaky_relu():
     assert fi.calculate_gain("leaky_relu") == math.sqrt(2 / (1 + 0.01**2))
-    assert fi.calculate_gain("tanh") == 5 / 3
-    assert fi.calculate_gain("selu") == 0.75
+    assert fi.calculate_gain("leaky_relu", 0.2) == math.sqrt(2 / (1 + 0.2**2))
+    assert fi.calculate_gain("leaky_relu", 0) == fi.calculate_gain("relu")
+
+
+def test_truncated_specialisations():
+    for draw, std in [
+        (fi.xavier_truncated_normal, math.sqrt(2 / (IN + OUT))),
+        (fi.he_truncated_normal, math.sqrt(2 / IN)),
+        (fi.lecun_truncated_normal, math.sqrt(1 / IN)),
+    ]:
+        x = draw(SHAPE, rng=1, dtype="float64")
+        assert abs(x.std() / std - 1) < 0.0103  # as above
+        widened = 2 * std / 0.87962566103423978
+        assert widened * 0.999 < np.abs(x).max() <= widened
+
+
+def test_a_means_the_slope_unless_a_nonlinearity_is_named():
+    assert (fi.he_normal(SHAPE, 0.3, rng=1) == fi.he_normal(SHAPE, a=0.3, rng=1)).all()
+    relu = fi.he_normal(SHAPE, nonlinearity="relu", rng=1)
+    assert (fi.he_normal(SHAPE, rng=1) == relu).all()
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "relu",
+        "leaky_relu",
+        "gelu",
+        "silu",
+        "tanh",
+        "selu",
+        "linear",
+        "mish",
+        "elu",
+        "softplus",
+        "sigmoid",
+    ],
+)
+@pytest.mark.parametrize(
+    "layer",
+    ["dense", "conv", "attention", "residual", "recurrent", "embedding", "output", "norm", "bias"],
+)
+def test_recommendations_can_be_followed(activation, layer):
+    for depth in (1, 48):
+        advice = fi.recommend(activation, layer, depth)
+        x = getattr(fi, advice.initializer)((32, 32), **advice.arguments)
+        assert np.isfinite(x).all()
+        assert str(advice).startswith(f"{advice.initializer}(")
+        assert f"\nSource: {advice.source}." in str(advice)
+        assert any(year in advice.source for year in map(str, range(1998, 2027)))
+
+
+def test_some_recommendations():
+    assert fi.recommend("relu").initializer == "he_normal"
+    assert fi.recommend("tanh").initializer == "xavier_uniform"
+    assert fi.recommend("tanh", depth=100).initializer == "orthogonal"
+    assert fi.recommend("selu").initializer == "lecun_normal"
+    assert fi.recommend(layer="recurrent").initializer == "eye"
+    assert fi.recommend("tanh", "recurrent").initializer == "orthogonal"
+    assert fi.recommend(layer="residual", depth=12).arguments == {"std": 0.02 / math.sqrt(24)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("swoosh",), ValueError, "nonlinearity='swoosh' is unknown; allowed: linear"),
+        (("relu", "wide"), ValueError, "layer='wide' is unknown; allowed: dense, conv"),
+        (("relu", "residual"), ValueError, "layer='residual' needs depth"),
+        (("relu", "dense", 0), ValueError, "depth=0 must be 1 or greater"),
+        (("relu", "dense", 1.5), TypeError, "depth=1.5 must be an integer"),
+    ],
+)
+def test_refused_recommendations(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fi.recommend(*arguments)

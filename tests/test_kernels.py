@@ -8,14 +8,16 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import cases
 import golden
 import numpy as np
 import pytest
 import reference
-from cases import CASES, EXTREMES, KEY, TRUNCATED, Array, Case
+from cases import CASES, EXTREMES, FLOATS, KEY, TRUNCATED, Array, Case
 from conftest import SRC
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_truncated import INTERVALS
 
 import fastinit as fi
 from fastinit import _kernels
@@ -25,8 +27,9 @@ BLOCK = _kernels.BLOCK
 GOLDEN = json.loads(golden.FILE.read_text())
 Compiled = Callable[[str], ctypes.CDLL]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_kernel = pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
+METHODS = ("central", "wide", "body", "far")
+
+every_case = pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
 DRAWS = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -98,7 +101,8 @@ def test_numpy_is_an_oracle_for_the_uniforms(dtype: str) -> None:
     key = reference.key(7)
     numpy = np.random.Generator(fi.PCG32(7)).random(5000, dtype=np.dtype(dtype))
     x = np.empty(5000, dtype)
-    _kernels.fill(_kernels.UNIFORM, getattr(_kernels, dtype.upper()), x, 0, key, (0.0, 1.0), 1)
+    code = getattr(_kernels, dtype.upper())
+    cases.backend.fill(_kernels.UNIFORM, code, x, 0, key, (0.0, 1.0), 1)
     assert x.tobytes() == numpy.tobytes()
     unit = reference.FORMATS[dtype]
     assert x.tolist() == [reference.standard_uniform(key, i, unit) for i in range(5000)]
@@ -148,6 +152,43 @@ def test_extreme_parameters(case: Case) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("bounds", INTERVALS, ids=str)
+def test_truncated_intervals(bounds: tuple[float, float], dtype: str) -> None:
+    check_truncated(Case("truncated_normal", dtype, (0.0, 2.0, *bounds)))
+
+
+def bounds() -> st.SearchStrategy[list[float]]:
+    """Of every method, among them intervals without length and of next to none."""
+    bound = st.floats(-12, 12) | st.sampled_from([-math.inf, math.inf]) | st.floats()
+    narrow = st.tuples(st.floats(-12, 12), st.floats(1e-17, 0.3)).map(lambda x: (x[0], sum(x)))
+    pairs = narrow | st.tuples(bound, bound).filter(lambda x: not any(map(math.isnan, x)))
+    return pairs.map(sorted).filter(lambda x: x[0] < math.inf and x[1] > -math.inf)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", FLOATS)
+@settings(DRAWS, max_examples=100)
+@given(mean=st.floats(-100, 100), std=st.floats(0, 100), bounds=bounds())
+def test_any_truncated_interval(dtype: str, mean: float, std: float, bounds: list[float]) -> None:
+    check_truncated(Case("truncated_normal", dtype, (mean + 0.0, std, *bounds)))
+
+
+def check_truncated(case: Case) -> None:
+    """What is set up once a fill, the bounds in the dtype, and 50 values."""
+    interval = reference.interval(*case.params)
+    set_up = (*interval[:4], METHODS.index(interval.method), *interval[5:])
+    assert _kernels.truncate(*case.params) == set_up
+    low, high = reference.inward(interval, case.dtype)
+    if low > high:
+        with pytest.raises(ValueError, match=f"no {case.dtype} lies between"):
+            case.filled(50)
+    else:
+        assert case.kernel_params()[:2] == (low, high)
+        assert np.array_equal(case.filled(50), case.expected(50))
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("entry", GOLDEN["outputs"], ids=lambda entry: entry["case"])
 def test_golden(entry: dict[str, Any]) -> None:
     """SHA-256 of what the reference made (see golden.py), over several slices of work."""
@@ -158,20 +199,18 @@ def test_golden(entry: dict[str, Any]) -> None:
     assert golden.digest(x) == entry["sha256"]
 
 
-@every_kernel
+@every_case
 def test_instruction_sets_agree(case: Case) -> None:
     n, start = 10**6 + 7, 12345
     outputs = {}
-    before = _kernels.isa()
-    for name in _kernels.isas():
-        _kernels.use_isa(name)
-        outputs[name] = golden.digest(case.filled(n, start))
-    _kernels.use_isa(before)
+    for name in cases.ISAS:
+        with cases.using(name):
+            outputs[name] = golden.digest(case.filled(n, start))
     assert len(set(outputs.values())) == 1, outputs
 
 
 @pytest.mark.usefixtures("isa")
-@every_kernel
+@every_case
 @DRAWS
 @given(start=st.integers(0, 2**64 - 1), n=st.integers(0, 100_000), data=st.data())
 def test_any_split(case: Case, start: int, n: int, data: st.DataObject) -> None:
@@ -203,7 +242,7 @@ VIEWS: dict[str, Callable[[Array], Array]] = {
 
 
 @pytest.mark.usefixtures("isa")
-@every_kernel
+@every_case
 @pytest.mark.parametrize("shape", [(11, 7, 20), (50, 40, 90)], ids=["small", "threads"])
 def test_strides(case: Case, shape: tuple[int, int, int]) -> None:
     """The elements in C order get consecutive indices; nothing between them is written."""
@@ -251,7 +290,7 @@ def parts(draw: st.DrawFn) -> Part:
 
 
 @pytest.mark.usefixtures("isa")
-@every_kernel
+@every_case
 @DRAWS
 @given(part=parts(), start=st.integers(0, 2**64 - 1), threads=st.integers(1, 5))
 def test_parts(case: Case, part: Part, start: int, threads: int) -> None:

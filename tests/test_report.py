@@ -7,7 +7,7 @@ import re
 import pytest
 from test_cli import run
 
-from fastinit import plots, report, training
+from fastinit import pictures, report, training
 from fastinit.diagnostics import probe
 
 
@@ -23,7 +23,7 @@ def runs(found):
 
 def test_the_page_needs_no_other_file(found, runs):
     page = report.html(found, runs)
-    assert page.count('src="data:image/svg+xml;base64,') == len(plots.PANELS)
+    assert page.count('src="data:image/svg+xml;base64,') == len(pictures.PANELS)
     assert not re.search(r'(src|href)="(?!data:)', page)
     for kind in ("healthy", "vanishing", "symmetric"):
         assert f'<tr class="{kind}">' in page
@@ -33,7 +33,7 @@ def test_the_page_needs_no_other_file(found, runs):
 def test_the_page_without_training(found):
     page = report.html(found)
     assert "steps (nats)" not in page
-    assert page.count('src="data:') == len(plots.PANELS) - 1
+    assert page.count('src="data:') == len(pictures.PANELS) - 1
 
 
 def test_a_network_with_nothing_to_show():
@@ -52,8 +52,8 @@ def test_the_files(found, runs, tmp_path):
 
 
 def test_legends_and_units(found, runs):
-    figure = plots.picture(found, runs)
-    panels = dict(zip(plots.PANELS, figure.subfigs, strict=True))
+    figure = pictures.picture(found, runs)
+    panels = dict(zip(pictures.PANELS, figure.subfigs, strict=True))
     for axes in (*panels["depth"].axes, *panels["spectrum"].axes, *panels["loss"].axes):
         assert axes.get_xlabel()
         assert axes.get_ylabel()

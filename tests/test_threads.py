@@ -22,7 +22,10 @@ EXPECTED = digest(NORMAL.filled(N, start=5))
 HUNG = 120  # seconds after which a process counts as hung; they take some tenths
 
 # Python 3.12 and later warn of what is tested here.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*fork:DeprecationWarning",  # Python's
+    "ignore:.*fork.* was called:RuntimeWarning",  # JAX's, where another test imported it
+)
 
 
 def hash_of_fill(threads: int = 4) -> str:

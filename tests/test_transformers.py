@@ -1,12 +1,12 @@
 """The files against transformers: it knows the names, loads the weights, and they behave."""
 
-import importlib
 import json
 import math
 import os
 from pathlib import Path
 
 import pytest
+from adapters import adapter
 
 from fastinit import checkpoint, recipe
 
@@ -19,13 +19,6 @@ CLASSES = {
     "bert-base": "BertForMaskedLM",
     "vit-b-16": "ViTForImageClassification",
 }
-
-
-def adapter(name: str):
-    """Return a module, or skip; CI asks for a failure instead."""
-    if os.environ.get("FASTINIT_REQUIRE_ADAPTERS"):
-        return importlib.import_module(name)
-    return pytest.importorskip(name)
 
 
 @pytest.fixture(scope="module")

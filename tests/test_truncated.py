@@ -8,6 +8,7 @@ from scipy.stats import ks_1samp, truncnorm
 
 import fastinit as fi
 from fastinit import _kernels
+from fastinit.random import truncated_std
 
 INF = math.inf
 INTERVALS = [
@@ -118,3 +119,87 @@ def test_wide_bounds_are_the_normal_itself():
 def test_degenerate(low, high):
     assert (fi.truncated_normal(100, 3, 0, low, high, rng=1) == 3).all()
     assert (fi.truncated_normal(100, 3, 2, 1, 1, rng=1) == 5).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [*INTERVALS, (0, 0.1), (-1, 30), (100, INF)])
+def test_standard_deviation(low, high):
+    expected = moments(low, high)[1] if math.isfinite(low * high) or low < 8 else None
+    found = truncated_std(low, high)
+    if expected is not None:
+        assert math.isclose(found, expected, rel_tol=1e-11)  # that of the quadrature above
+    if low >= 8:  # Mills' ratio: the tail is nearly exponential
+        assert math.isclose(found, 1 / low, rel_tol=3 / low**2 + 0.001 * (high < INF))
+
+
+def test_standard_deviation_at_2_sigma():
+    assert math.isclose(truncated_std(-2, 2), 0.87962566103423978, rel_tol=1e-15)
+    assert math.isclose(truncated_std(-INF, INF), 1, rel_tol=1e-15)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2, 2), (-0.5, 0.1), (2, 3), (0, INF), (-INF, -4)])
+def test_corrected(low, high):
+    x = fi.truncated_normal(10**6, 0.3, 0.02, low, high, corrected=True, rng=1, dtype="float64")
+    z = x - x.mean()
+    error = np.sqrt(((z**4).mean() / x.var() ** 2 - 1) / x.size) / 2
+    assert abs(x.std() / 0.02 - 1) < 5 * error  # false alarm 6e-7
+    wide = 0.02 / truncated_std(low, high)
+    plain = fi.truncated_normal(10**6, 0.3, wide, low, high, rng=1, dtype="float64")
+    assert x.tobytes() == plain.tobytes()
+
+
+def test_corrected_refuses_an_interval_without_spread():
+    with pytest.raises(ValueError, match=r"low=1\.0 must be less than high=1\.0"):
+        fi.truncated_normal(3, low=1, high=1, corrected=True)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "a", "b"),
+    [
+        (0, 1, -2, 2),
+        (0, 0.02, -2, 2),
+        (0.1, 0.3, -0.1, 0.7),
+        (5, 1, -1, 1),
+        (-30, 2, -1, 1),
+        (0, 1, 0.5, INF),
+        (1e-3, 1e-4, 0, 1e-3),
+    ],
+)
+def test_absolute_bounds(mean, std, a, b):
+    x = fi.trunc_normal(10**5, mean, std, a, b, rng=1, dtype="float64")
+    assert a <= x.min() <= x.max() <= b
+    exact = truncnorm((a - mean) / std, (b - mean) / std, mean, std)
+    assert ks_1samp(x, exact.cdf).statistic < 2.23 / math.sqrt(10**5)  # p = 1e-4
+    relative = fi.truncated_normal(
+        10**5, mean, std, (a - mean) / std, (b - mean) / std, rng=1, dtype="float64"
+    )
+    assert np.allclose(x, relative, rtol=1e-12, atol=0)
+
+
+def test_absolute_bounds_are_kept_exactly():
+    """Given in standard deviations, they may round to values beyond them."""
+    rng = np.random.default_rng(1)
+    for mean, std in rng.uniform(0.01, 1, (200, 2)):
+        x = fi.trunc_normal(2000, mean, std, mean, mean + std / 1000, rng=1, dtype="float64")
+        assert mean <= x.min() <= x.max() <= mean + std / 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1, 2, 1), r"mean=0\.0, std=1\.0, a=2\.0, b=1\.0: .*must not be greater"),
+        ((0, -1, -2, 2), r"a=-2\.0, b=2\.0: .*std=-1\.0 must be 0 or greater"),
+        ((0, 1, math.nan, 2), "a=nan"),
+        ((0, 0, 1, 2), "must not be greater than high=inf, nor infinite both"),
+        ((0, 1, 1 + 1e-9, 1 + 2e-9), "no float32 lies between"),
+    ],
+)
+def test_refused_absolute_bounds(arguments, message):
+    x = np.full(3, 7, np.float32)
+    with pytest.raises(ValueError, match=message):
+        fi.trunc_normal_(x, *arguments)
+    assert (x == 7).all()
+
+
+def test_absolute_bounds_without_spread():
+    assert (fi.trunc_normal(9, 3, 0, 2, 4) == 3).all()
+    assert (fi.trunc_normal(9, 3, 0, 3, 4) == 3).all()

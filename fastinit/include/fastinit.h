@@ -101,6 +101,7 @@ typedef struct {
     /* Fills on up to `threads` threads (0: as many as this process may use).
      * Returns 0, or the non-zero answer of `poll` (which may be NULL). */
     int (*fill)(const fi_request *request, int threads, fi_poll *poll, void *context);
+    void (*truncate)(fi_truncated *interval, double mean, double std, double low, double high);
 } fi_table;
 
 /* The table in use: the best this CPU runs, unless lowered (see dispatch.c). */

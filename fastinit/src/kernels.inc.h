@@ -322,4 +322,5 @@ const fi_table FI_TABLE = {
             [FI_TRUNCATED_NORMAL] = FLOAT_ROW(truncated),
         },
     .fill = fi_fill,
+    .truncate = fi_truncate,
 };

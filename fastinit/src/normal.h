@@ -66,8 +66,9 @@ static inline float cos32(float x)
 
 /* Two standard normals of draws d0, d1.
  *
- * Radius: 40 bits, d0 and the low 8 of d1, at the middle of their interval, so that u
- * is never 0 or 1 and the radius reaches sqrt(2 * 41 * log 2) = 7.54.
+ * Radius: 40 bits, d0 and the low 8 of d1, at the middle of their interval, so that
+ * neither u nor 1 - u is ever 0, and the radius reaches sqrt(2 * 41 * log 2) = 7.54.
+ * Rounded, u may be 1: the logarithm then is that of 1 - u.
  * Angle: 24 bits.  Bit 31 is the cosine's sign, bit 30 says which of the pair gets the
  * cosine, the other 22 choose an odd multiple of (pi/2) / 2^23 in (-pi/4, pi/4): every
  * quarter of the circle once, without a range reduction, and never exactly 0. */

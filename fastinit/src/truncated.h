@@ -14,6 +14,19 @@
  *   far      beyond, where p and q underflow: the excess over the bound, in float64
  * The first two are for the 32-bit types and narrower.  Every result is clamped to the
  * bounds: an interval's ends are rounded values as well.
+ *
+ * Relative errors, as tests/test_accuracy.py reads them here and measures them in sweeps of
+ * 2^17 or more.  Towards 2.9 sigma central32's is that of y, which float32 rounds:
+ *
+ *   function                 of                             error
+ *   central_ratio32          2w in [0, 10]                  2.5e-7
+ *   tail_ratio32             2w in [10, 45]                 2.5e-7
+ *   central32, to 2 sigma    the draw                       3.8e-7
+ *   central32, to 2.9 sigma  the draw                       2.3e-6
+ *   wide32, to 6.6 sigma     the draw                       3.4e-7
+ *   above                    x in [-8, 37]; truncated.c     5.8e-14
+ *   quantile64               p and 1 - p, from 2^-120 on    7.2e-16
+ *   a + far_excess           a from 8 on, 2E up to 91       7.3e-12
  */
 #ifndef FI_TRUNCATED_H
 #define FI_TRUNCATED_H
@@ -36,7 +49,7 @@ static inline fraction32 fraction_of_draw(uint32_t d)
     return f;
 }
 
-/* R for 2w in [0, 10], relative error 1.9e-7. */
+/* R for 2w in [0, 10]. */
 static inline float central_ratio32(float two_w)
 {
     float k = two_w - 5.0f, r = 0x1.567022p-33f;
@@ -50,7 +63,7 @@ static inline float central_ratio32(float two_w)
     return fma32(r, k, 0x1.0fc8bep+1f);
 }
 
-/* R for 2w in [10, 45], relative error 2.0e-7. */
+/* R for 2w in [10, 45]. */
 static inline float tail_ratio32(float two_w)
 {
     float k = __builtin_sqrtf(two_w) - 5.0f, r = 0x1.1dc9c4p-19f;
@@ -93,7 +106,7 @@ static inline float wide32(uint32_t d, interval32 i)
     return y * float_of(r);
 }
 
-/* The normal's quantile at p, with q = 1 - p; relative error 1e-15.
+/* The normal's quantile at p, with q = 1 - p.
  * M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution",
  * Appl. Statist. 37 (1988), PPND16. */
 static inline double quantile64(double p, double q)
@@ -142,7 +155,7 @@ static inline double mills_ratio(double x, int terms)
 
 /* The excess t over a bound a >= 8 that a share of what lies above a has: the root of
  * a t + t^2 / 2 + log(M(a) / M(a + t)) = E, which is -log of what is left.  The density's
- * own part gives a start within 2 %; two steps of Newton's method make that 1e-14. */
+ * own part gives a start within 2 %; two steps of Newton's method follow. */
 static inline double far_excess(double two_e, double a, double mills)
 {
     double t = two_e / (a + __builtin_sqrt(a * a + two_e));

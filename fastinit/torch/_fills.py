@@ -126,11 +126,12 @@ class Fills(TorchFunctionMode):
         generator: Generator | Cursor,
     ) -> torch.Tensor:
         """Fill a tensor, later if it is all that its memory holds."""
-        rng = cursor(self._generator if generator is None else generator)
+        generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
         if dtype is None or not _is_whole(local_of(tensor)):
             self._settle([tensor])
-            return init.draw(tensor, kind, params, rng)
+            return init.draw(tensor, kind, params, generator)
+        rng = cursor(generator)
         try:
             distribution = kind.distribution(*params)
         except (TypeError, ValueError):

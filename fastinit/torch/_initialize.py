@@ -98,7 +98,7 @@ def initialize(
     fills = _ByName(root, tensors, wanted - by_recipe.keys())
     # The rules may draw from torch's generator too, which is left as it was.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
-        _run_rules(model, root)
+        _run_rules(model, fills)
     for name, rule in by_recipe.items():
         _fill_by(rule, tensors[name], root.stream(name))
     expected = {_clean(name) for name, _ in model.named_parameters()} | was_meta.keys()
@@ -184,7 +184,7 @@ def _fitting(
     if not rules or not isinstance(tensor, nn.Parameter):
         return None
     described = recipes.Tensor(name, tuple(tensor.shape), _numpys(tensor.dtype))
-    return next((rule for rule in rules if rule.fits(described)), None)
+    return next((rule.bind(name) for rule in rules if rule.fits(described)), None)
 
 
 def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
@@ -201,50 +201,48 @@ def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) ->
     increment_version(tensor)
 
 
-def _run_rules(model: nn.Module, root: random.Generator) -> None:
+def _run_rules(model: nn.Module, fills: _ByName) -> None:
     """Run every module's own rules, in the order in which its constructor would."""
     for name, module, _ in _post_order(model, "", None):
         for rule in ("reset_parameters", "_reset_parameters"):
             if _takes_nothing(getattr(module, rule, None)):
-                _seed(root, name, rule)
+                fills.begin(name, rule)
                 getattr(module, rule)()
                 break
     for name, module, owner in _post_order(model, "", None):
         if owner is not None:
-            _seed(root, name, "_init_weights")
+            fills.begin(name, "_init_weights")
             owner._init_weights(module)
-    for module in _outermost(model, "init_weights"):
+    for name, module in _outermost(model, ""):
+        fills.begin(name, "init_weights")
         module.init_weights()
-
-
-def _seed(root: random.Generator, module: str, rule: str) -> None:
-    """Seed torch for a rule, so that what it draws besides is its own whatever ran before."""
-    key, _ = root.stream(f"{module}.{rule}()").key
-    torch.default_generator.manual_seed(key)
 
 
 def _post_order(
     module: nn.Module, name: str, owner: nn.Module | None
 ) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
-    """Yield the modules, children first, each with the nearest that has `_init_weights`."""
+    """Yield the modules, children first, each with the nearest that has `_init_weights`.
+
+    Names end in a dot, as they begin those of what the module holds.
+    """
     if hasattr(module, "_init_weights"):
         owner = module
     for key, child in module.named_children():
-        yield from _post_order(child, f"{name}.{key}" if name else key, owner)
+        yield from _post_order(child, f"{name}{key}.", owner)
     yield name, module, owner
 
 
-def _outermost(module: nn.Module, method: str) -> Iterator[nn.Module]:
-    """Yield the modules that have a method, but none within such a one.
+def _outermost(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that have `init_weights`, but none within such a one.
 
-    Not those of transformers: their method runs `_init_weights`, where it has not yet.
+    Not those of transformers: theirs runs `_init_weights`, where it has not yet.
     """
-    if _takes_nothing(getattr(module, method, None)):
+    if _takes_nothing(getattr(module, "init_weights", None)):
         if "PreTrainedModel" not in (base.__name__ for base in type(module).__mro__):
-            yield module
+            yield name, module
         return
-    for child in module.children():
-        yield from _outermost(child, method)
+    for key, child in module.named_children():
+        yield from _outermost(child, f"{name}{key}.")
 
 
 def _takes_nothing(method: Callable[..., Any] | None) -> bool:
@@ -265,15 +263,26 @@ class _Home(NamedTuple):
 
 
 class _ByName(Fills):
-    """Draws each tensor of a model from its name's stream; writes none that is not wanted."""
+    """Draws a model's tensors, each from its name's stream; keeps others as they are."""
 
     def __init__(
         self, root: random.Generator, tensors: dict[str, torch.Tensor], wanted: set[str]
     ) -> None:
         super().__init__(None)
-        self._root, self._wanted = root, wanted
+        self._root, self._wanted, self._module = root, wanted, ""
         self._homes = {storage_of(t): _Home(n, t.detach()) for n, t in tensors.items()}
         self.written: set[str] = set()
+
+    def begin(self, module: str, rule: str) -> None:
+        """Prepare for a module's rule.
+
+        It may write what the module has in its own name: a parameter that others share with
+        it is theirs, as it is when a constructor ties what it has initialised. What the rule
+        draws from torch's generator depends on the module and the rule alone.
+        """
+        self._module = _clean(module)
+        key, _ = self._root.stream(f"{self._module}{rule}()").key
+        torch.default_generator.manual_seed(key)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -282,7 +291,7 @@ class _ByName(Fills):
         target = _target(func, args, kwargs or {})
         home = None if target is None else self._homes.get(storage_of(target))
         if home is not None:
-            if home.name not in self._wanted:
+            if home.name not in self._wanted or not home.name.startswith(self._module):
                 return target
             self.written.add(home.name)
         call = _ON_SHARDS.get(func) if args and is_sharded(args[0]) else None

@@ -56,8 +56,8 @@ def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
 
     Examples
     --------
-    >>> model = nn.Sequential(*[nn.Linear(64, 64) for _ in range(20)])
-    >>> found = fastinit.torch.probe(model, torch.randn(32, 64), lambda y: y.square().mean())
+    >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
+    >>> found = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
     >>> found["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
     'vanishing'
     """

@@ -74,7 +74,12 @@ def generator_of(seed: Generator) -> random.Generator:
 
 
 def torchs_generator(generator: Generator | Cursor, device: torch.device) -> torch.Generator | None:
-    """Return what torch's own functions take: one of theirs, or one seeded from ours."""
+    """Return what torch's own functions take: one of theirs, or one seeded from ours.
+
+    On the meta device nothing is drawn, and there are no generators.
+    """
+    if device.type == "meta":
+        return None
     if generator is None or isinstance(generator, torch.Generator):
         return generator
     rng = cursor(generator)

@@ -1,0 +1,751 @@
+"""The kernels of the stream in Numba: the bits that `src/kernels.inc.h` makes.
+
+A function has the name and the arithmetic of its counterpart in the C headers, which cite the
+sources and state the errors. What differs is what vectorises: LLVM wants loops over arrays,
+first a block's draws, then the maths and the stores (measured: in chunks of 64 elements, as in
+C, half as fast), and a choice as a conditional expression of two values computed before it.
+
+The distribution and the format are types: an `overload` takes the function for them out of a
+table. So one text is all kernels, and the cache on disk can tell them apart. That cache looks
+at the date of the file of the function called, and at no other: what is compiled stands here.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic, overload
+
+from fastinit import _kernels
+
+F32, F64, I32, I64 = np.float32, np.float64, np.int32, np.int64
+U8, U16, U32, U64 = np.uint8, np.uint16, np.uint32, np.uint64
+
+BLOCK = _kernels.BLOCK
+SLICE = 1 << 15  # elements, as in fill.c
+
+# As in C, a division does not ask whether to raise.
+OPTIONS = {"error_model": "numpy"}
+jit = njit(forceinline=True, **OPTIONS)
+inlined = njit(inline="always", **OPTIONS)
+
+
+def entry(**options):
+    """Compile a function that Python calls: without the GIL, and kept on disk."""
+
+    def decorate(function):
+        try:
+            return njit(function, cache=True, nogil=True, **OPTIONS, **options)
+        except RuntimeError:  # no directory is writable
+            return njit(function, nogil=True, **OPTIONS, **options)
+
+    return decorate
+
+
+# Distributions, and formats that Numba has not: named tuples, typed by their class.
+
+
+class Constant(NamedTuple):
+    """One bit pattern."""
+
+    pattern: np.uint64
+
+
+class Bits(NamedTuple):
+    """The draws themselves, as uint32 or uint64."""
+
+
+class Uniform(NamedTuple):
+    """Uniforms on [low, high)."""
+
+    low: float
+    high: float
+
+
+class Normal(NamedTuple):
+    """Normals of this mean and standard deviation."""
+
+    mean: float
+    std: float
+
+
+class Central(NamedTuple):
+    """A truncated normal, `fi_truncated` of fastinit.h, by this method of truncated.h."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+    method: float
+    p_low: float
+    q_high: float
+    mass: float
+    side: float
+    bound: float
+    mills: float
+
+
+class Wide(Central):
+    """By this method."""
+
+
+class Body(Central):
+    """By this method."""
+
+
+class Far(Central):
+    """By this method."""
+
+
+class Float16(NamedTuple):
+    """An array of float16, as its bits in uint16."""
+
+    bits: np.ndarray
+
+
+class BFloat16(NamedTuple):
+    """An array of bfloat16, as its bits in uint16."""
+
+    bits: np.ndarray
+
+
+class Float8E4M3FN(NamedTuple):
+    """An array of float8_e4m3fn, as its bits in uint8."""
+
+    bits: np.ndarray
+
+
+class Float8E5M2(NamedTuple):
+    """An array of float8_e5m2, as its bits in uint8."""
+
+    bits: np.ndarray
+
+
+# fma.h
+
+
+@intrinsic
+def fma(_, a, b, c):
+    """LLVM's fma: the instruction, or where there is none the C library's, exact as well."""
+    return a(a, a, a), lambda _context, builder, _signature, abc: builder.fma(*abc)
+
+
+def bitcast(source, target):
+    @intrinsic
+    def cast(_, x):
+        def generate(context, builder, signature, arguments):
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return cast
+
+
+bits32, float_of = bitcast(types.float32, types.uint32), bitcast(types.uint32, types.float32)
+bits64, double_of = bitcast(types.float64, types.uint64), bitcast(types.uint64, types.float64)
+
+
+@jit
+def horner(coefficients, x):
+    """The polynomial, its highest power first, in fused steps."""
+    q = coefficients[0]
+    for i in range(1, len(coefficients)):
+        q = fma(q, x, coefficients[i])
+    return q
+
+
+def floats32(text):
+    return tuple(F32(float.fromhex(number)) for number in text.split())
+
+
+def floats64(text):
+    return tuple(F64(float.fromhex(number)) for number in text.split())
+
+
+# pcg.h
+
+
+def jumps(draws):
+    """A^n and A^0 + ... + A^(n-1) modulo 2^64, for n up to the number of draws."""
+    powers, sums = [1], [0]
+    for _ in range(draws):
+        sums.append((sums[-1] + powers[-1]) % 2**64)
+        powers.append(powers[-1] * 6364136223846793005 % 2**64)
+    return np.array(powers, np.uint64), np.array(sums, np.uint64)
+
+
+POWERS, SUMS = jumps(BLOCK)
+MULTIPLIER, TO_LOW_WORDS, PLUS_LOW_WORDS = POWERS[1], POWERS[BLOCK], SUMS[BLOCK]
+# To the first draw of each pair.
+PAIR_POWERS, PAIR_SUMS = POWERS[:BLOCK:2].copy(), SUMS[:BLOCK:2].copy()
+GOLDEN_GAMMA = U64(0x9E3779B97F4A7C15)
+
+
+@jit
+def mix64(z):
+    z = (z ^ (z >> U64(30))) * U64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> U64(27))) * U64(0x94D049BB133111EB)
+    return z ^ (z >> U64(31))
+
+
+@jit
+def pcg_of_block(key, block):
+    at = U64(block) * GOLDEN_GAMMA
+    return mix64(U64(key[0]) + at), mix64(U64(key[1]) + at) | U64(1)
+
+
+@intrinsic
+def rotate_right(_, x, r):
+    """LLVM's funnel shift (which finds the vector rotation of AVX-512 by no other name)."""
+
+    def generate(_context, builder, _signature, x_r):
+        word = x_r[0].type
+        shift = builder.module.declare_intrinsic(
+            "llvm.fshr", [word], ir.FunctionType(word, [word] * 3)
+        )
+        return builder.call(shift, [x_r[0], x_r[0], x_r[1]])
+
+    return x(x, x), generate
+
+
+@jit
+def pcg_output(state):
+    return rotate_right(U32(((state >> U64(18)) ^ state) >> U64(27)), U32(state >> U64(59)))
+
+
+@jit
+def draw_pair(state, inc, power, sum_):
+    s = state * power + inc * sum_
+    return pcg_output(s), pcg_output(s * MULTIPLIER + inc)
+
+
+@jit
+def word_pair(state, inc, power, sum_):
+    high0, high1 = draw_pair(state, inc, power, sum_)
+    low0, low1 = draw_pair(state * TO_LOW_WORDS + inc * PLUS_LOW_WORDS, inc, power, sum_)
+    return U64(high0) << U64(32) | U64(low0), U64(high1) << U64(32) | U64(low1)
+
+
+# normal.h
+
+LOG32 = floats32(
+    "-0x1.665dcap-3 0x1.255856p-2 -0x1.318864p-2 0x1.534d96p-2 -0x1.98d11ap-2"
+    " 0x1.000514p-1 -0x1.5556fcp-1 0x1.fffff8p-1 -0x1p1"
+)
+LOG64 = floats64(
+    "-0x1.2f1eb18cb8e09p-2 -0x1.399f3838deaf9p-2 -0x1.746657fd76585p-2 -0x1.c71c518cabffdp-2"
+    " -0x1.2492494290e03p-1 -0x1.999999997f18bp-1 -0x1.5555555555595p0 -0x1p2"
+)
+SIN32 = floats32("-0x1.992cf8p-13 0x1.1106e6p-7 -0x1.555544p-3")
+SIN64 = floats64(
+    "0x1.5d8e4fb4e7ee1p-33 -0x1.ae5e54bf8deb3p-26 0x1.71de355f53bf5p-19"
+    " -0x1.a01a019bf261fp-13 0x1.111111110f75ep-7 -0x1.5555555555548p-3"
+)
+COS32 = floats32("0x1.99e912p-16 -0x1.6c0c2ap-10 0x1.55554ap-5 -0x1p-1 0x1p0")
+COS64 = floats64(
+    "-0x1.9073edbb62cbp-37 0x1.1eeb586f405a7p-29 -0x1.27e4fa0384523p-22 0x1.a01a019f38ba5p-16"
+    " -0x1.6c16c16c168ccp-10 0x1.5555555555555p-5 -0x1p-1 0x1p0"
+)
+(MINUS_2_LOG_2_32,) = floats32("-0x1.62e43p0")
+(MINUS_2_LOG_2_64,) = floats64("-0x1.62e42fefa39efp0")
+(ANGLE32,) = floats32("0x1.921fb6p-23")
+(ANGLE64,) = floats64("0x1.921fb54442d18p-52")
+SQRT_HALF32, SQRT_HALF64 = U32(0x3F3504F3), U64(0x3FE6A09E667F3BCD)
+ONE = F32(1.0)
+
+
+@jit
+def minus_2_log32(u, one_minus_u):
+    scaled = U32(bits32(u) - SQRT_HALF32)
+    e = I32(scaled) >> 23
+    f = float_of((scaled & U32(0x7FFFFF)) + SQRT_HALF32)
+    t = -one_minus_u if e == 0 else f - ONE
+    return fma(F32(e), MINUS_2_LOG_2_32, horner(LOG32, t) * t)
+
+
+@jit
+def minus_2_log64(u, one_minus_u):
+    scaled = bits64(u) - SQRT_HALF64
+    e = I32(scaled >> U64(32)) >> 20
+    f = double_of((scaled & U64(0xFFFFFFFFFFFFF)) + SQRT_HALF64)
+    t = -one_minus_u if e == 0 else f - 1.0
+    s = t / (2.0 + t)
+    return fma(F64(e), MINUS_2_LOG_2_64, horner(LOG64, s * s) * s)
+
+
+@jit
+def sin_of(coefficients, x):
+    y = x * x
+    return fma(horner(coefficients, y), y * x, x)
+
+
+@jit
+def normal_pair32(d0, d1):
+    high = F32(I32(d0 >> U32(8)))
+    low = F32(I32((d0 & U32(0xFF)) << U32(8) | (d1 & U32(0xFF))))
+    u = fma(high, F32(2.0**-24), fma(low, F32(2.0**-40), F32(2.0**-41)))
+    low = fma(F32(0xFFFF) - low, F32(2.0**-40), F32(2.0**-41))
+    one_minus_u = fma(F32(0xFFFFFF) - high, F32(2.0**-24), low)
+    radius = math.sqrt(minus_2_log32(u, one_minus_u))
+
+    x = F32(I32(U32(d1 << U32(2))) >> 9 | 1) * ANGLE32
+    s = sin_of(SIN32, x)
+    c = float_of(bits32(horner(COS32, x * x)) ^ (d1 & U32(0x80000000)))
+    swap = (d1 & U32(0x40000000)) != 0
+    return radius * (s if swap else c), radius * (c if swap else s)
+
+
+@jit
+def fractions64(w):
+    """u and 1 - u, at the middle of their interval of 2^-64."""
+    high, low = F64(w >> U64(32)), F64(w & U64(0xFFFFFFFF))
+    u = fma(high, 2.0**-32, fma(low, 2.0**-64, 2.0**-65))
+    low = fma(0xFFFFFFFF - low, 2.0**-64, 2.0**-65)
+    return u, fma(0xFFFFFFFF - high, 2.0**-32, low)
+
+
+@jit
+def normal_pair64(w0, w1):
+    u, one_minus_u = fractions64(w0)
+    radius = math.sqrt(minus_2_log64(u, one_minus_u))
+
+    x = F64(I64(w1 << U64(2)) >> 12 | 1) * ANGLE64
+    s = sin_of(SIN64, x)
+    c = double_of(bits64(horner(COS64, x * x)) ^ (w1 & U64(1 << 63)))
+    swap = (w1 & U64(1 << 62)) != 0
+    return radius * (s if swap else c), radius * (c if swap else s)
+
+
+# truncated.h
+
+CENTRAL_RATIO = floats32(
+    "0x1.567022p-33 0x1.047d8ep-28 -0x1.4e94aap-24 -0x1.a0b83p-23 0x1.4426fap-16 -0x1.d0ca24p-13"
+    " -0x1.833274p-10 0x1.652c88p-3 0x1.0fc8bep+1"
+)
+TAIL_RATIO = floats32(
+    "0x1.1dc9c4p-19 0x1.ded674p-20 -0x1.3178dap-15 0x1.53404ap-14 -0x1.0e612ep-13 0x1.5b0a9p-12"
+    " -0x1.fda3b4p-11 0x1.1cd682p-9 0x1.01f1ep+0 0x1.312248p+2"
+)
+QUANTILE = """
+    2.5090809287301226727e3 3.3430575583588128105e4 6.7265770927008700853e4 4.5921953931549871457e4
+    1.3731693765509461125e4 1.9715909503065514427e3 1.3314166789178437745e2 3.3871328727963666080e0
+    5.2264952788528545610e3 2.8729085735721942674e4 3.9307895800092710610e4 2.1213794301586595867e4
+    5.3941960214247511077e3 6.8718700749205790830e2 4.2313330701600911252e1 1.0
+
+    7.74545014278341407640e-4 2.27238449892691845833e-2 2.41780725177450611770e-1
+    1.27045825245236838258e0 3.64784832476320460504e0 5.76949722146069140550e0
+    4.63033784615654529590e0 1.42343711074968357734e0
+    1.05075007164441684324e-9 5.47593808499534494600e-4 1.51986665636164571966e-2
+    1.48103976427480074590e-1 6.89767334985100004550e-1 1.67638483018380384940e0
+    2.05319162663775882187e0 1.0
+
+    2.01033439929228813265e-7 2.71155556874348757815e-5 1.24266094738807843860e-3
+    2.65321895265761230930e-2 2.96560571828504891230e-1 1.78482653991729133580e0
+    5.46378491116411436990e0 6.65790464350110377720e0
+    2.04426310338993978564e-15 1.42151175831644588870e-7 1.84631831751005468180e-5
+    7.86869131145613259100e-4 1.48753612908506148525e-2 1.36929880922735805310e-1
+    5.99832206555887937690e-1 1.0
+"""
+RATIOS = np.array([float(number) for number in QUANTILE.split()]).reshape(3, 2, 8)
+
+
+@jit
+def fractions_of_draw(d):
+    high, low = F32(I32(d >> U32(16))), F32(I32(d & U32(0xFFFF)))
+    u = fma(high, F32(2.0**-16), fma(low, F32(2.0**-32), F32(2.0**-33)))
+    centred = fma(low, F32(2.0**-31), F32(2.0**-32))
+    centred = fma(high - F32(0x8000), F32(2.0**-15), centred)
+    low = fma(F32(0xFFFF) - low, F32(2.0**-32), F32(2.0**-33))
+    return u, fma(F32(0xFFFF) - high, F32(2.0**-16), low), centred
+
+
+@jit
+def central_ratio32(two_w):
+    return horner(CENTRAL_RATIO, two_w - F32(5.0))
+
+
+@jit
+def tail_ratio32(two_w):
+    return horner(TAIL_RATIO, math.sqrt(two_w) - F32(5.0))
+
+
+@jit
+def central32(d, t):
+    _, _, centred = fractions_of_draw(d)
+    y = fma(centred, F32(t.mass), F32(t.p_low - t.q_high))
+    return y * central_ratio32(minus_2_log32(fma(-y, y, ONE), y * y))
+
+
+@jit
+def wide32(d, t):
+    u, rest, centred = fractions_of_draw(d)
+    y = fma(centred, F32(t.mass), F32(t.p_low - t.q_high))
+    p, q = fma(u, F32(t.mass), F32(t.p_low)), fma(rest, F32(t.mass), F32(t.q_high))
+    two_w = minus_2_log32(F32(4.0) * p * q, y * y)
+    # A mask, as in C: of a conditional expression LLVM makes a branch around the root.
+    central = U32(0xFFFFFFFF) if two_w < F32(10.0) else U32(0)
+    r = bits32(central_ratio32(two_w)) & central | bits32(tail_ratio32(two_w)) & ~central
+    return y * float_of(r)
+
+
+@jit
+def quantile64(p, q):
+    centre, tail = 0.5 * (p - q), p if p < q else q
+    root = math.sqrt(0.5 * minus_2_log64(tail, 1.0 - tail))
+    region = 0 if centre * centre <= 0.180625 else 1 if root <= 5.0 else 2
+    x = 0.180625 - centre * centre if region == 0 else root - (1.6 if region == 1 else 5.0)
+    r = horner(RATIOS[region, 0], x) / horner(RATIOS[region, 1], x)
+    return centre * r if region == 0 else -r if centre < 0 else r
+
+
+@jit
+def mills_ratio(x):
+    m = x
+    for k in range(_kernels.MILLS_TERMS, 0, -1):
+        m = x + k / m
+    return 1.0 / m
+
+
+@jit
+def far_excess(two_e, a, mills):
+    t = two_e / (a + math.sqrt(a * a + two_e))
+    for _ in range(2):
+        m = mills_ratio(a + t)
+        r = m / mills
+        excess = 2.0 * a * t + t * t + minus_2_log64(r, 1.0 - r) - two_e
+        t -= 0.5 * excess * m
+    return t
+
+
+@jit
+def body64(u, rest, t):
+    return quantile64(fma(u, t.mass, t.p_low), fma(rest, t.mass, t.q_high))
+
+
+@jit
+def far64(u, rest, t):
+    share, left = (u, rest) if t.side > 0 else (rest, u)
+    two_e = minus_2_log64(fma(left, t.mass, t.q_high), share * t.mass)
+    return t.side * (t.bound + far_excess(two_e, t.bound, t.mills))
+
+
+@jit
+def clamp(x, low, high):
+    x = x if x > low else low
+    return x if x < high else high
+
+
+# convert.h
+
+
+@jit
+def bfloat16_of(x):
+    b = bits32(x)
+    return U16((b + U32(0x7FFF) + ((b >> U32(16)) & U32(1))) >> U32(16))
+
+
+@jit
+def narrow_code(magnitude, mantissa, bias, top):
+    shift, grid = U32(23 - mantissa), U32((151 - bias - mantissa) << 23)
+    small = bits32(float_of(magnitude) + float_of(grid)) - grid
+    half_up = (U32(1) << (shift - U32(1))) - U32(1) + ((magnitude >> shift) & U32(1))
+    normal = U32(magnitude - U32((127 - bias) << 23) + half_up) >> shift
+    code = U32(small if magnitude < U32((128 - bias) << 23) else normal)
+    return code if code < U32(top) else U32(top)
+
+
+@jit
+def float16_of(x):
+    b = bits32(x)
+    sign = b >> U32(16) & U32(0x8000)
+    return U16(sign | narrow_code(b & U32(0x7FFFFFFF), 10, 15, 0x7C00))
+
+
+@jit
+def float8_e5m2_of(x):
+    b = bits32(x)
+    sign = b >> U32(24) & U32(0x80)
+    return U8(sign | narrow_code(b & U32(0x7FFFFFFF), 2, 15, 0x7C))
+
+
+@jit
+def float8_e4m3fn_of(x):
+    b = bits32(x)
+    sign = b >> U32(24) & U32(0x80)
+    return U8(sign | narrow_code(b & U32(0x7FFFFFFF), 3, 7, 0x7F))
+
+
+# kernels.inc.h: what a pair of draws or words becomes, in float32 or float64 ...
+
+
+def bits_pair(_, w0, w1):
+    return w0, w1
+
+
+def uniform32(t, d0, d1):
+    scale, shift = F32(F64(t.high) - F64(t.low)), F32(F64(t.low))
+    u0 = F32(I32(d0 >> U32(8))) * F32(2.0**-24)
+    u1 = F32(I32(d1 >> U32(8))) * F32(2.0**-24)
+    return fma(u0, scale, shift), fma(u1, scale, shift)
+
+
+def uniform64(t, w0, w1):
+    scale, shift = F64(t.high) - F64(t.low), F64(t.low)
+    u0, u1 = F64(w0 >> U64(11)) * 2.0**-53, F64(w1 >> U64(11)) * 2.0**-53
+    return fma(u0, scale, shift), fma(u1, scale, shift)
+
+
+def normal32(t, d0, d1):
+    scale, shift = F32(F64(t.std)), F32(F64(t.mean))
+    z0, z1 = normal_pair32(d0, d1)
+    return fma(z0, scale, shift), fma(z1, scale, shift)
+
+
+def normal64(t, w0, w1):
+    z0, z1 = normal_pair64(w0, w1)
+    return fma(z0, F64(t.std), F64(t.mean)), fma(z1, F64(t.std), F64(t.mean))
+
+
+def soft32(method):
+    @jit
+    def value(t, d):
+        x = fma(method(d, t), F32(t.std), F32(t.mean))
+        return clamp(x, F32(t.low), F32(t.high))
+
+    return lambda t, d0, d1: (value(t, d0), value(t, d1))
+
+
+def hard32(method):
+    @jit
+    def value(t, d):
+        u, rest = (F64(d) + 0.5) * 2.0**-32, (F64(U32(0xFFFFFFFF) - d) + 0.5) * 2.0**-32
+        x = F32(fma(method(u, rest, t), t.std, t.mean))
+        return clamp(x, F32(t.low), F32(t.high))
+
+    return lambda t, d0, d1: (value(t, d0), value(t, d1))
+
+
+def hard64(method):
+    @jit
+    def value(t, w):
+        u, rest = fractions64(w)
+        return clamp(fma(method(u, rest, t), t.std, t.mean), t.low, t.high)
+
+    return lambda t, w0, w1: (value(t, w0), value(t, w1))
+
+
+PAIRS = {
+    (Bits, "draws"): bits_pair,
+    (Bits, "words"): bits_pair,
+    (Uniform, "draws"): uniform32,
+    (Uniform, "words"): uniform64,
+    (Normal, "draws"): normal32,
+    (Normal, "words"): normal64,
+    (Central, "draws"): soft32(central32),
+    (Wide, "draws"): soft32(wide32),
+    (Body, "draws"): hard32(body64),
+    (Far, "draws"): hard32(far64),
+    (Far, "words"): hard64(far64),
+    **{(method, "words"): hard64(body64) for method in (Central, Wide, Body)},
+}
+
+# ... and what of that is stored.
+ROUNDED = {
+    types.uint32: lambda out, x: x,
+    types.uint64: lambda out, x: x,
+    types.float32: lambda out, x: x,
+    types.float64: lambda out, x: x,
+    Float16: lambda out, x: float16_of(x),
+    BFloat16: lambda out, x: bfloat16_of(x),
+    Float8E4M3FN: lambda out, x: float8_e4m3fn_of(x),
+    Float8E5M2: lambda out, x: float8_e5m2_of(x),
+}
+
+
+def format_of(out):
+    """What an array, a named tuple that stands for one, or the class of a dtype stores."""
+    return out.instance_class if isinstance(out, types.BaseNamedTuple) else out.dtype
+
+
+def unit_of(out):
+    return "words" if format_of(out) in (types.uint64, types.float64) else "draws"
+
+
+def chosen(choose):
+    """Make of a function of types, which returns a function of values, the latter."""
+
+    def by_type(*_):
+        raise NotImplementedError
+
+    overload(by_type, jit_options=OPTIONS)(choose)
+    return by_type
+
+
+@chosen
+def draws_of(out, state, inc, power, sum_):
+    pair = {"draws": draw_pair, "words": word_pair}[unit_of(out)]
+    return lambda out, state, inc, power, sum_: pair(state, inc, power, sum_)
+
+
+@chosen
+def values_of(out, distribution, w0, w1):
+    pair = jit(PAIRS[distribution.instance_class, unit_of(out)])
+    return lambda out, distribution, w0, w1: pair(distribution, w0, w1)
+
+
+@chosen
+def rounded(out, x):
+    return ROUNDED[format_of(out)]
+
+
+@chosen
+def memory_of(out):
+    """The array that holds what is stored."""
+    return (lambda out: out.bits) if isinstance(out, types.BaseNamedTuple) else (lambda out: out)
+
+
+class Room(NamedTuple):
+    """Memory for a block: its pairs of draws or words, its values, and those to be scattered."""
+
+    even: np.ndarray
+    odd: np.ndarray
+    values: np.ndarray
+    scattered: np.ndarray
+
+
+@chosen
+def room_for(out):
+    word = {"draws": U32, "words": U64}[unit_of(out)]
+    return lambda out: Room(
+        np.empty(BLOCK // 2, word),
+        np.empty(BLOCK // 2, word),
+        np.empty(BLOCK, memory_of(out).dtype),
+        np.empty(BLOCK, memory_of(out).dtype),
+    )
+
+
+@jit
+def write_pairs(to, out, distribution, state, inc, first, room):
+    """Fill an array with as many pairs of a block as it has room for."""
+    power, sum_ = PAIR_POWERS[first:], PAIR_SUMS[first:]
+    even, odd = room.even, room.odd
+    for p in range(len(to) // 2):
+        even[p], odd[p] = draws_of(out, state, inc, power[p], sum_[p])
+    for p in range(len(to) // 2):
+        x0, x1 = values_of(out, distribution, even[p], odd[p])
+        to[2 * p] = rounded(out, x0)
+        to[2 * p + 1] = rounded(out, x1)
+
+
+@jit
+def write_drawn(to, out, start, key, distribution, room):
+    """Fill an array from an index on: block by block, what is not whole pairs by a detour."""
+    done = 0
+    while done < len(to):
+        index = U64(start) + U64(done)
+        e = np.intp(index % U64(BLOCK))
+        count = min(BLOCK - e, len(to) - done)
+        state, inc = pcg_of_block(key, index // U64(BLOCK))
+        part = to[done : done + count]
+        aligned = e % 2 == 0 and count % 2 == 0
+        whole = part if aligned else room.values[: (e % 2 + count + 1) // 2 * 2]
+        write_pairs(whole, out, distribution, state, inc, e // 2, room)
+        if not aligned:
+            part[:] = whole[e % 2 : e % 2 + count]
+        done += count
+
+
+@chosen
+def write(to, out, start, key, distribution, room):
+    if distribution.instance_class is not Constant:
+        return lambda to, out, start, key, distribution, room: write_drawn(
+            to, out, start, key, distribution, room
+        )
+
+    def constant(to, out, start, key, distribution, room):
+        for i in range(len(to)):
+            to[i] = distribution.pattern
+
+    return constant
+
+
+@jit
+def value_of(key, index, distribution, dtype):
+    state, inc = pcg_of_block(key, U64(index) // U64(BLOCK))
+    e = np.intp(U64(index) % U64(BLOCK))
+    w0, w1 = draws_of(dtype, state, inc, PAIR_POWERS[e // 2], PAIR_SUMS[e // 2])
+    x0, x1 = values_of(dtype, distribution, w0, w1)
+    return rounded(dtype, x0 if e % 2 == 0 else x1)
+
+
+# fill.c
+
+
+class Layout(NamedTuple):
+    """Where an array's elements are in its memory, in items, and in the stream."""
+
+    offset: int
+    shape: np.ndarray
+    strides: np.ndarray
+    index_steps: np.ndarray
+
+
+@inlined
+def write_stretch(memory, at, stride, n, out, start, key, distribution, room):
+    """Fill n elements of the last axis."""
+    at_once = n if stride == 1 else BLOCK
+    for done in range(0, n, at_once):
+        count = min(at_once, n - done)
+        part = memory[at : at + n] if stride == 1 else room.scattered[:count]
+        write(part, out, start + U64(done), key, distribution, room)
+        if stride != 1:
+            for i in range(count):
+                memory[at + (done + i) * stride] = part[i]
+
+
+@inlined
+def write_part(out, layout, start, key, distribution, begin, end):
+    """Fill the elements begin to end of an array, counted in C order."""
+    shape, strides, index_steps = layout.shape, layout.strides, layout.index_steps
+    last = len(shape) - 1
+    position = np.empty_like(shape)
+    rest = begin
+    for axis in range(last, -1, -1):
+        position[axis] = rest % shape[axis]
+        rest //= shape[axis]
+    room = room_for(out)
+    while begin < end:
+        at, index = layout.offset, U64(start)
+        for axis in range(last + 1):
+            at += position[axis] * strides[axis]
+            index += U64(position[axis] * index_steps[axis])
+        n = min(shape[last] - position[last], end - begin)
+        write_stretch(memory_of(out), at, strides[last], n, out, index, key, distribution, room)
+        begin += n
+        position[last] += n
+        for axis in range(last, 0, -1):
+            if position[axis] == shape[axis]:
+                position[axis] = 0
+                position[axis - 1] += 1
+
+
+@inlined
+def write_slice(out, layout, start, key, distribution, s):
+    """Fill slice s; from the second on, slices of a contiguous array begin with a block."""
+    skew, size = np.intp(U64(start) % U64(BLOCK)), layout.shape.prod()
+    begin, end = max(s * SLICE - skew, 0), min((s + 1) * SLICE - skew, size)
+    write_part(out, layout, start, key, distribution, begin, end)
+
+
+@entry()
+def write_slices(out, layout, start, key, distribution, first, last):
+    for s in range(first, last):
+        write_slice(out, layout, start, key, distribution, s)
+
+
+@entry(parallel=True)
+def write_slices_in_parallel(out, layout, start, key, distribution, first, last):
+    for s in prange(first, last):
+        write_slice(out, layout, start, key, distribution, s)
