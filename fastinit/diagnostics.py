@@ -164,8 +164,8 @@ class Probe:
     Examples
     --------
     >>> print(fi.diagnostics.probe([64] * 21, "relu", ["he", "normal:0.01"], seeds=[1]))
-    he           healthy: per layer the signal x 0.985, the gradient x 1.01
-    normal:0.01  vanishing: per layer the signal x 0.0563, the gradient x 0.0568
+    he           healthy: per layer the signal x 0.997, the gradient x 1.01
+    normal:0.01  vanishing: per layer the signal x 0.0564, the gradient x 0.0569
     """
 
     setting: Setting | None  # None: a model of another library

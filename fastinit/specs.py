@@ -92,7 +92,7 @@ def parse(text: str) -> Initializer:
     Examples
     --------
     >>> x = np.empty((64, 64))
-    >>> parse("normal:0.01")(x, fi.default_rng(1))
+    >>> _ = parse("normal:0.01")(x, fi.default_rng(1))
     >>> bool(abs(x.std() - 0.01) < 1e-3)
     True
     """
