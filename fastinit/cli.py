@@ -1,7 +1,8 @@
-"""The command line: it parses, calls `fastinit.checkpoint` and prints."""
+"""The command line: it parses, calls `fastinit.checkpoint` or `fastinit.benchmark`, and prints."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -210,12 +211,23 @@ def bench(
             threads or counts,
         )
         results = []
-        for case in plan:
-            these = benchmark.measure(case, repeats)
-            typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
-            results += these
+        with _ends_at_ctrl_c():
+            for case in plan:
+                these = benchmark.measure(case, repeats)
+                typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
+                results += these
         if output is not None:
             _keep(benchmark.Report(benchmark.machine(), results), output)
+
+
+@contextmanager
+def _ends_at_ctrl_c() -> Iterator[None]:
+    """End the process at once: a peer may fill for a minute, and Python cannot interrupt it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _keep(report: benchmark.Report, directory: Path) -> None:

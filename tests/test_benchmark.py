@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -170,7 +171,6 @@ def test_a_report_is_read_as_it_was_written(report, tmp_path):
 
 
 def test_plots(report, tmp_path):
-    pytest.importorskip("matplotlib")
     from fastinit import _plots
 
     files = _plots.draw(report, tmp_path)
@@ -244,7 +244,6 @@ def run(*arguments, **environment):
 
 
 def test_command_prints_tables_and_keeps_results(tmp_path):
-    pytest.importorskip("matplotlib")
     some = ("--distribution", "uniform", "--dtype", "float32", "--threads", 1, "--repeats", 3)
     done = run(*some, "--power", 5, "--power", 8, "-o", tmp_path / "new")
     assert done.returncode == 0, done.stderr
@@ -281,4 +280,18 @@ def test_command_without_matplotlib_says_so_before_it_measures(tmp_path):
     done = run("-o", tmp_path / "new", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     assert (done.returncode, done.stdout) == (1, "")
     assert "needs the package matplotlib: in a checkout of fastinit, pip install" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastinit", "bench", "--power", "4", "-o", tmp_path / "new"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.readline()  # the first case is done, the second under way
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert errors == b""
     assert not (tmp_path / "new").exists()
