@@ -161,7 +161,7 @@ def test_zero_sizes(name):
             assert fill(name, np.empty(shape), 1).shape == shape
 
 
-SIDE = 2**11  # 16 MB of float32
+SIDE = 2**12  # 64 MB of float32
 
 
 @pytest.mark.parametrize("name", DIVIDED)
@@ -182,7 +182,7 @@ def test_the_process_does_not_grow():
 import resource, sys
 import numpy as np
 from catalogue import NAMES, UNDIVIDED, fill
-x = np.zeros((4 * {SIDE}, {SIDE}), np.float32)
+x = np.zeros((2 * {SIDE}, {SIDE}), np.float32)
 x.fill(1)
 for name in NAMES:  # stacks, modules, pages of code
     if name not in UNDIVIDED:
@@ -201,7 +201,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         text=True,
         check=False,
     )
-    assert int(done.stdout) * 1024 < 4 * SIDE * SIDE * 4 / 8, done.stderr
+    assert int(done.stdout) * 1024 < 2 * SIDE * SIDE * 4 / 8, done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(UNDIVIDED))

@@ -97,8 +97,8 @@ def test_sparse_zeros_do_not_depend_on_the_values():
 
 def test_sparse_long_columns():
     """Longer than the temporary: a column at a time, and its count still exact."""
-    x = fi.sparse((100_003, 3), 0.25, rng=1)
-    assert ((x == 0).sum(axis=0) == math.ceil(100_003 / 4)).all()
+    x = fi.sparse((300_003, 3), 0.25, rng=1)
+    assert ((x == 0).sum(axis=0) == math.ceil(300_003 / 4)).all()
 
 
 @pytest.mark.parametrize("outputs", [2, 4, 8, 64])
