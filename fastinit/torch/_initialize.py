@@ -52,7 +52,8 @@ def initialize(
 
     Every module's own rule decides what is drawn: ``reset_parameters``, then the model's
     ``_init_weights`` or ``init_weights``. What is on the meta device is given memory first,
-    tensor by tensor; what shares a parameter goes on sharing it.
+    tensor by tensor; what shares a parameter goes on sharing it. What a constructor does by no
+    such method cannot be done again: models of that kind want `accelerate`, or a recipe.
 
     Parameters
     ----------
