@@ -13,6 +13,7 @@ True
 from typing import Any as _Any
 
 from fastinit import _fill, _kernels
+from fastinit import diagnostics as diagnostics
 from fastinit._embedding import capi, get_include, values_at
 from fastinit._fill import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend

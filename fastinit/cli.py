@@ -1,4 +1,4 @@
-"""The command line: it parses, calls `fastinit.checkpoint` or `fastinit.benchmark`, and prints."""
+"""The command line: it parses, calls `checkpoint`, `diagnostics` or `benchmark`, and prints."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ import psutil  # type: ignore[import-untyped]
 import safetensors  # noqa: F401
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from fastinit import benchmark, checkpoint
+from fastinit import benchmark, checkpoint, diagnostics, specs
+from fastinit.network import ACTIVATIONS
 from fastinit.recipe import FLOATS, Recipe, Tensor, builtin
 
 app = typer.Typer(
@@ -167,6 +175,100 @@ def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None
     }
     for label, value in rows.items():
         typer.echo(f"{label:<11}  {value}")
+
+
+_COMPARED = ["xavier", "he", "normal:0.01"]
+
+
+@app.command(
+    epilog="Example: fastinit probe --depth 50 --activation relu --compare xavier he normal:0.01 "
+    "-o report.html"
+)
+def probe(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[INITIALIZER]...", help="More for --compare.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INITIALIZER...",
+            help=f"Which to compare, by default {' '.join(_COMPARED)}; of {specs.allowed()}.",
+        ),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 50,
+    width: Annotated[int, typer.Option(min=1, help="Of each; channels with --image.")] = 128,
+    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
+    residual: Annotated[bool, typer.Option("--residual", help="Skip connections.")] = False,
+    layer_norm: Annotated[
+        bool, typer.Option("--layer-norm", help="LayerNorm before each activation.")
+    ] = False,
+    image: Annotated[
+        int | None, typer.Option(min=1, help="3 x 3 convolutions over N x N images.", metavar="N")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 256,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, 2, ...")] = 3,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of gradient descent on digits, in the page; 0: none.")
+    ] = 60,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Page (.html), picture (.png), numbers (.json)."),
+    ] = None,
+) -> None:
+    """Say which initializers let a deep network train, before it is trained.
+
+    -o may be given several times; without it only the verdicts are printed.
+    """
+    names = list(dict.fromkeys([*(compare or []), *(more or [])])) or _COMPARED
+    outputs = output or []
+    with _one_line_errors():
+        if outputs:
+            from fastinit import report, training
+
+            for path in outputs:
+                report.check(path)
+        trains = len(names) * len(training.RATES) if outputs and steps else 0
+        with _steps_bar("probe", len(names) * seeds + trains) as advance:
+            found = diagnostics.probe(
+                [width] * (depth + 1),
+                activation,
+                names,
+                residual=residual,
+                layer_norm=layer_norm,
+                image=(image, image) if image else None,
+                batch=batch,
+                seeds=range(seeds),
+                progress=advance,
+            )
+            runs = [
+                training.descend(found.setting, name, steps=steps, progress=advance)
+                for name in names
+                if trains and found.setting
+            ]
+        for path in outputs:
+            report.write(path, found, runs)
+    _show(found, outputs)
+
+
+@contextmanager
+def _steps_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _show(found: diagnostics.Probe, files: list[Path]) -> None:
+    """Print the verdicts, what to use instead, and the files."""
+    typer.echo(f"{found.setting}\n{found}")
+    for one in found:
+        if one.advice:
+            typer.echo(f"instead of {one.name}: {one.advice}")
+    if files:
+        typer.echo(f"files: {' '.join(map(str, files))}")
 
 
 @app.command(epilog="Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench")

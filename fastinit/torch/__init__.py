@@ -1,6 +1,7 @@
 """PyTorch: `torch.nn.init`'s functions over fastinit's stream, and whole models by them.
 
-Three ways, and docs/pytorch.md on when to use which:
+`probe` says of any model whether it will train. To fill one there are three ways, and
+docs/pytorch.md on when to use which:
 
 - ``import fastinit.torch as init`` in place of ``from torch.nn import init``;
 - ``with accelerate(seed=0):`` around code that makes a model, which stays as it is;
@@ -10,6 +11,7 @@ Three ways, and docs/pytorch.md on when to use which:
 from fastinit.torch import init as _init
 from fastinit.torch._accelerate import accelerate
 from fastinit.torch._initialize import initialize
+from fastinit.torch._probe import probe
 from fastinit.torch.init import *  # noqa: F403
 
-__all__ = ["accelerate", "initialize", *_init.__all__]
+__all__ = ["accelerate", "initialize", "probe", *_init.__all__]
