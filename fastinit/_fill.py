@@ -264,10 +264,11 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
         If there are no such kernels, or the dtype cannot hold the parameters.
     """
     known = _FLOATS.get(dtype) or _float_dtype(dtype)
-    return known.code, _params(distribution, known)
+    return known.code, params_in(distribution, known)
 
 
-def _params(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+    """Return what a kernel takes; raise ValueError if the dtype cannot hold it."""
     if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
     return _inward(distribution, dtype) if distribution.bounded else distribution.params
@@ -381,7 +382,7 @@ def fill_memory(
     `start` is the first element's index, counted from the generator's position, `steps` what
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
-    params = _params(distribution, dtype)
+    params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
     n = _default_threads if threads is None else _threads(threads)
@@ -399,11 +400,13 @@ def fill_line(
     dtype: Float,
     rng: _kernels.Cursor,
 ) -> None:
-    """Fill `size` elements side by side at an address, which the caller answers for.
+    """Fill `size` elements side by side at an address, whose memory the caller answers for.
 
     By the C kernels, whichever backend is set: it is there for its speed on small tensors.
     """
-    params = _params(distribution, dtype)
+    if address % itemsize:
+        raise ValueError("x is not aligned to its dtype")
+    params = params_in(distribution, dtype)
     _kernels.fill_line(
         distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
     )

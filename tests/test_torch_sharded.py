@@ -11,6 +11,7 @@ from adapters import adapter
 
 torch = adapter("torch")
 pytestmark = [
+    pytest.mark.xdist_group("sharded"),  # the last test reads what those before it wrote
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed"),
 ]

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_
 from torch.utils._pytree import tree_leaves
 
 from fastinit import _kernels
-from fastinit._fill import Distribution, Float
+from fastinit._fill import Distribution, Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, local_of, storage_of
@@ -134,8 +134,10 @@ class Fills(TorchFunctionMode):
         rng = cursor(generator)
         try:
             distribution = kind.distribution(*params)
+            params_in(distribution, dtype)
         except (TypeError, ValueError):
-            return init.draw(tensor, kind, params, rng)  # which raises, as torch does
+            self._settle([tensor])
+            return init.draw(tensor, kind, params, rng)  # for torch to refuse, or not
         later = Cursor(rng.key, rng.take(tensor.numel()))
         self._waiting[storage_of(tensor)] = _Fill(tensor.detach(), dtype, distribution, later)
         return tensor

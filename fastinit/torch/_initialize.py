@@ -52,7 +52,8 @@ def initialize(
 
     Every module's own rule decides what is drawn: ``reset_parameters``, then the model's
     ``_init_weights`` or ``init_weights``. What is on the meta device is given memory first,
-    tensor by tensor; what shares a parameter goes on sharing it.
+    tensor by tensor; what shares a parameter goes on sharing it. What a constructor does by no
+    such method cannot be done again: models of that kind want `accelerate`, or a recipe.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def initialize(
     TypeError, ValueError
         If `only` has a name that the model has not, or `seed` is none.
     RecipeError
-        If a recipe's rule cannot fill its parameter; those before it are initialised.
+        If a recipe's rule cannot fill its parameter; then nothing was written.
 
     Examples
     --------
@@ -89,12 +90,10 @@ def initialize(
     True
     """
     root = generator_of(seed)
-    rules = _rules(recipe)
     wanted = _wanted(_named(model), only)
+    by_recipe = _by_recipe(model, wanted, recipe)
     was_meta = _materialize(model, wanted)
     tensors = _named(model)
-    fits = {name: _fitting(rules, name, tensor) for name, tensor in tensors.items()}
-    by_recipe = {name: rule for name, rule in fits.items() if rule is not None and name in wanted}
     fills = _ByName(root, tensors, wanted - by_recipe.keys())
     # The rules may draw from torch's generator too, which is left as it was.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
@@ -171,20 +170,22 @@ def _replace(model: nn.Module, new: dict[torch.Tensor, torch.Tensor]) -> None:
         model._apply(lambda tensor: tensor)
 
 
-def _rules(recipe: recipes.Recipe | str | Path | None) -> tuple[recipes.Rule, ...]:
+def _by_recipe(
+    model: nn.Module, wanted: set[str], recipe: recipes.Recipe | str | Path | None
+) -> dict[str, recipes.Rule]:
+    """Return a recipe's rules for the wanted parameters that it has one for, each checked."""
     if recipe is None:
-        return ()
-    return (recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe)).rules
-
-
-def _fitting(
-    rules: tuple[recipes.Rule, ...], name: str, tensor: torch.Tensor
-) -> recipes.Rule | None:
-    """Return the first rule for a parameter; buffers are computed, and have none."""
-    if not rules or not isinstance(tensor, nn.Parameter):
-        return None
-    described = recipes.Tensor(name, tuple(tensor.shape), _numpys(tensor.dtype))
-    return next((rule.bind(name) for rule in rules if rule.fits(described)), None)
+        return {}
+    if not isinstance(recipe, recipes.Recipe):
+        recipe = recipes.load(recipe)
+    found = {}
+    for name, parameter in model.named_parameters():
+        tensor = recipes.Tensor(_clean(name), tuple(parameter.shape), _numpys(parameter.dtype))
+        rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
+        if rule is not None and tensor.name in wanted:
+            rule.check(tensor)
+            found[tensor.name] = rule
+    return found
 
 
 def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
@@ -334,12 +335,13 @@ def _target(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.T
     """Return the tensor that a call writes to, if it does."""
     name = getattr(func, "__name__", "")
     target = kwargs.get("out")
-    if target is None and (name in _WRITES or _sets_data(func) or _is_in_place(name)):
+    writes = func is init.draw or name in _WRITES or _sets_data(func) or _is_in_place(name)
+    if target is None and writes:
         target = args[0] if args else kwargs.get("tensor")
     return target if isinstance(target, torch.Tensor) else None
 
 
-_WRITES = {"draw", "__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
+_WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
 
 
 def _is_in_place(name: str) -> bool:

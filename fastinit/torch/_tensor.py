@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit._fill import FLOATS, Distribution, Float, fill_line, fill_memory, index_steps
@@ -44,8 +43,9 @@ class _Words(threading.local):
 
     def __init__(self) -> None:
         with torch.inference_mode(False):
-            self.drawn = torch.empty(2, dtype=torch.int64, device="cpu")
-        self.read = self.drawn.numpy()  # which is quicker to read
+            words = torch.empty(2, dtype=torch.int64, device="cpu")
+        self.draw = words.random_
+        self.read = words.numpy().tolist  # quicker than the tensor's
 
 
 _words = _Words()
@@ -57,13 +57,14 @@ def cursor(generator: Generator | Cursor) -> Cursor:
     A key is two numbers of 63 bits. They are the generator's output, not a seed, so that no
     hash has to spread them; the next call draws others.
     """
+    words = _words
     if generator is None:
-        _words.drawn.random_()
+        words.draw()
     elif type(generator) is torch.Generator:
-        _words.drawn.random_(generator=generator)
+        words.draw(generator=generator)
     else:
         return generator if isinstance(generator, Cursor) else default_rng(generator)
-    return Cursor(_words.read.tolist())
+    return Cursor(words.read())
 
 
 def generator_of(seed: Generator) -> random.Generator:
@@ -145,7 +146,8 @@ def fill(
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
         fill_memory(distribution, array_of(tensor), dtype, rng, start=start, steps=steps)
-    increment_version(tensor)
+    # torch.autograd.graph.increment_version without its check, which takes as long as 64 values.
+    torch._C._increment_version((tensor,))
     return tensor
 
 
