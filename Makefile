@@ -15,7 +15,7 @@ demo: .venv/with-cli
 	$(BIN)/python examples/demo.py build/gpt2/model.safetensors
 
 test: .venv/with-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench

@@ -68,7 +68,7 @@ cdef extern from "fastinit.h" nogil:
         uint32_t abi
         const char *stream
         const char *isa
-        fi_kernel *kernel[5][10]
+        fi_kernel *kernel[32][32]
         int (*fill)(const fi_request *request, int threads, fi_poll *poll,
                     void *context) noexcept nogil
         void (*truncate)(fi_truncated *interval, double mean, double std, double low,

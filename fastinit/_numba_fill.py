@@ -53,9 +53,10 @@ _FORMATS: dict[int, tuple[type[np.generic], Callable[[NDArray[Any]], Any]]] = {
     _kernels.UINT64: (np.uint64, _itself),
 }
 
-# Ctrl-C is noticed between calls: from this many slices on, a call's number of them doubles
-# while a call takes less than so many seconds.
-_SLICES_AT_ONCE, _SECONDS_AT_ONCE = 64, 0.025
+# Ctrl-C is noticed between calls. The first is of so many slices, which the slowest kernel does
+# on one thread in 70 ms; the next are of as many as take so many seconds, as far as the one
+# before can tell: each call costs a wait for all threads.
+_FIRST_SLICES, _SECONDS, _GROWTH = 16, 0.025, 16
 
 
 def fill(
@@ -128,13 +129,13 @@ def _layout(offset: int, axes: list[tuple[int, int, int]]) -> _numba.Layout:
 
 
 def _write(write: Callable[..., None], request: tuple[Any, ...], slices: int) -> None:
-    done, at_once = 0, _SLICES_AT_ONCE
+    done, at_once = 0, _FIRST_SLICES
     while done < slices:
         began = perf_counter()
         write(*request, done, min(done + at_once, slices))
         done += at_once
-        if perf_counter() - began < _SECONDS_AT_ONCE:
-            at_once *= 2
+        room = _SECONDS / (perf_counter() - began)
+        at_once *= min(max(int(room), 1), _GROWTH)
 
 
 _one_at_a_time = threading.RLock()
@@ -163,7 +164,9 @@ def _fork_allows_threads() -> bool:
 
 
 def _write_in_parallel(*request: Any) -> None:
-    if _layer() == "workqueue":
+    if not _fork_allows_threads():  # a signal handler forked, and we are the child
+        _numba.write_slices(*request)
+    elif _layer() == "workqueue":
         with _one_at_a_time:
             _numba.write_slices_in_parallel(*request)
     else:

@@ -82,6 +82,13 @@ def constant_(
     TypeError, ValueError
         If x cannot be filled (read-only, overlapping, of another dtype), or with `value`.
 
+    Notes
+    -----
+    :For: whatever needs one value
+    :PyTorch: constant_
+    :JAX: constant
+    :Keras: Constant
+
     Examples
     --------
     >>> fi.constant_(np.empty(3, np.float32), 0.5)
@@ -98,7 +105,16 @@ def zeros_(
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
-    """Fill x with 0; parameters, returns and raises are those of `constant_`.
+    """Fill x with 0.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Notes
+    -----
+    :For: biases, the last layer of a residual branch
+    :PyTorch: zeros_
+    :JAX: zeros
+    :Keras: Zeros
 
     Examples
     --------
@@ -116,7 +132,16 @@ def ones_(
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> T:
-    """Fill x with 1; parameters, returns and raises are those of `constant_`.
+    """Fill x with 1.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Notes
+    -----
+    :For: the scale of a normalisation
+    :PyTorch: ones_
+    :JAX: ones
+    :Keras: Ones
 
     Examples
     --------
@@ -165,6 +190,13 @@ def uniform_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: any distribution of your own
+    :PyTorch: uniform_
+    :JAX: uniform (low = 0)
+    :Keras: RandomUniform
+
     Examples
     --------
     >>> x = fi.uniform_(np.empty(1000, np.float32), -0.1, 0.1, rng=42)
@@ -207,6 +239,13 @@ def normal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: transformers (std 0.02), any distribution of your own
+    :PyTorch: normal_
+    :JAX: normal
+    :Keras: RandomNormal
 
     References
     ----------
@@ -272,6 +311,13 @@ def truncated_normal_(
         If an argument is not as described, or no number of x's dtype lies within the
         bounds; then nothing was written.
 
+    Notes
+    -----
+    :For: as normal_, without outliers
+    :PyTorch: trunc_normal_ with a = mean + low * std; timm: trunc_normal_tf_
+    :JAX: truncated_normal
+    :Keras: TruncatedNormal
+
     References
     ----------
     M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution",
@@ -329,6 +375,13 @@ def trunc_normal_(
     TypeError, ValueError
         If an argument is not as described, or no number of x's dtype lies within the
         bounds; then nothing was written.
+
+    Notes
+    -----
+    :For: code that gives bounds as values
+    :PyTorch: trunc_normal_
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -453,6 +506,13 @@ def variance_scaling_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: a layer with a scale of your own
+    :PyTorch: -
+    :JAX: variance_scaling
+    :Keras: VarianceScaling; "normal" is "untruncated_normal" there
+
     Examples
     --------
     >>> x = fi.variance_scaling_(np.empty((256, 512), np.float32), 2.0, "fan_in", rng=42)
@@ -536,6 +596,13 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     TypeError, ValueError
         As `variance_scaling_`.
 
+    Notes
+    -----
+    :For: linear, tanh and sigmoid layers, attention
+    :PyTorch: xavier_uniform_
+    :JAX: glorot_uniform = xavier_uniform
+    :Keras: GlorotUniform
+
     References
     ----------
     X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
@@ -556,6 +623,13 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
 
     Parameters, returns and raises are those of `xavier_uniform_`.
 
+    Notes
+    -----
+    :For: as xavier_uniform_
+    :PyTorch: xavier_normal_
+    :JAX: variance_scaling(1, "fan_avg", "normal")
+    :Keras: VarianceScaling(1, "fan_avg", "untruncated_normal")
+
     References
     ----------
     X. Glorot, Y. Bengio, AISTATS 2010.
@@ -574,6 +648,13 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
 
     Cut at +-2 standard deviations of a normal so much wider that what is left has this one.
     Parameters, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: as xavier_uniform_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: glorot_normal = xavier_normal
+    :Keras: GlorotNormal
 
     References
     ----------
@@ -622,6 +703,13 @@ def he_uniform_(
     TypeError, ValueError
         As `variance_scaling_` and `calculate_gain`.
 
+    Notes
+    -----
+    :For: layers before a rectifier
+    :PyTorch: kaiming_uniform_
+    :JAX: he_uniform = kaiming_uniform
+    :Keras: HeUniform
+
     References
     ----------
     K. He et al., "Delving Deep into Rectifiers: Surpassing Human-Level Performance on
@@ -647,6 +735,13 @@ def he_normal_(
 
     Parameters, returns and raises are those of `he_uniform_`.
 
+    Notes
+    -----
+    :For: layers before a rectifier; with nonlinearity, before any other activation
+    :PyTorch: kaiming_normal_
+    :JAX: variance_scaling(2, "fan_in", "normal")
+    :Keras: VarianceScaling(2, "fan_in", "untruncated_normal")
+
     References
     ----------
     K. He et al., ICCV 2015.
@@ -671,6 +766,13 @@ def he_truncated_normal_(
 
     Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of `he_uniform_`.
 
+    Notes
+    -----
+    :For: as he_normal_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: he_normal = kaiming_normal
+    :Keras: HeNormal
+
     References
     ----------
     K. He et al., ICCV 2015; cut as in TensorFlow, Keras and JAX.
@@ -687,7 +789,16 @@ def he_truncated_normal_(
 
 
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
-    """Fill x with uniforms on +- sqrt(3 / fan_in); options as in `xavier_uniform_`.
+    """Fill x with uniforms on +- sqrt(3 / fan_in).
+
+    Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: linear layers, selu
+    :PyTorch: kaiming_uniform_(nonlinearity="linear")
+    :JAX: lecun_uniform
+    :Keras: LecunUniform
 
     References
     ----------
@@ -703,7 +814,16 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
 
 
 def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
-    """Fill x with normals of standard deviation sqrt(1 / fan_in); options as in `xavier_uniform_`.
+    """Fill x with normals of standard deviation sqrt(1 / fan_in).
+
+    Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: linear layers, selu
+    :PyTorch: kaiming_normal_(nonlinearity="linear")
+    :JAX: variance_scaling(1, "fan_in", "normal")
+    :Keras: VarianceScaling(1, "fan_in", "untruncated_normal")
 
     References
     ----------
@@ -721,7 +841,14 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
 def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with truncated normals of standard deviation sqrt(1 / fan_in).
 
-    Cut as `xavier_truncated_normal_`; options as in `xavier_uniform_`.
+    Cut as `xavier_truncated_normal_`. Options, returns and raises are those of `xavier_uniform_`.
+
+    Notes
+    -----
+    :For: as lecun_normal_, as JAX and Keras have it
+    :PyTorch: -
+    :JAX: lecun_normal
+    :Keras: LecunNormal
 
     References
     ----------

@@ -103,6 +103,13 @@ def dirac_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: convolutions that begin as the identity
+    :PyTorch: dirac_
+    :JAX: -
+    :Keras: -
+
     References
     ----------
     S. Zagoruyko, N. Komodakis, "DiracNets: Training Very Deep Neural Networks Without
@@ -138,6 +145,13 @@ def eye_(
     """Fill the matrix x with `gain` on its main diagonal and 0 elsewhere: `dirac_` of two axes.
 
     Parameters, returns and raises are those of `dirac_`.
+
+    Notes
+    -----
+    :For: recurrent weights before a rectifier
+    :PyTorch: eye_
+    :JAX: -
+    :Keras: Identity
 
     References
     ----------
@@ -177,9 +191,16 @@ def delta_(
     A depthwise convolution (one input) with it hands its input on; gain = 1 / fan_in averages
     the channels. Parameters, returns and raises are those of `dirac_`.
 
+    Notes
+    -----
+    :For: depthwise convolutions that begin as the identity
+    :PyTorch: dirac_(groups=channels), for a depthwise one
+    :JAX: -
+    :Keras: -
+
     References
     ----------
-    L. Xiao et al., ICML 2018, section 2.3 (delta kernels); see `delta_orthogonal_`.
+    L. Xiao et al., ICML 2018 (delta kernels); see `delta_orthogonal_`.
 
     Examples
     --------
@@ -211,6 +232,13 @@ def hadamard_(
     ZerO: at the kernel's centre ``2^(-(m - 1)/2) (-1)^popcount(in & out)``, m the bits
     that number the outputs; no randomness, and yet the symmetry between outputs is broken.
     Parameters, returns and raises are those of `dirac_`.
+
+    Notes
+    -----
+    :For: networks without random weights
+    :PyTorch: -
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -278,6 +306,13 @@ def embedding_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: embedding tables
+    :PyTorch: what Embedding(padding_idx=) does
+    :JAX: -
+    :Keras: -
 
     References
     ----------
@@ -347,6 +382,13 @@ def orthogonal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: recurrent weights, very deep networks
+    :PyTorch: orthogonal_ is column_axis=0
+    :JAX: orthogonal
+    :Keras: Orthogonal
 
     References
     ----------
@@ -449,6 +491,13 @@ def delta_orthogonal_(
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
 
+    Notes
+    -----
+    :For: very deep convolutional networks
+    :PyTorch: -
+    :JAX: delta_orthogonal
+    :Keras: -
+
     References
     ----------
     L. Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs: How to Train
@@ -518,6 +567,13 @@ def sparse_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+
+    Notes
+    -----
+    :For: layers whose outputs should see few inputs
+    :PyTorch: sparse_
+    :JAX: -
+    :Keras: -
 
     References
     ----------

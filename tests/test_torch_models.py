@@ -3,7 +3,11 @@
 import gc
 import importlib
 import math
+import re
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from adapters import adapter
@@ -478,3 +482,28 @@ class TestInitialize:
             init.initialize(model, 1)
         allocated = sum(max(e.self_cpu_memory_usage, 0) for e in profile.key_averages())
         assert allocated < 1.1 * sum(p.nbytes for p in model.parameters())
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_documentations_code_runs():
+    text = (ROOT / "docs" / "pytorch.md").read_text("utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code) > 3
+    exec("\n".join(code), {})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["examples/pytorch.py"],
+        ["-m", "torch.distributed.run", "--nproc-per-node", "2", "examples/pytorch_fsdp2.py"],
+    ],
+)
+def test_examples_run(command):
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "True" in done.stdout or "equals the whole's" in done.stdout

@@ -8,7 +8,7 @@ if fi_table_in_use().abi < FI_ABI:
 
 cdef void he_normal(float[:, ::1] w, fi_key key) noexcept nogil:
     cdef double[2] mean_and_std
-    cdef fi_kernel *normal = fi_table_in_use().kernel[FI_NORMAL][FI_FLOAT32]
+    cdef fi_kernel *normal = fi_table_in_use().kernel[<int> FI_NORMAL][<int> FI_FLOAT32]
     mean_and_std[0] = 0.0
     mean_and_std[1] = (2.0 / w.shape[0]) ** 0.5
     normal(&w[0, 0], w.shape[0] * w.shape[1], 0, key, mean_and_std)

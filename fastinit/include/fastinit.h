@@ -17,8 +17,8 @@
 extern "C" {
 #endif
 
-/* Raised when a field of fi_table moves or a signature changes; fields are only
- * ever added at the end, so a caller needs abi >= the one it was compiled with. */
+/* Raised by whatever is added: to the end of fi_table, of fi_dtype or of fi_distribution.
+ * Nothing else ever changes, so a caller needs abi >= the one it was compiled with. */
 #define FI_ABI 1
 
 /* Raised, with a new name, by any change of a produced bit. */
@@ -93,11 +93,14 @@ typedef struct {
 /* Called on the filling thread about every 50 ms; a non-zero answer stops the fill. */
 typedef int fi_poll(void *context);
 
+/* Rows and columns of the table below: more than there are, so that new ones move nothing. */
+#define FI_ROOM 32
+
 typedef struct {
     uint32_t abi;
     const char *stream;
     const char *isa;
-    fi_kernel *kernel[FI_DISTRIBUTIONS][FI_DTYPES]; /* NULL where there is none */
+    fi_kernel *kernel[FI_ROOM][FI_ROOM]; /* [fi_distribution][fi_dtype]; NULL: there is none */
     /* Fills on up to `threads` threads (0: as many as this process may use).
      * Returns 0, or the non-zero answer of `poll` (which may be NULL). */
     int (*fill)(const fi_request *request, int threads, fi_poll *poll, void *context);

@@ -1,0 +1,140 @@
+"""Writes docs/initializers.md from the docstrings: ``python docs/make_initializers.py``.
+
+An initializer's first line is its formula, the fields under Notes are its use and equivalents,
+and References its source.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import fastinit as fi
+from fastinit.recipe import builtin
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGE = Path(__file__).with_name("initializers.md")
+FIELDS = ("For", "PyTorch", "JAX", "Keras")
+
+HEAD = """\
+<!-- Written by docs/make_initializers.py from the docstrings: change those. -->
+# Initializers
+
+Each fills an array in place under the name here, and returns a new one under the name without
+its underscore: `fi.he_normal_(w, rng=42)`, `fi.he_normal((256, 512), rng=42)`. fan_in, fan_out
+and their mean are those of the whole tensor, along `in_axis` and `out_axis`; a weight is
+(..., in, out) unless told otherwise, and PyTorch's (out, in, ...) is `in_axis=1, out_axis=0`.
+
+`he_*` = `kaiming_*`, `xavier_*` = `glorot_*`, `eye_` = `identity_`. All take
+`global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits;
+`orthogonal_` and `delta_orthogonal_` refuse, as each of their values depends on all others.
+
+"""
+
+RECIPES = """
+## Recipes of large models
+
+Rules for whole models, by the tensors' names. Each file in `fastinit/recipes/` names its source.
+
+```sh
+fastinit init llama-3-8b -o build/llama --recipe wang
+fastinit init old.safetensors -o build/new --recipe small-init --set width=768
+```
+
+```python
+fastinit.recipe.load("small-init", {"width": 768}).fill(arrays, seed=42)  # a dict of arrays
+```
+
+What a recipe needs it takes from the model's own recipe, or from the caller.
+
+"""
+
+TAIL = """
+## What introductory texts get wrong
+
+- **sqrt(6 / (fan_in + fan_out)) is the bound of Xavier's uniform; sqrt(2 / (fan_in + fan_out)) is
+  the standard deviation of its normal** (and of its uniform: a uniform on +-b has b / sqrt(3)).
+  A normal with the first is sqrt(3) times too wide; "Xavier's formula" without its distribution
+  says nothing. Likewise sqrt(6 / fan_in) and sqrt(2 / fan_in) for He's.
+- **`normal` does not mean the same everywhere.** JAX's and Keras's `glorot_normal`, `he_normal` and
+  `lecun_normal` are truncated at 2 standard deviations, and widened by 1 / 0.87962566 so that the
+  standard deviation is right after the cut: `*_truncated_normal_` here. PyTorch's are not.
+- **A truncated normal has a smaller standard deviation than its `std`**: 0.88 of it at 2 sigma,
+  0.987 at 3. `truncated_normal_(..., corrected=True)` makes up for it.
+- **PyTorch's bounds are values, not standard deviations.** `trunc_normal_(w, std=0.02)` cuts at
+  +-2, 100 standard deviations away: nothing. Keras, JAX and timm's `trunc_normal_tf_` count in
+  standard deviations.
+- **Fans are not the axes' lengths.** A convolution's count its kernel too; a fused query, key and
+  value has three times the fan_out of each (`blocks_` gives each its own); a process that holds a
+  quarter of a tensor has to use the whole one's; a transposed weight swaps them.
+- **PyTorch's default for Linear and Conv is not He's**: `kaiming_uniform_(a=sqrt(5))` is uniform
+  within 1 / sqrt(fan_in), of standard deviation 1 / sqrt(3 fan_in), a third of LeCun's variance.
+- **He's gain is for what follows the layer**, sqrt(2) for a rectifier and not for the last layer.
+  PyTorch's 5/3 for tanh and 3/4 for selu do not follow from his formula, which gives 1.59 and 1;
+  a self-normalising network takes `lecun_normal_`.
+- **Symmetry is the fault, and not zero**: biases may be zero, and so may the last layer of a
+  residual branch, for other weights make the outputs differ.
+"""
+
+
+def initializers() -> list[Callable[..., Any]]:
+    """Return the in-place initializers, in the order of their definition; no aliases."""
+    unique = {
+        getattr(fi, f"{name}_")
+        for name in fi.__all__
+        if f"{name}_" in fi.__all__ and getattr(fi, name).__name__ == name
+    }
+    return sorted(unique, key=lambda f: (f.__module__, inspect.getsourcelines(f)[1]))
+
+
+def section(doc: str, title: str) -> str:
+    """Return a numpydoc section's text, or nothing."""
+    match = re.search(rf"^{title}\n-+\n(.*?)(?=\n\n\w[\w ]*\n-+\n|\Z)", doc, re.M | re.S)
+    return match[1].strip() if match else ""
+
+
+def cells(function: Callable[..., Any]) -> list[str]:
+    """Return an initializer's row."""
+    doc = inspect.getdoc(function) or ""
+    notes = dict(re.findall(r"^:(\w+): (.*?)(?=\n:|\Z)", section(doc, "Notes"), re.M | re.S))
+    formula = doc.split("\n\n")[0].removeprefix("Fill ").rstrip(".")
+    source = section(doc, "References") or "-"
+    row = [f"`{function.__name__}`", formula, *(notes[field] for field in FIELDS), source]
+    return [" ".join(cell.replace("``", "`").replace("|", r"\|").split()) for cell in row]
+
+
+def recipes() -> list[list[str]]:
+    """Return a row for each built-in recipe of rules alone."""
+    folder = resources.files("fastinit") / "recipes"
+    tables = {
+        name: tomllib.loads((folder / f"{name}.toml").read_text("utf-8")) for name in builtin()
+    }
+    return [
+        [f"`{name}`", table["description"], ", ".join(table.get("needs", [])) or "-"]
+        for name, table in tables.items()
+        if "tensors" not in table
+    ]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def page() -> str:
+    """Return the page."""
+    columns = ["function", "fills", "for", "PyTorch", "JAX", "Keras", "source"]
+    functions = table(columns, [cells(function) for function in initializers()])
+    return HEAD + functions + RECIPES + table(["recipe", "what", "needs"], recipes()) + TAIL
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
