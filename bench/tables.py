@@ -26,22 +26,22 @@ Text = Callable[[bench.Result], str]
 
 def libraries(report: bench.Report) -> str:
     """Each library at its best, for the README."""
-    some = [r for r in in_dram(report) if kind(r) in IN_README]
+    some = [r for name in IN_README for r in in_dram(report) if kind(r) == name]
     table = pivot("ns per element", some, lambda r: f"{r.library}{threads(r)}", kind)
     return f"{table}\n\n{about(report, some)}"
 
 
 def peers(report: bench.Report) -> str:
     """Every way of every library."""
-    some = [r for r in in_dram(report) if r.library != "fastinit"]
+    some = [r for r in in_dram(report) if r.library not in ("fastinit", bench.CONSTANT)]
     return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind)
 
 
 def shares(report: bench.Report) -> str:
     """What fastinit reaches on each instruction set, and of the ceiling."""
     some = [r for r in in_dram(report) if r.library in ("fastinit", bench.CONSTANT)]
-    cell = lambda r: f"{r.best:.2f} = {r.share:.2f}"  # noqa: E731
-    return pivot("ns = share", some, lambda r: f"{r.name}{threads(r)}", kind, cell)
+    cell = lambda r: f"{r.best:.2f} ({r.share:.0%})"  # noqa: E731
+    return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind, cell)
 
 
 def sizes(report: bench.Report) -> str:

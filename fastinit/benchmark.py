@@ -191,7 +191,10 @@ def cases(
         [_known("distribution", name, DISTRIBUTIONS) for name in distributions],
         [_known("dtype", name, DTYPES) for name in dtypes],
         [2 ** _check.integer("power", power, 0, _LARGEST_POWER) for power in powers],
-        [_check.integer("threads", n, 1, 1024) for n in threads or {1, fi.get_num_threads()}],
+        [
+            _check.integer("threads", n, 1, 1024)
+            for n in threads or sorted({1, fi.get_num_threads()})
+        ],
         (False, True),
     )
     free = psutil.virtual_memory().available
