@@ -28,7 +28,9 @@ SLICE = 1 << 15  # elements, as in fill.c
 
 # As in C, a division does not ask whether to raise.
 OPTIONS = {"error_model": "numpy"}
+# LLVM by itself leaves long functions as calls, and then does not vectorise the loop.
 jit = njit(forceinline=True, **OPTIONS)
+# Inlined by Numba: each function that is not costs an optimisation of all that it calls.
 inlined = njit(inline="always", **OPTIONS)
 
 

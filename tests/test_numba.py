@@ -4,7 +4,7 @@ That the kernels give the reference's bits is tested in test_kernels.py, as for 
 """
 
 import doctest
-import importlib.util
+import importlib
 import inspect
 import os
 import platform
@@ -26,7 +26,18 @@ numba = pytest.importorskip("numba")
 fin = importlib.import_module("fastinit.numba")
 
 HUNG = 600  # seconds after which a process counts as hung; compiling takes some tens
-LAYERS = ["omp", "workqueue", *(["tbb"] if importlib.util.find_spec("tbb") else [])]
+
+
+def has_layer(module: str) -> bool:
+    try:
+        importlib.import_module(f"numba.np.ufunc.{module}")
+    except ImportError:
+        return False
+    return True
+
+
+POOLS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
+LAYERS = [layer for layer, module in POOLS.items() if has_layer(module)]
 FORMATS = {
     "float16": fin.Float16,
     "bfloat16": fin.BFloat16,
