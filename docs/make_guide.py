@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent
 GUIDES = [DOCS / "guide.md", DOCS / "guide.zh.md"]
 
 CODE = re.compile(r"```python\n(.*?)```\n", re.DOTALL)
-WITH_OUTPUT = re.compile(r"(```python\n(.*?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
+WITH_OUTPUT = re.compile(r"(```python\n([^`]*)```\n\n```text\n)([^`]*)(```\n)")
 
 
 def code(guide: str) -> list[str]:
