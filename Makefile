@@ -7,7 +7,7 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test bench tables lint clean
+.PHONY: demo test bench tables docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -25,6 +25,11 @@ tables: .venv/with-cli .venv/with-bench
 	$(BIN)/fastinit bench --output build/bench --dtype float32 --dtype bfloat16 --dtype float64 \
 	    --dtype float16 --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
 	$(BIN)/python bench/tables.py build/bench/results.json
+
+# What programs write into docs/: tables, the guides' output, pictures.
+docs: .venv/with-docs
+	$(BIN)/python docs/make_initializers.py
+	$(BIN)/python docs/make_guide.py
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The pages that programs write are what those programs write now."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,45 @@ def test_every_initializer_says_what_the_page_needs(maker):
         row = maker.cells(function)
         assert all(row), function
         assert "Parameters" not in "".join(row)
+
+
+@pytest.fixture(scope="module")
+def guide():
+    spec = importlib.util.spec_from_file_location("guide", DOCS / "make_guide.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def printed(guide, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("docs")
+    return guide.run(guide.code(guide.GUIDES[0].read_text("utf-8")), directory), directory
+
+
+KINDS = re.compile("symmetric|exploding|vanishing|growing|healthy|run.trained=\\w+")
+
+
+def test_both_guides_show_what_their_code_prints(guide, printed):
+    """The words, that is: the digits depend on the machine's BLAS."""
+    output, _ = printed
+    for path in guide.GUIDES:
+        text = path.read_text("utf-8")
+        assert KINDS.findall(guide.filled(text, output)) == KINDS.findall(text)
+
+
+def test_both_guides_have_the_same_code_and_pictures(guide):
+    english, chinese = (path.read_text("utf-8") for path in guide.GUIDES)
+    assert guide.code(english) == guide.code(chinese)
+    assert pictures(english) == pictures(chinese)
+
+
+def test_every_picture_is_made_and_there(guide, printed):
+    _, directory = printed
+    named = pictures(guide.GUIDES[0].read_text("utf-8"))
+    assert named == {f"pictures/{path.name}" for path in (directory / "pictures").iterdir()}
+    assert all((DOCS / name).is_file() for name in named)
+
+
+def pictures(guide):
+    return set(re.findall(r"!\[.*?\]\((.*?)\)", guide))
