@@ -106,7 +106,7 @@ def test_a_file_as_source_and_rules_from_a_recipe(source, tmp_path):
     [
         (["gpt3"], "'gpt3' is neither a .toml file nor a built-in recipe; built-in: bert-base"),
         (["absent.toml"], "absent.toml: No such file or directory"),
-        (["absent.safetensors"], "absent.safetensors: no such file"),
+        (["absent.safetensors"], "absent.safetensors: No such file or directory"),
         (["gpt2", "--dtype", "int8"], "dtype='int8' is unknown; allowed: float64, float32"),
         (["gpt2", "--seed", "-1"], "seed"),
         (["gpt2", "--threads", "0"], "threads=0 must be 1 to"),
