@@ -18,12 +18,12 @@ import jax
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jax.nn.initializers import Initializer, constant, ones, zeros
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check
-from fastinit._fill import FLOATS, empty
+from fastinit._fill import FLOATS, empty, fill_cut
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -114,15 +114,21 @@ def _initializer(fill: Fill, theirs: Initializer, dtype: Any) -> Initializer:
         known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         if known.name not in FLOATS:
             return theirs(key, tuple(shape), dtype, out_sharding)
-        lengths, words = _check.shape("shape", tuple(shape)), _words(key)
-        traced = isinstance(words, jax.core.Tracer)
-        sharding = _sharding(out_sharding, traced)
-        _refuse(fill, lengths, known)
-        if traced:
-            return _traced(words, lengths, known, sharding, fill)
-        return _concrete(_generator(np.asarray(words)), lengths, known, sharding, fill)
+        return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, fill)
 
     return init
+
+
+def draw(
+    words: jax.Array, shape: Shape, dtype: np.dtype[Any], out_sharding: object, fill: Fill
+) -> jax.Array:
+    """Return an array of JAX's, drawn from the generator that a key's words are the seed of."""
+    traced = isinstance(words, jax.core.Tracer)
+    sharding = _sharding(out_sharding, traced)
+    _refuse(fill, shape, dtype)
+    if traced:
+        return _traced(words, shape, dtype, sharding, fill)
+    return _concrete(_generator(np.asarray(words)), shape, dtype, sharding, fill)
 
 
 def _refuse(fill: Fill, shape: Shape, dtype: np.dtype[Any]) -> None:
@@ -132,7 +138,9 @@ def _refuse(fill: Fill, shape: Shape, dtype: np.dtype[Any]) -> None:
 
 
 def _sharding(given: object, traced: bool) -> Sharding | None:
-    """Return a sharding; a bare PartitionSpec is of the mesh around, as `jax.set_mesh` sets it."""
+    """Return a sharding; of the mesh around, as `jax.set_mesh` sets it, if it brings no devices."""
+    if isinstance(given, NamedSharding) and isinstance(given.mesh, AbstractMesh) and not traced:
+        given = given.spec
     if isinstance(given, PartitionSpec):
         mesh = jax.sharding.get_abstract_mesh() if traced else jax.sharding.get_mesh()
         if mesh.empty:
@@ -424,7 +432,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     """
     theirs = jax.nn.initializers.orthogonal(scale, column_axis)
     fill = partial(fastinit.orthogonal_, gain=float(scale), column_axis=column_axis)
-    return _initializer(partial(_cut, fill), theirs, dtype)
+    return _initializer(partial(fill_cut, fill), theirs, dtype)
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
@@ -472,16 +480,6 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
                 "but one) than outputs (the last)"
             )
         if x.size:
-            _cut(centred, x, rng, global_shape, offset)
+            fill_cut(centred, x, rng, global_shape, offset)
 
     return _initializer(fill, theirs, dtype)
-
-
-def _cut(fill: Fill, x: NDArray[Any], rng: Any, global_shape: Shape, offset: Sequence[int]) -> None:
-    """Fill x with a part of a tensor that can only be made as a whole."""
-    if x.shape == global_shape or x.size == 0:
-        fill(x, rng=rng)
-        return
-    whole = empty(global_shape, x.dtype)
-    fill(whole, rng=rng)
-    x[...] = whole[tuple(slice(o, o + n) for o, n in zip(offset, x.shape, strict=True))]
