@@ -185,6 +185,11 @@ class Rule:
         values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
         return replace(self, arguments={**self.arguments, **values}, expressions={})
 
+    @property
+    def parts(self) -> bool:
+        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
+        return self.init not in _WHOLE
+
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
 
@@ -626,6 +631,9 @@ def _regex(pattern: str) -> re.Pattern[str]:
         parts[i] = f"(?P<{part}>[0-9]+)" if i % 2 else shell[4 : shell.rindex(")")]
     return re.compile(f"(?s:{''.join(parts)})\\Z")
 
+
+# Each value depends on a whole matrix, or on a whole line of it.
+_WHOLE = ("orthogonal", "delta_orthogonal", "sparse")
 
 # What the caller of a rule decides, not the rule.
 _GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
