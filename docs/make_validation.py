@@ -5,6 +5,7 @@ function in TABLES.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,25 +17,28 @@ MARKED = re.compile("(<!-- table (.*?) -->\n).*?(<!-- end of table -->)", re.DOT
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def load(name: str) -> dict[str, Any]:
+    """Return what a program of tests/deep kept."""
     results: dict[str, Any] = json.loads((RESULTS / name).read_text("utf-8"))
     return results
 
 
-def short(number: float) -> str:
-    """Two digits; large ones as powers of two or ten."""
-    if number < 1e6:
-        return f"{number:.2g}"
-    power = round(number).bit_length() - 1
-    return f"2^{power}" if 2**power == number else f"{number:.2g}".replace("e+0", "e").replace("e+", "e")
+def short(count: int) -> str:
+    """Powers of two and ten as such, other numbers by two digits."""
+    for base in (2, 10):
+        power = round(math.log(count, base))
+        if base**power == count:
+            return f"{base}^{power}"
+    return f"{count:.2g}".replace("e+0", "e").replace("e+", "e")
 
 
 def where(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which machines, days and versions."""
+    """Say which machines, days and versions."""
     machines = sorted({f"{run['machine']} ({run['isa']})" for run in runs.values()})
     days = sorted({run["date"] for run in runs.values()})
     streams = sorted({run["stream"] for run in runs.values()})
@@ -44,7 +48,7 @@ def where(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def dieharder() -> str:
-    """One row for each order: as dieharder counts, and as many independent p-values would be."""
+    """Return a row for each order, judged as dieharder does, and as we do."""
     runs, rows = load("dieharder.json"), []
     for name, run in runs.items():
         order, values = name.split("/")
@@ -59,7 +63,7 @@ def dieharder() -> str:
 
 
 def statistics() -> str:
-    """One row for each sample: its least p-value, and how likely so small a one is."""
+    """Return a row for each sample: its least p-value, and how likely so small a one is."""
     runs, rows = load("statistics.json"), []
     for name, run in runs.items():
         least = min(run["p"], key=lambda k: run["p"][k])
@@ -79,7 +83,7 @@ TABLES = {function.__name__: function for function in (dieharder, statistics)}
 
 
 def page(text: str) -> str:
-    """The document with its tables written anew; those of others are left as they are."""
+    """Return the document with its tables written anew; those of others are left as they are."""
 
     def written(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
@@ -89,6 +93,7 @@ def page(text: str) -> str:
 
 
 def main() -> None:
+    """Write the document."""
     DOCUMENT.write_text(page(DOCUMENT.read_text("utf-8")), "utf-8")
 
 
