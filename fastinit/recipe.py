@@ -84,6 +84,8 @@ DTYPES = FLOATS | {
     "bool": "BOOL",
 }
 
+_DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
+
 _KINDS: dict[str, type] = {
     "name": str,
     "description": str,
@@ -184,6 +186,11 @@ class Rule:
         variables = {**self.variables, **numbers}
         values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
         return replace(self, arguments={**self.arguments, **values}, expressions={})
+
+    @property
+    def parts(self) -> bool:
+        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
+        return self.init not in _WHOLE
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
@@ -348,6 +355,8 @@ class Recipe:
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
 
+        A config that names a dtype then names this one.
+
         Raises
         ------
         RecipeError
@@ -366,6 +375,7 @@ class Recipe:
             tensors=tuple(
                 replace(t, dtype=new) if t.dtype.name in FLOATS else t for t in self.tensors
             ),
+            config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )
 
 
@@ -626,6 +636,9 @@ def _regex(pattern: str) -> re.Pattern[str]:
         parts[i] = f"(?P<{part}>[0-9]+)" if i % 2 else shell[4 : shell.rindex(")")]
     return re.compile(f"(?s:{''.join(parts)})\\Z")
 
+
+# Each value depends on a whole matrix, or on a whole line of it.
+_WHOLE = ("orthogonal", "delta_orthogonal", "sparse")
 
 # What the caller of a rule decides, not the rule.
 _GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
