@@ -382,7 +382,9 @@ def fill_memory(
     `start` is the first element's index, counted from the generator's position, `steps` what
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
-    params = params_in(distribution, dtype)
+    params = distribution.params
+    if distribution.bounded or distribution.largest > dtype.max:
+        params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
     n = _default_threads if threads is None else _threads(threads)
