@@ -1,17 +1,21 @@
-"""The command line's commands on models: init."""
+"""The command line's commands on models: init, check, show."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from fastinit import checkpoint
+from fastinit._files import appearing
 from fastinit._terminal import PeakMemory, bytes_bar, one_line_errors, rows
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
 from fastinit.recipe import FLOATS, Recipe, builtin
 
+SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
+CHECK = "Example: fastinit check build/llama"
 INIT = "Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42"
 
 Source = Annotated[
@@ -86,6 +90,75 @@ def init(
                 progress=progress,
             )
         _summarise(model, written, memory.nbytes)
+
+
+def check(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Directory of a checkpoint, or .safetensors.")
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Whose rules to use, instead of those in the files."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of that in the files.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Prove a checkpoint: draw every tensor again, and compare it bit for bit.
+
+    Status 1, and the first element that differs, if one does.
+    """
+    with one_line_errors():
+        memory = PeakMemory()
+        nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
+        with bytes_bar(f"check {path}", nbytes) as advance:
+
+            def progress(nbytes: int) -> None:
+                advance(nbytes)
+                memory.sample()
+
+            done = checkpoint.check(path, recipe, seed=seed, threads=threads, progress=progress)
+        if done.difference is not None:
+            raise ValueError(str(done.difference))
+    rows(
+        {
+            "equal": f"{done.tensors:,} tensors, {done.nbytes:,} bytes",
+            "seconds": f"{done.seconds:.2f}",
+            "speed": f"{done.nbytes / done.seconds / 1e9:.2f} GB/s",
+            "peak memory": f"{memory.nbytes / 1e6:.0f} MB private",
+        }
+    )
+
+
+def show(
+    source: Source,
+    tensor: Annotated[
+        str, typer.Argument(metavar="TENSOR[SLICE]", help="A name, or such as 'h.0.w[:4, -1]'.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File (.npy) to save it to.")
+    ] = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    recipe: Rules = None,
+    variables: Variables = None,
+) -> None:
+    """Show any slice of a tensor that init would write, without writing it."""
+    with one_line_errors():
+        if output is not None and output.suffix != ".npy":
+            raise ValueError(f"--output {output} must end in .npy")
+        model = _load(source, recipe, variables, dtype)
+        name, index = checkpoint.parse_slice(model, tensor)
+        values = checkpoint.values(model, name, index, seed=seed, threads=threads)
+        if output is not None:
+            with appearing(output) as file:
+                np.save(file, values)
+    lengths = "x".join(map(str, values.shape)) or "one value"
+    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}")
+    # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
+    typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
+    if output is not None:
+        typer.echo(f"saved to {output}")
 
 
 def _load(

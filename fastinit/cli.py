@@ -31,6 +31,8 @@ def _fastinit() -> None:
 
 
 app.command(epilog=_models.INIT)(_models.init)
+app.command(epilog=_models.CHECK)(_models.check)
+app.command(epilog=_models.SHOW)(_models.show)
 
 
 _COMPARED = ["xavier", "he", "normal:0.01"]

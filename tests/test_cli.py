@@ -124,7 +124,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, arguments, reason):
 
 
 def test_every_help_has_an_example():
-    for arguments in ([], ["init"], ["bench"], ["probe"]):
+    for arguments in ([], ["init"], ["check"], ["show"], ["bench"], ["probe"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0
         assert f"Example: fastinit {' '.join(arguments)}" in done.stdout

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit._fill import count_threads, index_steps
+from fastinit._fill import index_steps
 from fastinit.recipe import Rule, Tensor
 
 T = TypeVar("T")
@@ -44,6 +44,11 @@ class Block(NamedTuple):
     def size(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self.size * self.tensor.dtype.itemsize
 
     @property
     def at(self) -> int:
@@ -101,12 +106,11 @@ _buffers = _Buffers()
 
 def buffer(block: Block, use: str) -> NDArray[Any]:
     """Return an array for a block, in memory that this thread uses again and again."""
-    nbytes = block.size * block.tensor.dtype.itemsize
-    if nbytes > BLOCK:  # a tensor of which no part can be drawn
+    if block.nbytes > BLOCK:  # a tensor of which no part can be drawn
         return np.empty(block.shape, block.tensor.dtype)
     if use not in _buffers.kept:
         _buffers.kept[use] = np.empty(BLOCK, np.uint8)
-    return _buffers.kept[use][:nbytes].view(block.tensor.dtype).reshape(block.shape)
+    return _buffers.kept[use][: block.nbytes].view(block.tensor.dtype).reshape(block.shape)
 
 
 def batches(items: Iterable[tuple[Block, T]]) -> Iterator[list[tuple[Block, T]]]:
@@ -121,18 +125,17 @@ def batches(items: Iterable[tuple[Block, T]]) -> Iterator[list[tuple[Block, T]]]
         yield batch
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], threads: int | None) -> Iterator[R]:
+def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """Yield what `work` makes of each item, in their order, by several threads.
 
     Few wait at a time, however many there are. Whoever stops asking stops the work.
     """
-    n = count_threads(threads)
-    with ThreadPoolExecutor(n) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * n:
+                if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

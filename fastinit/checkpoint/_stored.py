@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastinit._fill import as_dtype
 from fastinit.checkpoint import _safetensors
+from fastinit.checkpoint._blocks import Block, buffer
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL
 from fastinit.recipe import DTYPES, RecipeError, Tensor
 
@@ -69,10 +72,12 @@ def read(path: Path) -> Checkpoint:
     # A single file comes before an index, as transformers has it.
     if (path / MODEL).is_file():
         return Checkpoint(path, *_safetensors_file(path / MODEL), config)
-    if (path / INDEX["safetensors"]).is_file():
-        return Checkpoint(path, *_Index.read(path / INDEX["safetensors"]).shards(), config)
-    if (path / INDEX["npy"]).is_file():
-        return Checkpoint(path, *_Index.read(path / INDEX["npy"]).arrays(), config)
+    for name in INDEX.values():
+        if (path / name).is_file():
+            index = _Index.read(path / name)
+            stored, metadata = index.arrays() if name == INDEX["npy"] else index.shards()
+            index.check_total(stored)
+            return Checkpoint(path, stored, metadata, config)
     raise RecipeError(f"{path} holds none of {', '.join((MODEL, *INDEX.values()))}")
 
 
@@ -104,6 +109,12 @@ class _Index(NamedTuple):
     @property
     def files(self) -> list[str]:
         return list(dict.fromkeys(self.weight_map.values()))
+
+    def check_total(self, stored: Iterable[Stored]) -> None:
+        """Raise if there is less, or more, than we wrote; others count otherwise."""
+        nbytes = sum(each.tensor.nbytes for each in stored)
+        if "fastinit.seed" in self.metadata and self.metadata.get("total_size") != nbytes:
+            raise RecipeError(f"{self.path}: the tensors have {nbytes:,} bytes, not its total_size")
 
     def arrays(self) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
         """Return the tensors in NumPy's files, and the index's metadata."""
@@ -149,3 +160,23 @@ def _array(name: str, path: Path) -> Stored:
     if path.stat().st_size != begin + tensor.nbytes:
         raise RecipeError(f"{path}: {tensor} does not add up to its size")
     return Stored(tensor, path, begin)
+
+
+def read_block(stored: Stored, block: Block) -> NDArray[Any]:
+    """Return what a file holds of a tensor, until this thread's next call.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    x = buffer(block, "read")
+    with stored.path.open("rb", buffering=0) as file:
+        file.seek(stored.begin + block.at)
+        left = x.reshape(-1).view(np.uint8).data
+        while left:
+            n = file.readinto(left)
+            if not n:
+                raise OSError(errno.EIO, "ends before its last tensor", str(stored.path))
+            left = left[n:]
+    return x

@@ -199,7 +199,7 @@ def write_shard(
     OSError
         If it cannot be written.
     """
-    drawer = Drawer(shard.seed)
+    drawer, n = Drawer(shard.seed), count_threads(threads)
     with appearing(directory / shard.name) as file:
         _allocate(file, shard.nbytes)
         _put(file, memoryview(shard.head), 0)
@@ -214,7 +214,7 @@ def write_shard(
 
         todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
         progress(len(shard.head))
-        for nbytes in in_order(write_batch, batches(todo), threads):
+        for nbytes in in_order(write_batch, batches(todo), n):
             progress(nbytes)
 
 
