@@ -84,6 +84,8 @@ DTYPES = FLOATS | {
     "bool": "BOOL",
 }
 
+_DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
+
 _KINDS: dict[str, type] = {
     "name": str,
     "description": str,
@@ -353,6 +355,8 @@ class Recipe:
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
 
+        A config that names a dtype then names this one.
+
         Raises
         ------
         RecipeError
@@ -371,6 +375,7 @@ class Recipe:
             tensors=tuple(
                 replace(t, dtype=new) if t.dtype.name in FLOATS else t for t in self.tensors
             ),
+            config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )
 
 

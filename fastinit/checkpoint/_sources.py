@@ -33,8 +33,8 @@ def load(
         them: to write the same files again, give the files.
     rules : str or Path, optional
         A recipe whose rules and seed to use; its tensors are ignored. Without it a recipe has
-        its own, a file those it was written with, and otherwise the built-in "default"; a
-        ``config.json`` has those of its architecture.
+        its own, a file those it was written with, and otherwise the built-in "default". A
+        ``config.json`` has those of its architecture, for what no given rule fits.
     variables : mapping, optional
         Values for the variables that the source's recipe or the rules have or need. What the
         rules need and nobody gives, they take from the source's recipe.
@@ -82,6 +82,8 @@ def _of_json(path: Path, rules: str | Path | None, given: Given) -> Recipe:
     entries = _safetensors.load_json(path)
     if "weight_map" in entries:
         return _of_stored(_stored.read(path.parent), rules, given)
+    if "model_type" in entries:
+        return _of_config(path, entries, rules, given)
     header = _safetensors.parse(entries, str(path))
     places = zip(header.tensors, header.begins, strict=True)
     stored = tuple(_stored.Stored(tensor, path, begin) for tensor, begin in places)
@@ -121,3 +123,30 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)
     return replace(recipe, seed=int(seed))
+
+
+def _of_config(
+    path: Path, config: dict[str, Any], rules: str | Path | None, given: Given
+) -> Recipe:
+    """Return the recipe of an architecture that transformers knows, without its weights."""
+    try:
+        import torch
+        import transformers
+
+        from fastinit.torch._recipe import recipe_of
+    except ImportError as error:
+        raise RecipeError(
+            f"{path} needs PyTorch and transformers: in a checkout of fastinit, "
+            f"pip install '.[hf]' ({error})"
+        ) from None
+    try:
+        kind = (config.get("architectures") or ["AutoModel"])[0]
+        theirs = transformers.AutoConfig.for_model(**config)
+        with torch.device("meta"):
+            model = getattr(transformers, kind)._from_config(theirs)
+    except Exception as error:  # whatever their code makes of it
+        raise RecipeError(f"{path}: transformers cannot make a model of it: {error}") from None
+    if rules is None and given:
+        raise RecipeError(f"{path} has no variables; give them with rules")
+    first = None if rules is None else load_recipe(rules, given)
+    return recipe_of(model, f"{kind} of transformers {transformers.__version__}", config, first)
