@@ -60,6 +60,14 @@ def init(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier run of this job has finished.")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of a Dask scheduler whose workers share DIR, or local:N for N processes here: "
+            "they write the files.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
     ] = False,
@@ -89,6 +97,7 @@ def init(
                 format=format,
                 overwrite=overwrite,
                 resume=resume,
+                scheduler=scheduler,
                 progress=progress,
             )
         _summarise(model, written, memory.nbytes)
