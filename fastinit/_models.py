@@ -181,25 +181,12 @@ def _statistics(
         raise ValueError(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}")
 
 
-_STATISTICS = [
-    "tensor",
-    "shape",
-    "dtype",
-    "mean",
-    "std",
-    "min",
-    "max",
-    "kurtosis",
-    "zeros/%",
-    "NaN/%",
-    "Inf/%",
-    "p",
-    "same as",
-]
+_MOMENTS = ("mean", "std", "min", "max", "kurtosis")
+_STATISTICS = ("tensor", "shape", "dtype", *_MOMENTS, "zeros/%", "NaN/%", "Inf/%", "p", "same as")
 
 
 def _row(each: checkpoint.Statistics) -> list[str]:
-    moments = (each.mean, each.std, each.min, each.max, each.kurtosis)
+    moments = [getattr(each, name) for name in _MOMENTS]
     shares = (each.zeros, each.nans, each.infs)
     return [
         each.name,
