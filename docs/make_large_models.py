@@ -54,7 +54,7 @@ def task(what: str, size: int, directory: Path, threads: int | None) -> dict[str
         done = write_mapped(model(size, init), directory, threads)
         progress(0)
     else:
-        options = {"threads": threads, "progress": progress, "overwrite": True}
+        options = {"threads": threads, "progress": progress}
         done = checkpoint.write(model(size, init), directory, **options).nbytes
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -84,7 +84,6 @@ def write_mapped(recipe: Any, directory: Path, threads: int | None) -> int:
     import fastinit
     from fastinit import checkpoint
 
-    shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     rng, total = fastinit.default_rng(0), 0
     for shard in checkpoint.lay_out(recipe, 0).shards:
@@ -111,6 +110,8 @@ def measured(what: str, size: int, directory: Path, threads: int | None) -> dict
     """Do one thing in a process of its own; return what it took."""
     command = [sys.executable, __file__, str(directory), "--task", what, "--size", str(size)]
     command += [] if threads is None else ["--threads", str(threads)]
+    if what != "check":
+        shutil.rmtree(directory, ignore_errors=True)
     os.sync()
     done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     print(f"{size:3} GB  {what:16}  {done['seconds']:7.2f} s", file=sys.stderr, flush=True)
@@ -161,26 +162,30 @@ def draw(results: list[dict[str, Any]]) -> None:
     """Draw time per byte and memory over the model's size."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    time_axes, memory_axes = figure.subplots(1, 2)
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    titles = ("elapsed, ns per byte", "CPU time, ns per byte", "largest private memory, MB")
     for what, label in TASKS.items():
-        sizes = [best(results, what, size, "nbytes") / 1e9 for size in SIZES]
-        for axes, key, unit in ((time_axes, "seconds", 1e9), (memory_axes, "private", 1e-6)):
-            per_byte = key == "seconds"
-            values = [
-                best(results, what, size, key) * unit / (gb * 1e9 if per_byte else 1)
-                for size, gb in zip(SIZES, sizes, strict=True)
-            ]
-            axes.plot(sizes, values, marker="o", label=label)
-    time_axes.set_ylabel("ns per byte, on disk")
-    memory_axes.set_ylabel("largest private memory, MB")
-    for axes in (time_axes, memory_axes):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(SIZES, [str(size) for size in SIZES])
-        axes.set_xlabel("size of the model, GB")
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        bytes_, wall, user, system, private = (
+            [best(results, what, size, key) for size in SIZES]
+            for key in ("nbytes", "seconds", "user", "system", "private")
+        )
+        gb = [n / 1e9 for n in bytes_]
+        lines = (
+            [t / n for t, n in zip(wall, gb, strict=True)],
+            [(u + s) / n for u, s, n in zip(user, system, gb, strict=True)],
+            [n / 1e6 for n in private],
+        )
+        for one, line in zip(axes, lines, strict=True):
+            one.plot(gb, line, marker="o", label=label)
+    for one, title in zip(axes, titles, strict=True):
+        one.set_title(title, fontsize=10)
+        one.set_xscale("log", base=2)
+        one.set_xticks(SIZES, [str(size) for size in SIZES])
+        one.set_xlabel("size of the model, GB")
+        one.set_ylim(bottom=0)
+        one.grid(alpha=0.3)
+        one.legend(fontsize=8)
     figure.savefig(PICTURE, dpi=120)
 
 
