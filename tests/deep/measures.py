@@ -118,8 +118,9 @@ def count_in(x, edges, low, per_unit, table, further, counts):  # type: ignore[n
 def fit(distribution: str, dtype: str) -> Statistic:
     """Kolmogorov-Smirnov, Anderson-Darling and chi-square.
 
-    A truncated normal in float32 is the quantile of a probability that is rounded to 24 bits: some 500
-    steps to a cell, which chi-square would see in 10^9 values.  It takes cells by sixteens.
+    A truncated normal in float32 is the quantile of a probability that is rounded to 24 bits:
+    some 500 steps to a cell, which chi-square would see in 10^9 values.  It takes cells by
+    sixteens.
     """
     together = 16 if (distribution, dtype) == ("truncated_normal", "float32") else 1
 
