@@ -166,8 +166,9 @@ def uniform_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        Filled in place: any float dtype that fastinit knows, any strides. A list's arrays are
+        filled one after the other, as if they were one; small ones sooner than by calls.
     low, high : float
         The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
     rng : int, SeedSequence, Generator, or None
@@ -222,8 +223,8 @@ def normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
@@ -284,8 +285,8 @@ def truncated_normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. What is left between
         +-2 has the standard deviation 0.87962566 * std.
@@ -355,8 +356,8 @@ def trunc_normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place; see `truncated_normal_`.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. The mean may lie far
         outside the bounds.

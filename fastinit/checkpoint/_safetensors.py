@@ -63,7 +63,7 @@ def read(path: Path) -> Header:
             raise _not(path, f"a header of {length:,} bytes in a file of {nbytes:,}")
         text = file.read(length)
     try:
-        header = parse(loads(text), str(path))
+        header = parse(loads(text), str(path), file=True)
     except RecipeError as error:
         raise _not(path, error) from None
     begins = tuple(begin + 8 + length for begin in header.begins)
@@ -112,11 +112,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def parse(entries: Mapping[str, Any], origin: str) -> Header:
+def parse(entries: Mapping[str, Any], origin: str, *, file: bool = False) -> Header:
     """Return what a header's JSON says, with the offsets as they are there.
 
-    The tensors must lie side by side, without gaps. In a text that nobody wrote a file for,
-    none may have offsets; they then have the order of the text.
+    The tensors must lie side by side, without gaps. In a text that has no file (yet), none need
+    have offsets.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def parse(entries: Mapping[str, Any], origin: str) -> Header:
         raise RecipeError(f"{origin}: __metadata__ must hold texts")
     entries = {name: entry for name, entry in entries.items() if name != "__metadata__"}
     tensors = tuple(_tensor(origin, name, entry) for name, entry in entries.items())
-    if not any("data_offsets" in entry for entry in entries.values()):
+    if not file and not any("data_offsets" in entry for entry in entries.values()):
         ends = accumulate(tensor.nbytes for tensor in tensors)
         return Header(tensors, (0, *ends)[: len(tensors)], metadata)
     offsets = [_offsets(origin, name, entry) for name, entry in entries.items()]

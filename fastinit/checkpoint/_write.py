@@ -53,6 +53,7 @@ def write(
     format: str = "safetensors",  # noqa: A002
     overwrite: bool = False,
     resume: bool = False,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Written:
     """Write a model's tensors, freshly initialised, as a directory that transformers loads.
@@ -82,6 +83,11 @@ def write(
         Whether files of the same job that are whole stay, and only what lacks is written.
         A file has its name only when it is whole: of what was written before, no more than one
         file is written again.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers share the directory, or ``local:N``, for N
+        processes of this machine: they write the files, and one whose worker is lost is written
+        by another. A script that gives ``local:N`` must guard its start by
+        ``if __name__ == "__main__":``, as for `multiprocessing`.
     progress : callable, optional
         Called with the number of bytes, again and again, that are written; those that stay
         are told first.
@@ -99,6 +105,10 @@ def write(
         If there is a checkpoint already, and it is not to be replaced nor to be resumed.
     OSError
         If the files cannot be written. Too little space is noticed before the first value.
+    ValueError
+        If there is no such scheduler, or its workers do not share the directory.
+    ImportError
+        If `scheduler` needs the package distributed, and it is missing.
 
     Notes
     -----
@@ -115,7 +125,7 @@ def write(
     start = time.perf_counter()
     seed = recipe.seed if seed is None else operator.index(seed)
     fastinit.default_rng(seed)  # refuses what is no seed
-    threads = count_threads(threads)
+    n = count_threads(threads)
     layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
     todo = begin(layout, path, overwrite=overwrite, resume=resume)
@@ -123,8 +133,14 @@ def write(
     tell = progress or (lambda _: None)
     if kept:
         tell(kept)
-    for shard in todo:
-        write_shard(shard, path, threads=threads, progress=tell)
+    if scheduler is None:
+        for shard in todo:
+            write_shard(shard, path, threads=n, progress=tell)
+    elif todo:
+        from fastinit.checkpoint._cluster import write_shards
+
+        write_shards(scheduler, todo, path.resolve(), threads, tell)
+        remove_left_behind(path, layout.names)
     end(layout, path)
     tensors = [item.tensor for shard in layout.shards for item in shard.items]
     return Written(
