@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psutil  # type: ignore[import-untyped]
@@ -90,3 +90,12 @@ def rows(values: Mapping[str, str]) -> None:
     width = max(map(len, values))
     for label, value in values.items():
         typer.echo(f"{label:<{width}}  {value}")
+
+
+def columns(head: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
+    """Print lines of cells, each column as wide as its widest."""
+    all_lines = [head, *lines] if head else lines
+    widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
+    for line in all_lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())

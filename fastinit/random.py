@@ -79,6 +79,7 @@ def truncated_normal_distribution(mean: float, std: float, low: float, high: flo
 
 @lru_cache
 def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> Distribution:
+    _kernels.check_rounding()
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
@@ -113,6 +114,7 @@ def truncated_std(low: float, high: float) -> float:
     arithmetic: the result enters values, and exp and erf differ from system to system. Relative
     error below 1e-14 (`tests/test_truncated.py`).
     """
+    _kernels.check_rounding()
     low, high = real("low", low), real("high", high)
     if not low < high:
         raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")

@@ -52,7 +52,7 @@ from fnmatch import translate
 from functools import cache
 from importlib.resources import files
 from inspect import Parameter, signature
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,18 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Recipe", "RecipeError", "Rule", "Tensor", "builtin", "evaluate", "load", "parse"]
+__all__ = [
+    "Recipe",
+    "RecipeError",
+    "Rule",
+    "Tensor",
+    "builtin",
+    "escaped",
+    "evaluate",
+    "load",
+    "parse",
+    "template",
+]
 
 # The dtypes of a model's tensors, and their codes in a safetensors header.
 FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -635,6 +646,32 @@ def _regex(pattern: str) -> re.Pattern[str]:
         shell = translate(part)  # (?s:...)\Z
         parts[i] = f"(?P<{part}>[0-9]+)" if i % 2 else shell[4 : shell.rindex(")")]
     return re.compile(f"(?s:{''.join(parts)})\\Z")
+
+
+def escaped(name: str) -> str:
+    """Return the pattern that fits a name and no other.
+
+    Examples
+    --------
+    >>> escaped("w[0]")
+    'w[[]0]'
+    """
+    return re.sub(r"([*?\[{])", r"[\1]", name)
+
+
+def template(name: str) -> str:
+    """Return the pattern that fits a name whatever its numbers are.
+
+    Examples
+    --------
+    >>> template("h.3.experts.0.w")
+    'h.{i}.experts.{i1}.w'
+    """
+    indices = (f"i{n}" if n else "i" for n in count())
+    parts = [
+        f"{{{next(indices)}}}" if part.isdecimal() else part for part in escaped(name).split(".")
+    ]
+    return ".".join(parts)
 
 
 # Each value depends on a whole matrix, or on a whole line of it.

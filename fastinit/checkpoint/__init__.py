@@ -19,6 +19,7 @@ from fastinit.checkpoint._layout import (
     shard_size,
 )
 from fastinit.checkpoint._sources import load
+from fastinit.checkpoint._statistics import Statistics, statistics, wrong
 from fastinit.checkpoint._stored import read
 from fastinit.checkpoint._virtual import parse as parse_slice
 from fastinit.checkpoint._virtual import values
@@ -34,6 +35,7 @@ __all__ = [
     "Difference",
     "Layout",
     "Shard",
+    "Statistics",
     "Written",
     "begin",
     "check",
@@ -43,7 +45,9 @@ __all__ = [
     "parse_slice",
     "read",
     "shard_size",
+    "statistics",
     "values",
     "write",
     "write_shard",
+    "wrong",
 ]

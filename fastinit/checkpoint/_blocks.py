@@ -78,7 +78,7 @@ def blocks(tensor: Tensor, rule: Rule | None = None, nbytes: int = BLOCK) -> Ite
 class Drawer(threading.local):
     """Draws blocks, each thread into a buffer of its own."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | fastinit.Generator) -> None:
         self._root = fastinit.default_rng(seed)
         self._name: str | None = None
         self._rng = self._root

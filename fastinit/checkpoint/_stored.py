@@ -162,15 +162,15 @@ def _array(name: str, path: Path) -> Stored:
     return Stored(tensor, path, begin)
 
 
-def read_block(stored: Stored, block: Block) -> NDArray[Any]:
-    """Return what a file holds of a tensor, until this thread's next call.
+def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
+    """Return what a file holds of a tensor, until this thread's next call for that use.
 
     Raises
     ------
     OSError
         If it cannot be read.
     """
-    x = buffer(block, "read")
+    x = buffer(block, use)
     with stored.path.open("rb", buffering=0) as file:
         file.seek(stored.begin + block.at)
         left = x.reshape(-1).view(np.uint8).data

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -240,6 +240,8 @@ def write_shard(
                 values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
                 _put(file, values.data, item.begin + block.at)
                 nbytes += values.nbytes
+            first, item = batch[0]
+            _begin_writeback(file, item.begin + first.at, nbytes)
             return nbytes
 
         todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
@@ -252,6 +254,15 @@ def _put(file: BinaryIO, values: memoryview, at: int) -> None:
     while values:
         n = os.pwrite(file.fileno(), values, at)
         values, at = values[n:], at + n
+
+
+def _begin_writeback(file: BinaryIO, at: int, nbytes: int) -> None:
+    """Have the kernel begin to write a stretch to the disk, so that the end waits for less.
+
+    That is what this advice does to pages that are not written yet; they stay in memory.
+    """
+    with suppress(AttributeError):  # macOS
+        os.posix_fadvise(file.fileno(), at, nbytes, os.POSIX_FADV_DONTNEED)
 
 
 def _whole(layout: Layout, directory: Path) -> set[str]:

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "convert.h"
+#include "float_mode.h"
 #include "fma.h"
 #include "internal.h"
 #include "normal.h"
@@ -31,6 +32,7 @@ typedef void chunk_writer(void *out, unsigned chunks, pcg32 g, unsigned chunk, c
 static inline void run(chunk_writer *write, size_t itemsize, void *out, size_t n, uint64_t start,
                        fi_key key, const void *params)
 {
+    const fi_float_mode before = enter_float_mode();
     char *to = out;
     while (n > 0) {
         pcg32 g = pcg_of_block(key, start / FI_BLOCK);
@@ -49,6 +51,7 @@ static inline void run(chunk_writer *write, size_t itemsize, void *out, size_t n
         start += count;
         n -= count;
     }
+    leave_float_mode(before);
 }
 
 /* The generator's state at the first draw of each lane's pair, from draw `first` on. */

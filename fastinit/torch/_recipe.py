@@ -7,7 +7,6 @@ is taken down; the recipe then does what `initialize` does, bit for bit, without
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -151,11 +150,11 @@ def _text(rules: Mapping[str, _Rule], tensors: Iterable[str]) -> str:
     """Return rules: names that differ in numbers alone share a line if they share a rule."""
     alike = defaultdict(list)
     for tensor in tensors:
-        alike[_template(tensor)].append(tensor)
+        alike[recipes.template(tensor)].append(tensor)
     patterns = defaultdict(list)
     for template, names in alike.items():
         found = {rules.get(each) for each in names}
-        lines = {template: names[0]} if len(found) == 1 else {_escaped(n): n for n in names}
+        lines = {template: names[0]} if len(found) == 1 else {recipes.escaped(n): n for n in names}
         for line, each in lines.items():
             if each in rules:
                 patterns[rules[each]].append(line)
@@ -165,14 +164,3 @@ def _text(rules: Mapping[str, _Rule], tensors: Iterable[str]) -> str:
         listed = "".join(f"    {json.dumps(line)},\n" for line in fitting)
         parts.append(f'[[rule]]\npattern = [\n{listed}]\ninit = "{rule.init}"\n{arguments}')
     return "\n".join(parts)
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?\[{])", r"[\1]", name)
-
-
-def _template(name: str) -> str:
-    """Return the pattern of a name with any numbers for its own: h.3.w -> h.{i}.w."""
-    indices = iter("ijklmnopq")
-    parts = [f"{{{next(indices)}}}" if p.isdecimal() else p for p in _escaped(name).split(".")]
-    return ".".join(parts)
