@@ -25,13 +25,14 @@ deep: .venv/with-test deep-bits deep-faults
 	if command -v dieharder; then $(BIN)/python tests/deep/battery.py $(ORDERS); fi
 	$(BIN)/python docs/make_validation.py
 
+deep-faults: .venv/with-test
+	$(BIN)/python tests/deep/kills.py
+	$(BIN)/python tests/deep/headers.py
+	$(BIN)/python tests/deep/sanitizers.py
+
 # A quarter of an hour; with the compilers and emulators that are there.
 deep-bits: .venv/with-test
 	$(BIN)/python tests/deep/same_bits.py
-
-# Ten minutes; with the sanitizers and the valgrind that are there.
-deep-faults: .venv/with-test
-	$(BIN)/python tests/deep/sanitizers.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench

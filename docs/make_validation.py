@@ -70,7 +70,7 @@ def statistics() -> str:
         p, n = run["p"][least], len(run["p"])
         any_so_small = 1 - (1 - p) ** n
         rows.append([name, short(run["values"]), n, f"{p:.2g}", least, f"{any_so_small:.2g}"])
-    header = ["sample", "values", "p-values", "least", "which", "so small among so many"]
+    header = ["sample", "values read", "p-values", "least", "which", "so small among so many"]
     total = sum(len(run["p"]) for run in runs.values())
     least = min(min(run["p"].values()) for run in runs.values())
     return (

@@ -500,10 +500,21 @@ def fill_constant(
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
-    pattern_of_value = element(value, array.dtype).view(pattern).item()
+    bits = (
+        _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
+        if type(value) is float
+        else element(value, array.dtype).view(pattern).item()
+    )
     write = _default_backend if backend is None else _backend(backend)
-    write(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
+    write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
+
+
+@lru_cache
+def _bits_of_float(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
+    """Return a float's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
+    bits: int = element(math.copysign(value, sign), dtype).view(pattern).item()
+    return bits
 
 
 def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import array
 import mmap
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -21,6 +22,21 @@ def poisoned(shape, dtype="float32"):
 
 def untouched(x):
     return bytes(POISON for _ in range(x.nbytes)) == x.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float8_e5m2"])
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+@pytest.mark.parametrize("lengths", [(5, 70, 600), (300, 1, 65), (17, 9, 257), (3, 40000, 2)])
+def test_tiles_have_the_values_of_a_contiguous_array(lengths, order, dtype):
+    whole = fi.normal(lengths, dtype=dtype, rng=3)
+    # Every second element along one axis, backwards along another; all around is poison.
+    memory = poisoned(
+        [n * (2 if axis == 1 else 1) for axis, n in enumerate(np.take(lengths, order))], dtype
+    )
+    x = memory[::-1, 1::2].transpose(np.argsort(order))
+    fi.normal_(x, rng=3, threads=2)
+    assert x.tobytes() == whole.tobytes()
+    assert untouched(memory[:, ::2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

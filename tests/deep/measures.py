@@ -116,7 +116,13 @@ def count_in(x, edges, low, per_unit, table, further, counts):  # type: ignore[n
 
 
 def fit(distribution: str, dtype: str) -> Statistic:
-    """Kolmogorov-Smirnov, Anderson-Darling and chi-square."""
+    """Kolmogorov-Smirnov, Anderson-Darling and chi-square.
+
+    A truncated normal in float32 is the quantile of a probability that is rounded to 24 bits:
+    some 500 steps to a cell, which chi-square would see in 10^9 values.  It takes cells by
+    sixteens.
+    """
+    together = 16 if (distribution, dtype) == ("truncated_normal", "float32") else 1
 
     def summary(x: Array) -> Array:
         c, counts = cells_of(distribution, dtype), np.zeros(CELLS, np.int64)
@@ -132,7 +138,10 @@ def fit(distribution: str, dtype: str) -> Statistic:
         return {
             "Kolmogorov-Smirnov": p_of_ks(float(np.abs(distance).max()), n),
             "Anderson-Darling": p_of_anderson_darling(float(a2)),
-            "chi-square": p_of_counts(counts, probabilities),
+            "chi-square": p_of_counts(
+                counts.reshape(-1, together).sum(axis=1),
+                probabilities.reshape(-1, together).sum(axis=1),
+            ),
         }
 
     return Statistic(summary, p)
@@ -365,7 +374,9 @@ def hashed(words: Array) -> P:
 # Weight matrices.
 
 ROWS, COLUMNS = 256, 1024
-DEGREES = np.arange(1, 9)
+# The theory is that of large matrices: at this size, in 4096 matrices of NumPy's normals, it misses
+# the variance by 1 to 2 % up to T4, by 4 % for T5, 18 % for T8.
+DEGREES = np.arange(1, 5)
 
 
 def spectra(x: Array) -> Array:
@@ -383,7 +394,9 @@ def spectra(x: Array) -> Array:
     y = (s - 1 - c) / (2 * math.sqrt(c))
     k, r = DEGREES, -math.sqrt(c)
     mean = (r**k - (r ** (k + 2) + r ** np.abs(k - 2)) / 2) / (1 - c)
-    sums = np.array([np.polynomial.chebyshev.chebval(y, np.eye(9)[d]).sum(axis=1) for d in k])
+    sums = np.array(
+        [np.polynomial.chebyshev.chebval(y, np.eye(len(k) + 1)[d]).sum(axis=1) for d in k]
+    )
     z = (sums.T - ROWS * mean - (1 + (-1.0) ** k) / 4) / np.sqrt(k / 2)
     z = np.column_stack([z, largest(s[:, -1])])
     return np.array([np.full(z.shape[1], len(w)), z.sum(axis=0), (z * z).sum(axis=0)])
