@@ -30,7 +30,7 @@ def build(cc: str, flags: list[str], program: Path) -> str:
     if shutil.which(cc) is None:
         return f"needs {cc}"
     paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
-    always = [*STRICT, "-g", "-pthread", *flags, *paths]
+    always = [*STRICT, "-gdwarf-4", "-pthread", *flags, *paths]
     empty = ["-x", "c", "-", "-o", program.with_suffix(".empty")]
     if subprocess.run(
         [cc, *flags, *empty], input=b"int main(void){return 0;}", capture_output=True, check=False
