@@ -1,12 +1,12 @@
 """Faults: kills, hostile files, places that cannot be written. tests/deep has more of each."""
 
-import importlib.util
 import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
+import headers
+import kills
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,21 +16,9 @@ from fastinit import checkpoint, recipe
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's signals, limits and /sys")
 
 
-def program(name):
-    """Return one of the long programs as a module."""
-    path = Path(__file__).parent / "deep" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"deep_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("job", program("kills").JOBS)
+@pytest.mark.parametrize("job", kills.JOBS)
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, job):
-    program("kills").kill(tmp_path, 2, seed=1, jobs=[job])
-
-
-headers = program("headers")
+    kills.kill(tmp_path, 2, seed=1, jobs=[job])
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,7 +12,8 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -125,22 +126,16 @@ def write(
     start = time.perf_counter()
     seed = recipe.seed if seed is None else operator.index(seed)
     fastinit.default_rng(seed)  # refuses what is no seed
-    n = count_threads(threads)
+    count_threads(threads)  # refuses what is no number of them
     layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
-    todo = begin(layout, path, overwrite=overwrite, resume=resume)
-    kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
-    tell = progress or (lambda _: None)
-    if kept:
-        tell(kept)
-    if scheduler is None:
-        for shard in todo:
-            write_shard(shard, path, threads=n, progress=tell)
-    elif todo:
-        from fastinit.checkpoint._cluster import write_shards
-
-        write_shards(scheduler, todo, path.resolve(), threads, tell)
-        remove_left_behind(path, layout.names)
+    with _writer(scheduler, path, threads) as write_shards:
+        todo = begin(layout, path, overwrite=overwrite, resume=resume)
+        kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
+        tell = progress or (lambda _: None)
+        if kept:
+            tell(kept)
+        write_shards(todo, tell)
     end(layout, path)
     tensors = [item.tensor for shard in layout.shards for item in shard.items]
     return Written(
@@ -151,6 +146,25 @@ def write(
         kept=kept,
         seconds=time.perf_counter() - start,
     )
+
+
+def _writer(
+    scheduler: str | None, directory: Path, threads: int | None
+) -> AbstractContextManager[Callable[[Sequence[Shard], Progress], None]]:
+    """Return what writes shards: this process, or a cluster, which must be there before we begin.
+
+    Ours is one shard after the other, by many threads.
+    """
+    if scheduler is not None:
+        from fastinit.checkpoint._cluster import cluster_writer
+
+        return cluster_writer(scheduler, directory.resolve(), threads)
+
+    def write_shards(shards: Sequence[Shard], progress: Progress) -> None:
+        for shard in shards:
+            write_shard(shard, directory, threads=threads, progress=progress)
+
+    return nullcontext(write_shards)
 
 
 def begin(
@@ -226,6 +240,8 @@ def write_shard(
                 values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
                 _put(file, values.data, item.begin + block.at)
                 nbytes += values.nbytes
+            first, item = batch[0]
+            _begin_writeback(file, item.begin + first.at, nbytes)
             return nbytes
 
         todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
@@ -238,6 +254,15 @@ def _put(file: BinaryIO, values: memoryview, at: int) -> None:
     while values:
         n = os.pwrite(file.fileno(), values, at)
         values, at = values[n:], at + n
+
+
+def _begin_writeback(file: BinaryIO, at: int, nbytes: int) -> None:
+    """Have the kernel begin to write a stretch to the disk, so that the end waits for less.
+
+    That is what this advice does to pages that are not written yet; they stay in memory.
+    """
+    with suppress(AttributeError):  # macOS
+        os.posix_fadvise(file.fileno(), at, nbytes, os.POSIX_FADV_DONTNEED)
 
 
 def _whole(layout: Layout, directory: Path) -> set[str]:
