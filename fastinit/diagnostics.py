@@ -146,15 +146,15 @@ class Signal:
 
     @property
     def spread(self) -> float:
-        """The Jacobian's largest singular value over their root mean square, of all seeds.
+        """The Jacobian's largest singular value over their root mean square, seeds averaged.
 
-        1 if all directions come through alike, sqrt(n) if one of n does.
+        1 if all n directions come through alike, sqrt(n) if one does; NaN if nothing is known.
         """
+        if not self.singular_values.size:
+            return math.nan
         with np.errstate(all="ignore"):
-            largest = self.singular_values.max(initial=0.0)
-            return float(
-                largest / np.sqrt(np.mean((self.singular_values / largest) ** 2)) / largest
-            )
+            relative = self.singular_values / self.singular_values.max(axis=1, keepdims=True)
+            return float((1 / np.sqrt(np.mean(relative**2, axis=1))).mean())
 
 
 @dataclass(frozen=True)
