@@ -162,7 +162,7 @@ def _spectrum(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
         rank = (np.arange(len(values)) + 0.5) / len(values)
         axes.plot(rank, values, **_style(index), markevery=_some(np.isfinite(values).sum(), index))
     axes.set_yscale("log")
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.02, 1.02)
     axes.set_title("Jacobian d output / d input")
     axes.set_xlabel("fraction of the directions")
     axes.set_ylabel("singular value")

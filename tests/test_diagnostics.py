@@ -236,6 +236,18 @@ def test_what_is_advised_is_healthy(activation, residual):
     assert better.verdict.kind == "healthy", signal.advice
 
 
+@pytest.mark.parametrize("depth", [10, 20, 50])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "relu", "leaky_relu"])
+def test_what_recommend_recommends_is_healthy(activation, depth):
+    name, arguments, *_ = fi.recommend(activation, depth=depth)
+
+    def fill(x, rng):
+        getattr(fi, f"{name}_")(x, rng=rng, **arguments)
+
+    (signal,) = probe([128] * (depth + 1), activation, {name: fill}, batch=32, spectrum=False)
+    assert signal.verdict.kind == "healthy"
+
+
 def test_the_depth_at_which_16_bits_end():
     found = probe([256] * 51, "tanh", "normal:0.01", batch=64, spectrum=False)["normal:0.01"]
     depth = found.verdict.leaves("float16")
