@@ -563,10 +563,10 @@ def _fan(
 ) -> float:
     """Return the fan of a mode; the shape is asked only for what is not given."""
     given = {"fan_in": fan_in, "fan_out": fan_out}
-    wanted = {mode: given[mode]} if mode in given else given
-    for name, fan in wanted.items():
+    for name, fan in given.items():
         if fan is not None:
             positive(name, fan)
+    wanted = {mode: given[mode]} if mode in given else given
     computed = compute_fans(shape, *axes) if None in wanted.values() else (0, 0)
     from_shape = dict(zip(given, computed, strict=True))
     fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]

@@ -210,6 +210,8 @@ class Generator(_kernels.Cursor):
     __slots__ = ("_seed_sequence",)
 
     def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
+        if not isinstance(seed_sequence, SeedSequence):
+            raise TypeError(f"seed_sequence={seed_sequence!r} must be a SeedSequence")
         super().__init__(_key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 

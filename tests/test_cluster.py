@@ -84,14 +84,13 @@ def test_a_lost_worker_s_shard_is_written_by_another(client, alone, tmp_path, mo
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    write, swept = importlib.import_module("fastinit.checkpoint._write"), []
-    sweep = write.remove_left_behind
+    swept, sweep = [], cluster_module.remove_left_behind
 
     def remove_left_behind(directory, names):
         swept.append({path.name for path in directory.iterdir()} - alone.keys())
         sweep(directory, names)
 
-    monkeypatch.setattr(write, "remove_left_behind", remove_left_behind)
+    monkeypatch.setattr(cluster_module, "remove_left_behind", remove_left_behind)
     before = set(client.run(os.getpid).values())
     sabotage(client, 8, die)
     told = []
@@ -133,7 +132,6 @@ def test_what_is_whole_stays(client, alone, tmp_path):
 
 
 def test_processes_of_this_machine_by_the_command_line(tmp_path):
-    """With memory that the workers share, as threads of this process do, but no lock."""
     from fastinit.cli import app
 
     done = CliRunner().invoke(
@@ -147,9 +145,12 @@ def test_processes_of_this_machine_by_the_command_line(tmp_path):
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local:", "local:two", "somewhere", ""])
-def test_what_is_no_scheduler(scheduler, tmp_path):
+def test_what_is_no_scheduler_changes_nothing(scheduler, alone, tmp_path):
+    for name, old in alone.items():
+        (tmp_path / name).write_bytes(old)
     with pytest.raises(ValueError, match="must be an address, such as tcp://host:8786, or local:N"):
-        checkpoint.write(MODEL, tmp_path, **OPTIONS, scheduler=scheduler)
+        checkpoint.write(MODEL, tmp_path, **OPTIONS, scheduler=scheduler, overwrite=True)
+    assert content(tmp_path) == alone
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path):
@@ -184,4 +185,9 @@ class Answering:
 def test_workers_that_could_not_help(answer, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         cluster_module._check_workers(Answering(answer), tmp_path)
+    assert not content(tmp_path)
+
+
+def test_a_worker_that_is_lost_while_it_is_asked(tmp_path):
+    cluster_module._check_workers(Answering(ConnectionResetError()), tmp_path)
     assert not content(tmp_path)

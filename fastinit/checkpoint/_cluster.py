@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +22,71 @@ from distributed import Client, LocalCluster, as_completed, get_worker
 from distributed.scheduler import KilledWorker
 
 import fastinit
+from fastinit._files import remove_left_behind
 from fastinit._fill import get_num_threads
 from fastinit.checkpoint._layout import Shard
-from fastinit.checkpoint._write import write_shard
+from fastinit.checkpoint._write import Progress, write_shard
 
 _EVERY = 0.1  # seconds between a worker's reports
 
 
-def write_shards(
-    scheduler: str,
-    shards: Sequence[Shard],
-    directory: Path,
-    threads: int | None,
-    progress: Callable[[int], object],
-) -> None:
-    """Write shards on a cluster; `progress` takes the bytes of all workers.
+@contextmanager
+def cluster_writer(
+    scheduler: str, directory: Path, threads: int | None
+) -> Iterator[Callable[[Sequence[Shard], Progress], None]]:
+    """Connect, and yield what writes shards by a cluster's workers.
 
     Parameters
     ----------
     scheduler : str
-        Address of a scheduler, or ``local:N``: N processes of this machine, for this call.
-    shards, directory
-        Of `begin`. The directory must be the same for all workers.
+        Address of a scheduler, or ``local:N``: N processes of this machine, for this while.
+    directory : Path
+        Made if missing; the same for all workers.
     threads : int or None
         For each shard. None: a worker's share of its machine's.
-    progress : callable
-        Called with a number of bytes, by a thread of its own.
+
+    Yields
+    ------
+    callable
+        Takes shards, and what to call, from a thread of its own, with bytes of all workers. It
+        raises OSError if a worker cannot write.
 
     Raises
     ------
     ValueError
         If there is no such scheduler, or a worker has another fastinit or another directory.
     OSError
-        If the scheduler cannot be reached, or a worker cannot write.
+        If the scheduler cannot be reached.
     """
     with _client(scheduler) as (client, share):
+        directory.mkdir(parents=True, exist_ok=True)
         _check_workers(client, directory)
-        topic = f"fastinit-{secrets.token_hex(4)}"
-        told = _Told(shards, progress)
-        client.subscribe_topic(topic, told.event)
-        futures = [
-            client.submit(
-                _task, shard, directory, threads or share, topic, key=f"{topic}/{shard.name}"
-            )
-            for shard in shards
-        ]
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                _raise(future)
-                told.whole(_name(future))
-                future.release()  # or it would be done again if its worker is lost later
-        finally:
-            client.cancel(futures)
-            client.unsubscribe_topic(topic)
+        yield partial(_write_shards, client, directory, threads or share)
+
+
+def _write_shards(
+    client: Client,
+    directory: Path,
+    threads: int | None,
+    shards: Sequence[Shard],
+    progress: Progress,
+) -> None:
+    topic = f"fastinit-{secrets.token_hex(4)}"
+    told = _Told(shards, progress)
+    client.subscribe_topic(topic, told.event)
+    futures = [
+        client.submit(_task, shard, directory, threads, topic, key=f"{topic}/{shard.name}")
+        for shard in shards
+    ]
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            _raise(future)
+            told.whole(_name(future))
+            future.release()  # or it would be done again if its worker is lost later
+    finally:
+        client.cancel(futures)
+        client.unsubscribe_topic(topic)
+    remove_left_behind(directory, [shard.name for shard in shards])  # by lost workers
 
 
 @contextmanager
@@ -107,6 +120,8 @@ def _check_workers(client: Client, directory: Path) -> None:
         marker.unlink()
     expected = fastinit.info()["stream"]
     for address, answer in answers.items():
+        if isinstance(answer, OSError):
+            continue  # lost already: others do its work
         if isinstance(answer, Exception):
             raise ValueError(f"worker {address} cannot use fastinit: {answer}")
         stream, sees = answer
@@ -135,7 +150,7 @@ def _raise(future: Any) -> None:
 class _Told:
     """What each shard's tasks have reported, so that no byte is counted twice."""
 
-    def __init__(self, shards: Sequence[Shard], progress: Callable[[int], object]) -> None:
+    def __init__(self, shards: Sequence[Shard], progress: Progress) -> None:
         self._progress, self._lock = progress, threading.Lock()
         self._sizes = {shard.name: shard.nbytes for shard in shards}
         self._seen = dict.fromkeys(self._sizes, 0)

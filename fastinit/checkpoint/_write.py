@@ -12,8 +12,8 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -128,22 +128,16 @@ def write(
     start = time.perf_counter()
     seed = recipe.seed if seed is None else operator.index(seed)
     fastinit.default_rng(seed)  # refuses what is no seed
-    n = count_threads(threads)
+    count_threads(threads)  # refuses what is no number of them
     layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
-    todo = begin(layout, path, overwrite=overwrite, resume=resume)
-    kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
-    tell = progress or (lambda _: None)
-    if kept:
-        tell(kept)
-    if scheduler is None:
-        for shard in todo:
-            write_shard(shard, path, threads=n, progress=tell)
-    elif todo:
-        from fastinit.checkpoint._cluster import write_shards
-
-        write_shards(scheduler, todo, path.resolve(), threads, tell)
-        remove_left_behind(path, layout.names)
+    with _writer(scheduler, path, threads) as write_shards:
+        todo = begin(layout, path, overwrite=overwrite, resume=resume)
+        kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
+        tell = progress or (lambda _: None)
+        if kept:
+            tell(kept)
+        write_shards(todo, tell)
     end(layout, path)
     tensors = [item.tensor for shard in layout.shards for item in shard.items]
     return Written(
@@ -154,6 +148,25 @@ def write(
         kept=kept,
         seconds=time.perf_counter() - start,
     )
+
+
+def _writer(
+    scheduler: str | None, directory: Path, threads: int | None
+) -> AbstractContextManager[Callable[[Sequence[Shard], Progress], None]]:
+    """Return what writes shards: this process, or a cluster, which must be there before we begin.
+
+    Ours is one shard after the other, by many threads.
+    """
+    if scheduler is not None:
+        from fastinit.checkpoint._cluster import cluster_writer
+
+        return cluster_writer(scheduler, directory.resolve(), threads)
+
+    def write_shards(shards: Sequence[Shard], progress: Progress) -> None:
+        for shard in shards:
+            write_shard(shard, directory, threads=threads, progress=progress)
+
+    return nullcontext(write_shards)
 
 
 def begin(
