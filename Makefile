@@ -7,7 +7,7 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test bench tables docs lint clean
+.PHONY: demo test deep deep-bits deep-faults bench tables docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -16,6 +16,23 @@ demo: .venv/with-cli
 
 test: .venv/with-test
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# For hours; docs/validation.md shows what came out.  dieharder, where it is, runs a battery.
+ORDERS := natural transposed:1 transposed:10 transposed:16 transposed:24 transposed:32 blocks \
+    names seeds layers model dtypes natural/uniform-float64 natural/normal-float64
+deep: .venv/with-test deep-bits deep-faults
+	$(BIN)/python tests/deep/deep.py --threads $$(nproc)
+	if command -v dieharder; then $(BIN)/python tests/deep/battery.py $(ORDERS); fi
+	$(BIN)/python docs/make_validation.py
+
+deep-faults: .venv/with-test
+	$(BIN)/python tests/deep/kills.py
+	$(BIN)/python tests/deep/headers.py
+	$(BIN)/python tests/deep/sanitizers.py
+
+# A quarter of an hour; with the compilers and emulators that are there.
+deep-bits: .venv/with-test
+	$(BIN)/python tests/deep/same_bits.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench

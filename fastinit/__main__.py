@@ -3,11 +3,15 @@
 import sys
 
 _EXTRA = ("typer", "rich", "psutil", "safetensors", "ml_dtypes", "tomli")
-_PROBE = ("matplotlib", "jinja2", "sklearn")
+_LATER = {
+    **dict.fromkeys(("matplotlib", "jinja2", "sklearn"), "probe"),
+    **dict.fromkeys(("dask", "distributed"), "dask"),
+}
+_WHAT = {"cli": "the command line", "probe": "a report", "dask": "--scheduler"}
 
 
 def _missing(package: str, extra: str) -> str:
-    what = "the command line" if extra == "cli" else "a report"
+    what = _WHAT[extra]
     return (
         f"fastinit: {what} needs the package {package}: "
         f"in a checkout of fastinit, pip install '.[{extra}]'"
@@ -20,8 +24,8 @@ def main() -> None:
     Raises
     ------
     SystemExit
-        Always, with the exit status; 1 and one line if the extra `cli`, or for a report the
-        extra `probe`, is not installed.
+        Always, with the exit status; 1 and one line if the extra `cli`, for a report the extra
+        `probe`, or for a cluster the extra `dask`, is not installed.
     """
     try:
         from fastinit.cli import app
@@ -32,9 +36,9 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if error.name not in _PROBE:
+        if error.name not in _LATER:
             raise
-        sys.exit(_missing(error.name, "probe"))
+        sys.exit(_missing(error.name, _LATER[error.name]))
 
 
 if __name__ == "__main__":

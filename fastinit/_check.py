@@ -65,6 +65,8 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
+        if not isinstance(given, (int, Sequence)):
+            raise TypeError(f"{name}={given!r} must be an integer or a tuple of integers")
         group = [given] if isinstance(given, int) else list(given)
         for axis in group:
             if not -len(shape) <= integer(name, axis) < len(shape):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,17 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a file that is open
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def remove_left_behind(directory: Path, names: Collection[str]) -> None:
+    """Remove what is left of files with these names that never appeared: of killed processes."""
+    for path in directory.iterdir():
+        match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}", path.name, re.DOTALL)
+        if match and match[1] in names:
+            path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import operator
 import os
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -352,7 +352,13 @@ def fill(
 
     With `global_shape` and `offset`, x is the part of a larger tensor that begins at
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
+    A list of arrays is filled one after the other, as if it were one.
     """
+    if type(x) is list:
+        if not (global_shape is None and offset is None):
+            raise ValueError("global_shape and offset are for one array, and x is a list")
+        _fill_list(distribution, cast(list[object], x), rng, threads, backend)
+        return x
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if global_shape is None and offset is None:
@@ -382,7 +388,9 @@ def fill_memory(
     `start` is the first element's index, counted from the generator's position, `steps` what
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
-    params = params_in(distribution, dtype)
+    params = distribution.params
+    if distribution.bounded or distribution.largest > dtype.max:
+        params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
     n = _default_threads if threads is None else _threads(threads)
@@ -390,6 +398,30 @@ def fill_memory(
     if start is not None:
         start += rng.take(size)
     write(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+
+
+def _fill_list(
+    distribution: Distribution,
+    arrays: list[object],
+    rng: _kernels.Cursor,
+    threads: int | None,
+    backend: str | None,
+) -> None:
+    """Fill arrays one after the other, when all have been checked; that is once for each."""
+    n = _default_threads if threads is None else _threads(threads)
+    write = _default_backend if backend is None else _backend(backend)
+    checked = []
+    for i, x in enumerate(arrays):
+        try:
+            array = array_of(x)
+            code, params = in_dtype(distribution, array.dtype)
+            if not array.flags.carray:
+                _check_memory(array)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"x[{i}]: {error}") from None
+        checked.append((code, array, params))
+    for code, array, params in checked:
+        write(distribution.kernel, code, array, None, rng, params, n, None)
 
 
 def fill_line(
@@ -431,6 +463,23 @@ def draws(
     return out
 
 
+def fill_cut(
+    fill: Callable[..., object],
+    x: NDArray[Any],
+    rng: object,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> None:
+    """Fill x with a part of a tensor that `fill` can only make as a whole."""
+    whole, at = place(x.shape, global_shape, offset)
+    if x.shape == whole or x.size == 0:
+        fill(x, rng=rng)
+        return
+    tensor = empty(whole, x.dtype)
+    fill(tensor, rng=rng)
+    x[...] = tensor[tuple(slice(o, o + n) for o, n in zip(at, x.shape, strict=True))]
+
+
 def fill_constant(
     x: T,
     value: float,
@@ -451,10 +500,21 @@ def fill_constant(
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
             "of 1, 2, 4 or 8 bytes, in native byte order"
         )
-    pattern_of_value = element(value, array.dtype).view(pattern).item()
+    bits = (
+        _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
+        if type(value) is float
+        else element(value, array.dtype).view(pattern).item()
+    )
     write = _default_backend if backend is None else _backend(backend)
-    write(_kernels.CONSTANT, code, array, 0, None, pattern_of_value, n)
+    write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
+
+
+@lru_cache
+def _bits_of_float(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
+    """Return a float's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
+    bits: int = element(math.copysign(value, sign), dtype).view(pattern).item()
+    return bits
 
 
 def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:

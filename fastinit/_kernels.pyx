@@ -5,6 +5,8 @@
 Whoever calls this has checked everything (see ``_fill.py``); a wrong argument here is
 memory corruption, as in C.
 """
+from threading import get_ident, main_thread
+
 cimport cython
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport getenv
@@ -27,6 +29,9 @@ cdef extern from "internal.h" nogil:
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
+
+cdef extern from "float_mode.h" nogil:
+    bint rounds_to_nearest() noexcept
 
 cdef extern from "numpy/random/bitgen.h":
     ctypedef struct bitgen_t:
@@ -146,9 +151,32 @@ if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in (""
     )
 
 
+cpdef int check_rounding() except -1:
+    """Raises FloatingPointError unless this thread's arithmetic rounds to nearest.
+
+    The kernels see to themselves; but what Python has computed for them would be other numbers.
+    """
+    if not rounds_to_nearest():
+        raise FloatingPointError(
+            "this thread's arithmetic does not round to nearest: another library has set so "
+            "(fesetround); allowed: FE_TONEAREST"
+        )
+    return 0
+
+
 cdef int check_signals(void *context) noexcept nogil:
     with gil:
         return PyErr_CheckSignals()
+
+
+cdef fi_poll *poll_of_this_thread() except? NULL:
+    """Python handles signals on its main thread alone.  Another one does not ask, which would
+    cost it the GIL; and a daemon that asks for it when the interpreter has shut down is ended
+    there and then, with its job on its stack and the pool's threads at work on it.
+    """
+    if get_ident() != main_thread().ident:
+        return NULL
+    return check_signals
 
 
 cdef int raise_pending() except -1:
@@ -196,6 +224,7 @@ cdef class Cursor:
 
 cdef uint64_t take(Cursor cursor, uint64_t n) except? 0xffffffffffffffff:
     cdef uint64_t first = load(&cursor._position)
+    check_rounding()
     while True:
         if n > INDICES_C - first:
             raise ValueError(f"{n} elements at position {first}: a stream has 2**63 indices")
@@ -231,6 +260,7 @@ def gather(int distribution, int dtype, cnp.ndarray out, uint64_t[::1] indices, 
     cdef size_t itemsize = cnp.PyArray_ITEMSIZE(out)
     cdef Py_ssize_t begin = 0, end, n = len(indices)
 
+    check_rounding()
     store_params(numbers, params)
     words.k0, words.k1 = key
     with nogil:
@@ -255,6 +285,7 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
     cdef int d, ndim = cnp.PyArray_NDIM(x)
     cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(x)
 
+    check_rounding()
     r.distribution = <fi_distribution> distribution
     r.dtype = <fi_dtype> dtype
     if distribution == fi_distribution.FI_CONSTANT:
@@ -310,11 +341,13 @@ def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, 
 
 cdef int run(fi_request *r, uint64_t n, int threads) except -1:
     cdef int stopped
+    cdef fi_poll *poll
     if n <= KEEP_GIL:
         fi_active().fill(r, 1, NULL, NULL)
         return 0
+    poll = poll_of_this_thread()
     with nogil:
-        stopped = fi_active().fill(r, threads, check_signals, NULL)
+        stopped = fi_active().fill(r, threads, poll, NULL)
     if stopped:
         raise_pending()
     return 0

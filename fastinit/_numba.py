@@ -11,14 +11,19 @@ at the date of the file of the function called, and at no other: what is compile
 """
 
 import math
+import platform
 from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
+from numba.core.cgutils import alloca_once
 from numba.extending import intrinsic, overload
 
 from fastinit import _kernels
+
+# Constants are computed below, and the cache on disk would keep wrong ones for ever.
+_kernels.check_rounding()
 
 F32, F64, I32, I64 = np.float32, np.float64, np.int32, np.int64
 U8, U16, U32, U64 = np.uint8, np.uint16, np.uint32, np.uint64
@@ -164,6 +169,63 @@ def floats32(text):
 
 def floats64(text):
     return tuple(F64(float.fromhex(number)) for number in text.split())
+
+
+# float_mode.h
+
+
+def _get_mode_x86_64(builder):
+    mode = alloca_once(builder, I32_IR)
+    builder.call(declared(builder, "llvm.x86.sse.stmxcsr"), [builder.bitcast(mode, BYTES_IR)])
+    return builder.load(mode)
+
+
+def _set_mode_x86_64(builder, mode):
+    memory = alloca_once(builder, I32_IR)
+    builder.store(mode, memory)
+    builder.call(declared(builder, "llvm.x86.sse.ldmxcsr"), [builder.bitcast(memory, BYTES_IR)])
+
+
+def declared(builder, name):
+    return builder.module.declare_intrinsic(name, fnty=ir.FunctionType(ir.VoidType(), [BYTES_IR]))
+
+
+def _get_mode_aarch64(builder):
+    return builder.asm(ir.FunctionType(I64_IR, []), "mrs $0, fpcr", "=r", [], side_effect=True)
+
+
+def _set_mode_aarch64(builder, mode):
+    function = ir.FunctionType(ir.VoidType(), [I64_IR])
+    builder.asm(function, "msr fpcr, $0", "r", [mode], side_effect=True)
+
+
+I32_IR, I64_IR, BYTES_IR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+GET_MODE, SET_MODE, OURS = {
+    "x86_64": (_get_mode_x86_64, _set_mode_x86_64, ir.Constant(I32_IR, 0x1F80)),
+    "aarch64": (_get_mode_aarch64, _set_mode_aarch64, ir.Constant(I64_IR, 0)),
+}.get(platform.machine(), (lambda _: ir.Constant(I32_IR, 0), lambda *_: None, None))
+MODE = types.uint64 if platform.machine() == "aarch64" else types.uint32
+
+
+@intrinsic
+def enter_float_mode(_):
+    """Set the arithmetic that the stream is defined by, for this thread; return what was."""
+
+    def generate(_context, builder, _signature, _arguments):
+        before = GET_MODE(builder)
+        SET_MODE(builder, OURS)
+        return before
+
+    return MODE(), generate
+
+
+@intrinsic
+def leave_float_mode(_, before):
+    def generate(context, builder, _signature, arguments):
+        SET_MODE(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.none(before), generate
 
 
 # pcg.h
@@ -738,7 +800,9 @@ def write_slice(out, layout, start, key, distribution, s):
     """Fill slice s; from the second on, slices of a contiguous array begin with a block."""
     skew, size = np.intp(U64(start) % U64(BLOCK)), layout.shape.prod()
     begin, end = max(s * SLICE - skew, 0), min((s + 1) * SLICE - skew, size)
+    before = enter_float_mode()
     write_part(out, layout, start, key, distribution, begin, end)
+    leave_float_mode(before)
 
 
 @entry()

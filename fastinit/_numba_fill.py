@@ -70,6 +70,7 @@ def fill(
     index_steps: Sequence[int] | None = None,
 ) -> None:
     """Fill x in place, as `_kernels.fill` does, and with the same bits."""
+    _kernels.check_rounding()
     if isinstance(key, _kernels.Cursor):
         start = key.take(x.size) if start is None else start
         key = key.key

@@ -65,7 +65,10 @@ def recommend(
     he_normal(nonlinearity='relu'): a rectifier halves the second moment, and the gain makes up for it.
     Source: K. He et al., "Delving Deep into Rectifiers", ICCV 2015.
     """  # noqa: E501  an output has no line breaks of ours
-    calculate_gain(activation)  # refuses one that we do not know
+    try:
+        calculate_gain(activation)
+    except ValueError as error:
+        raise ValueError(f"activation: {error}") from None
     if layer not in _LAYERS:
         raise ValueError(f"layer={layer!r} is unknown; allowed: {', '.join(_LAYERS)}")
     if depth is not None and integer("depth", depth) < 1:

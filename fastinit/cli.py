@@ -1,31 +1,21 @@
-"""The command line: it parses, calls `checkpoint`, `diagnostics` or `benchmark`, and prints."""
+"""The command line: it parses, calls `diagnostics` or `benchmark`, and prints; see `_models`."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import ml_dtypes  # noqa: F401  a missing package shows now, and not at the first bfloat16
-import psutil  # type: ignore[import-untyped]
 import safetensors  # noqa: F401
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from fastinit import benchmark, checkpoint, diagnostics, specs
+from fastinit import _models, benchmark, diagnostics, specs
+from fastinit._terminal import one_line_errors, steps_bar
 from fastinit.network import ACTIVATIONS
-from fastinit.recipe import FLOATS, Recipe, Tensor, builtin
 
 app = typer.Typer(
     add_completion=False,
@@ -40,141 +30,9 @@ def _fastinit() -> None:
     """Initialise the weights of neural networks, at the speed of memory."""
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
-        raise
-    except (OSError, ValueError) as error:
-        reason = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            reason = f"{error.filename}: {error.strerror}"
-        typer.echo(f"fastinit: {reason}", err=True)
-        raise typer.Exit(1) from None
-
-
-class _PeakMemory:
-    """The largest private memory seen; the mapped file's pages are not private."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self.nbytes = 0
-        self.sample()
-
-    def sample(self) -> None:
-        memory = self._process.memory_info()
-        self.nbytes = max(self.nbytes, memory.rss - getattr(memory, "shared", 0))
-
-
-@app.command(epilog="Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42")
-def init(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help=f"A built-in recipe ({', '.join(builtin())}), a recipe (.toml), or a "
-            ".safetensors file or header (.json) whose tensors to initialise anew.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")],
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOATS)}.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Instead of all this process may use.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Recipe whose rules and seed to use for SOURCE's tensors.")
-    ] = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=NUMBER",
-            help="A variable that a recipe has or needs.",
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
-    ] = False,
-) -> None:
-    """Write a model's tensors, freshly initialised, as DIR/model.safetensors.
-
-    The same SOURCE and seed give the same file on every machine.
-    """
-    with _one_line_errors():
-        model = checkpoint.load(source, recipe, _numbers(variables or []))
-        if dtype is not None:
-            model = model.astype(dtype)
-        if dry_run:
-            _list(model)
-            return
-        memory = _PeakMemory()
-        with _progress_bar(model) as advance:
-
-            def progress(tensor: Tensor) -> None:
-                advance(tensor)
-                memory.sample()
-
-            written = checkpoint.write(
-                model, output, seed=seed, threads=threads, overwrite=overwrite, progress=progress
-            )
-        _summarise(model, written, memory.nbytes)
-
-
-def _numbers(settings: list[str]) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        try:
-            numbers[name] = int(text) if text.isdecimal() else float(text)
-        except ValueError:
-            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
-    return numbers
-
-
-@contextmanager
-def _progress_bar(model: Recipe) -> Iterator[Callable[[Tensor], None]]:
-    columns = (TextColumn(model.name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(model.name, total=sum(tensor.nbytes for tensor in model.tensors))
-        yield lambda tensor: bar.advance(task, tensor.nbytes)
-
-
-def _list(model: Recipe) -> None:
-    """Print a line for each tensor, and the totals."""
-    rows = [
-        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
-        for t, rule in model.plan()
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-    parameters = sum(tensor.size for tensor in model.tensors)
-    nbytes = sum(tensor.nbytes for tensor in model.tensors)
-    typer.echo(f"{len(rows)} tensors, {parameters:,} elements, {nbytes:,} bytes; nothing written")
-
-
-def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:
-    rows = {
-        "rules": f"recipe {model.name!r}",
-        "tensors": f"{written.tensors:,}",
-        "parameters": f"{written.parameters:,}",
-        "bytes": f"{written.nbytes:,}",
-        "seconds": f"{written.seconds:.2f}",
-        "speed": f"{written.nbytes / written.seconds / 1e9:.2f} GB/s",
-        "peak memory": f"{private / 1e6:.0f} MB private",
-        "files": " ".join(map(str, written.files)),
-    }
-    for label, value in rows.items():
-        typer.echo(f"{label:<11}  {value}")
+app.command(epilog=_models.INIT)(_models.init)
+app.command(epilog=_models.CHECK)(_models.check)
+app.command(epilog=_models.SHOW)(_models.show)
 
 
 _COMPARED = ["xavier", "he", "normal:0.01"]
@@ -221,14 +79,14 @@ def probe(
     """
     names = list(dict.fromkeys([*(compare or []), *(more or [])])) or _COMPARED
     outputs = output or []
-    with _one_line_errors():
+    with one_line_errors():
         if outputs:
             from fastinit import report, training
 
             for path in outputs:
                 report.check(path)
         trains = len(names) * len(training.RATES) if outputs and steps else 0
-        with _steps_bar("probe", len(names) * seeds + trains) as advance:
+        with steps_bar("probe", len(names) * seeds + trains) as advance:
             found = diagnostics.probe(
                 [width] * (depth + 1),
                 activation,
@@ -248,17 +106,6 @@ def probe(
         for path in outputs:
             report.write(path, found, runs)
     _show(found, outputs)
-
-
-@contextmanager
-def _steps_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda: bar.advance(task)
 
 
 def _show(found: diagnostics.Probe, files: list[Path]) -> None:
@@ -297,7 +144,7 @@ def bench(
 
     Options that name what to compare may be given more than once.
     """
-    with _one_line_errors():
+    with one_line_errors():
         if output is not None and find_spec("matplotlib") is None:
             raise ValueError(
                 "--output draws plots and needs the package matplotlib: "

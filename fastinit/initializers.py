@@ -166,8 +166,9 @@ def uniform_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        Filled in place: any float dtype that fastinit knows, any strides. A list's arrays are
+        filled one after the other, as if they were one; small ones sooner than by calls.
     low, high : float
         The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
     rng : int, SeedSequence, Generator, or None
@@ -222,8 +223,8 @@ def normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
@@ -284,8 +285,8 @@ def truncated_normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. What is left between
         +-2 has the standard deviation 0.87962566 * std.
@@ -355,8 +356,8 @@ def trunc_normal_(
 
     Parameters
     ----------
-    x : array
-        Filled in place; see `truncated_normal_`.
+    x : array, or list of arrays
+        As in `uniform_`.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. The mean may lie far
         outside the bounds.
@@ -562,10 +563,10 @@ def _fan(
 ) -> float:
     """Return the fan of a mode; the shape is asked only for what is not given."""
     given = {"fan_in": fan_in, "fan_out": fan_out}
-    wanted = {mode: given[mode]} if mode in given else given
-    for name, fan in wanted.items():
+    for name, fan in given.items():
         if fan is not None:
             positive(name, fan)
+    wanted = {mode: given[mode]} if mode in given else given
     computed = compute_fans(shape, *axes) if None in wanted.values() else (0, 0)
     from_shape = dict(zip(given, computed, strict=True))
     fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]

@@ -30,14 +30,14 @@ def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]
     return Distribution(kernel, params, max(map(abs, params)), text)
 
 
-@lru_cache(typed=True)
-def _normal(mean: float, std: float, names: tuple[str, str]) -> Distribution:
+@lru_cache
+def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
     if not std >= 0.0:
         raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
     return _distribution(_kernels.NORMAL, names, (mean, std))
 
 
-@lru_cache(typed=True)
+@lru_cache
 def _uniform(low: float, high: float) -> Distribution:
     if not low <= high:
         raise ValueError(f"low={low!r} must not be greater than high={high!r}")
@@ -45,7 +45,7 @@ def _uniform(low: float, high: float) -> Distribution:
     return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
 
 
-@lru_cache(typed=True)
+@lru_cache
 def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distribution:
     names = ("mean", "std", "low", "high")
     text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
@@ -60,11 +60,14 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distr
 
 
 def normal_distribution(
-    mean: float, std: float, names: tuple[str, str] = ("mean", "std")
+    mean: float, std: float, names: tuple[str, str] | None = None
 ) -> Distribution:
     """Return the normal distribution; raise TypeError or ValueError if it is none."""
     # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
-    return _normal(real(names[0], mean) + 0.0, real(names[1], std), names)
+    if names is None and type(mean) is type(std) is float:  # the usual, in few steps
+        return _normal(mean + 0.0, std)
+    mean_name, std_name = names or ("mean", "std")
+    return _normal(real(mean_name, mean) + 0.0, real(std_name, std), (mean_name, std_name))
 
 
 def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:
@@ -74,8 +77,9 @@ def truncated_normal_distribution(mean: float, std: float, low: float, high: flo
     )
 
 
-@lru_cache(typed=True)
+@lru_cache
 def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> Distribution:
+    _kernels.check_rounding()
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
@@ -110,6 +114,7 @@ def truncated_std(low: float, high: float) -> float:
     arithmetic: the result enters values, and exp and erf differ from system to system. Relative
     error below 1e-14 (`tests/test_truncated.py`).
     """
+    _kernels.check_rounding()
     low, high = real("low", low), real("high", high)
     if not low < high:
         raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")
@@ -205,6 +210,8 @@ class Generator(_kernels.Cursor):
     __slots__ = ("_seed_sequence",)
 
     def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
+        if not isinstance(seed_sequence, SeedSequence):
+            raise TypeError(f"seed_sequence={seed_sequence!r} must be a SeedSequence")
         super().__init__(_key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 

@@ -52,7 +52,7 @@ from fnmatch import translate
 from functools import cache
 from importlib.resources import files
 from inspect import Parameter, signature
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,18 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Recipe", "RecipeError", "Rule", "Tensor", "builtin", "evaluate", "load", "parse"]
+__all__ = [
+    "Recipe",
+    "RecipeError",
+    "Rule",
+    "Tensor",
+    "builtin",
+    "escaped",
+    "evaluate",
+    "load",
+    "parse",
+    "template",
+]
 
 # The dtypes of a model's tensors, and their codes in a safetensors header.
 FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -83,6 +94,8 @@ DTYPES = FLOATS | {
     "uint8": "U8",
     "bool": "BOOL",
 }
+
+_DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
 
 _KINDS: dict[str, type] = {
     "name": str,
@@ -184,6 +197,11 @@ class Rule:
         variables = {**self.variables, **numbers}
         values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
         return replace(self, arguments={**self.arguments, **values}, expressions={})
+
+    @property
+    def parts(self) -> bool:
+        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
+        return self.init not in _WHOLE
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
@@ -348,6 +366,8 @@ class Recipe:
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
 
+        A config that names a dtype then names this one.
+
         Raises
         ------
         RecipeError
@@ -366,6 +386,7 @@ class Recipe:
             tensors=tuple(
                 replace(t, dtype=new) if t.dtype.name in FLOATS else t for t in self.tensors
             ),
+            config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )
 
 
@@ -626,6 +647,35 @@ def _regex(pattern: str) -> re.Pattern[str]:
         parts[i] = f"(?P<{part}>[0-9]+)" if i % 2 else shell[4 : shell.rindex(")")]
     return re.compile(f"(?s:{''.join(parts)})\\Z")
 
+
+def escaped(name: str) -> str:
+    """Return the pattern that fits a name and no other.
+
+    Examples
+    --------
+    >>> escaped("w[0]")
+    'w[[]0]'
+    """
+    return re.sub(r"([*?\[{])", r"[\1]", name)
+
+
+def template(name: str) -> str:
+    """Return the pattern that fits a name whatever its numbers are.
+
+    Examples
+    --------
+    >>> template("h.3.experts.0.w")
+    'h.{i}.experts.{i1}.w'
+    """
+    indices = (f"i{n}" if n else "i" for n in count())
+    parts = [
+        f"{{{next(indices)}}}" if part.isdecimal() else part for part in escaped(name).split(".")
+    ]
+    return ".".join(parts)
+
+
+# Each value depends on a whole matrix, or on a whole line of it.
+_WHOLE = ("orthogonal", "delta_orthogonal", "sparse")
 
 # What the caller of a rule decides, not the rule.
 _GIVEN = ("rng", "threads", "backend", "global_shape", "offset")

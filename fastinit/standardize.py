@@ -223,6 +223,9 @@ def lsuv_(
     wanted, allowed = positive("std", std), positive("tolerance", tolerance)
     if integer("iterations", iterations) < 1:
         raise ValueError(f"iterations={iterations!r} must be 1 or greater")
+    if not callable(output):
+        raise TypeError(f"output={output!r} must be a function")
+    count_threads(threads)
     for remaining in range(iterations, -1, -1):
         found = float(np.std(np.asarray(output(), np.float64)))
         if not 0.0 < found < math.inf:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit import _kernels
+from fastinit import _check, _kernels
 from fastinit._allocating import allocating
 from fastinit._check import Shape, axes, integer, real
 from fastinit._fill import (
@@ -687,7 +687,9 @@ def blocks_(
     array = array_of(x)
     whole, at = place(array.shape, global_shape, offset)
     ((along,),) = axes(whole, axis=axis)
-    lengths = [integer("sizes", size) for size in sizes]
+    if not callable(initializer):
+        raise TypeError(f"initializer={initializer!r} must be a function, such as xavier_uniform_")
+    lengths = list(_check.shape("sizes", sizes))
     if sum(lengths) != whole[along] or min(lengths, default=0) < 0:
         raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
     generator = default_rng(rng)

@@ -42,3 +42,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes
         return ctypes.CDLL(str(library))
 
     return compile_
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all that Numba compiles to one process: others would compile the same once more."""
+    for item in items:
+        if "numba" in item.nodeid and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("numba"))

@@ -76,13 +76,17 @@ Code = Sequence[Instruction]
 
 def compiled_code(isa: str, *flags: str) -> dict[str, Code]:
     """The instructions of each function of an instruction set's kernels."""
-    given = re.search(r"extra_compile_args=(\[.*?\])", SETUP.read_text(), re.DOTALL)
-    assert given, "setup.py gives the compiler no arguments"
+    known = dict(
+        re.findall(r"^(\w*FLAGS) = (\[.*?\])", SETUP.read_text(), re.DOTALL | re.MULTILINE)
+    )
+    given = ast.literal_eval(known["FLAGS"])
+    if compiler().startswith("gcc"):
+        given += ast.literal_eval(known["GCC_FLAGS"])
     paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
     with TemporaryDirectory() as directory:
         out = Path(directory) / "kernels.o"
         source = SRC / f"kernels_{isa}.c"
-        run(CC, *ast.literal_eval(given[1]), "-fPIC", *flags, *paths, "-c", source, "-o", out)
+        run(CC, *given, "-fPIC", *flags, *paths, "-c", source, "-o", out)
         listing = run(OBJDUMP, "--disassemble", "--no-show-raw-insn", out)
     functions: dict[str, list[Instruction]] = {}
     code: list[Instruction] = []
@@ -120,7 +124,9 @@ def with_draws(code: Code, functions: dict[str, Code]) -> Code:
     """The code, in it that of the draws in place of their calls: they may be functions."""
     whole: list[Instruction] = []
     for i in code:
-        called = re.search(r"<(draw\d+)>$", i.operands) if i.name.startswith("call") else None
+        called = (
+            re.search(r"<(draw\d+|output)>$", i.operands) if i.name.startswith("call") else None
+        )
         whole += with_draws(functions[called[1]], functions) if called else [i]
     return whole
 
@@ -132,6 +138,8 @@ def objections(kernel: str, isa: str, functions: dict[str, Code]) -> list[str]:
     found = [i for i in loop if i.name.startswith("call") or SCALAR.fullmatch(i.name)]
     texts = [f"{i.name} {i.operands}" for i in found]
     for numbers, name in PRODUCTS.items():
+        if numbers == "integers" and isa == "base":  # SSE2 has none of 64 bits: as GCC likes
+            continue
         products = [i.operands for i in loop if name.fullmatch(i.name)]
         wide = [operands for operands in products if register in operands]
         if not wide and not (numbers == "floats" and kernel.startswith("bits")):

@@ -106,7 +106,7 @@ def test_a_file_as_source_and_rules_from_a_recipe(source, tmp_path):
     [
         (["gpt3"], "'gpt3' is neither a .toml file nor a built-in recipe; built-in: bert-base"),
         (["absent.toml"], "absent.toml: No such file or directory"),
-        (["absent.safetensors"], "absent.safetensors: no such file"),
+        (["absent.safetensors"], "absent.safetensors: No such file or directory"),
         (["gpt2", "--dtype", "int8"], "dtype='int8' is unknown; allowed: float64, float32"),
         (["gpt2", "--seed", "-1"], "seed"),
         (["gpt2", "--threads", "0"], "threads=0 must be 1 to"),
@@ -124,7 +124,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, arguments, reason):
 
 
 def test_every_help_has_an_example():
-    for arguments in ([], ["init"], ["bench"], ["probe"]):
+    for arguments in ([], ["init"], ["check"], ["show"], ["bench"], ["probe"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0
         assert f"Example: fastinit {' '.join(arguments)}" in done.stdout

@@ -9,12 +9,16 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.fixture(scope="module")
-def maker():
-    spec = importlib.util.spec_from_file_location("maker", DOCS / "make_initializers.py")
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return program("make_initializers")
 
 
 def test_the_page_of_initializers_is_up_to_date(maker):
@@ -30,12 +34,15 @@ def test_every_initializer_says_what_the_page_needs(maker):
         assert "Parameters" not in "".join(row)
 
 
+def test_the_tables_of_validation_are_up_to_date():
+    validation = program("make_validation")
+    text = validation.DOCUMENT.read_text("utf-8")
+    assert validation.page(text) == text
+
+
 @pytest.fixture(scope="module")
 def guide():
-    spec = importlib.util.spec_from_file_location("guide", DOCS / "make_guide.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("make_guide")
 
 
 @pytest.fixture(scope="module")

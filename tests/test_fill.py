@@ -2,6 +2,7 @@
 
 import array
 import mmap
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -21,6 +22,21 @@ def poisoned(shape, dtype="float32"):
 
 def untouched(x):
     return bytes(POISON for _ in range(x.nbytes)) == x.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float8_e5m2"])
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+@pytest.mark.parametrize("lengths", [(5, 70, 600), (300, 1, 65), (17, 9, 257), (3, 40000, 2)])
+def test_tiles_have_the_values_of_a_contiguous_array(lengths, order, dtype):
+    whole = fi.normal(lengths, dtype=dtype, rng=3)
+    # Every second element along one axis, backwards along another; all around is poison.
+    memory = poisoned(
+        [n * (2 if axis == 1 else 1) for axis, n in enumerate(np.take(lengths, order))], dtype
+    )
+    x = memory[::-1, 1::2].transpose(np.argsort(order))
+    fi.normal_(x, rng=3, threads=2)
+    assert x.tobytes() == whole.tobytes()
+    assert untouched(memory[:, ::2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -152,7 +168,7 @@ def overlapping():
         (lambda: poisoned(10, "int32"), TypeError, "x has dtype 'int32'; allowed: float32"),
         (lambda: poisoned(10, "complex64"), TypeError, "x has dtype 'complex64'"),
         (lambda: np.full(3, None), TypeError, "x has dtype 'object'"),
-        (lambda: [1.0, 2.0], TypeError, "x is a list; allowed: a NumPy array"),
+        (lambda: [1.0, 2.0], TypeError, "x is a (list|float); allowed: a NumPy array"),
         (lambda: 1.0, TypeError, "x is a float"),
         (lambda: memoryview(bytes(8)).cast("f"), ValueError, "x is read-only"),
     ],
@@ -329,6 +345,35 @@ def test_constants_that_do_not_fit_write_nothing(dtype, value, error):
     with pytest.raises(error):
         fi.constant_(x, value)
     assert untouched(x)
+
+
+@pytest.mark.parametrize("fill", [fi.uniform_, fi.normal_, fi.truncated_normal_])
+def test_a_list_is_filled_as_if_it_were_one_array(fill):
+    lengths = [3, 0, 5000, 1, 64]
+    arrays = [np.zeros(n, np.float32) for n in lengths]
+    rng = fi.default_rng(7)
+    assert fill(arrays, rng=rng) is arrays
+    assert rng.position == sum(lengths)
+    whole = fill(np.zeros(sum(lengths), np.float32), rng=7)
+    assert np.concatenate(arrays).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "error", "message"),
+    [
+        (3, {}, TypeError, r"x\[1\]: x is a int; allowed"),
+        (np.zeros(3, np.int32), {}, TypeError, r"x\[1\]: x has dtype 'int32'; allowed"),
+        (np.broadcast_to(np.float32(0), 3), {}, ValueError, r"x\[1\]: x is read-only"),
+        (np.zeros(3, np.float16), {"mean": 1e9}, ValueError, r"x\[1\]: mean=.* finite in float16"),
+        (np.zeros(3), {"global_shape": 9, "offset": 0}, ValueError, "are for one array"),
+    ],
+)
+def test_a_list_with_one_bad_array_is_untouched(second, options, error, message):
+    first, rng = np.zeros(3, np.float32), fi.default_rng(7)
+    with pytest.raises(error, match=message):
+        fi.normal_([first, second], rng=rng, **options)
+    assert not first.any()
+    assert rng.position == 0
 
 
 def test_threads_setting():

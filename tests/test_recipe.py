@@ -1,5 +1,6 @@
 """Recipes: the built-in ones against the real models, the language, and what it refuses."""
 
+import contextlib
 import doctest
 import hashlib
 import inspect
@@ -10,6 +11,8 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastinit as fi
 from fastinit import recipe
@@ -524,3 +527,45 @@ def test_named_recipes_take_what_they_need_from_the_models_recipe(name):
     if name != "small-init":
         assert rules["model.layers.3.self_attn.o_proj.weight"] != rules["model.norm.weight"]
     assert rules["model.norm.weight"].init == "ones"
+
+
+# Hostile recipes.
+
+SEEDS = [TINY, *(recipe.load(name).text for name in recipe.builtin()[:3])]
+WORDS = [
+    *("=", "[", "]", "{", "}", '"', "'", ",", ".", "\n", "#", "*", "**", "/", "(", ")", "%", "\0"),
+    *("[[rule]]", "[tensors]", "[repeat]", "[variables]", "[config]", "{layer}", "sqrt(", "nan"),
+    *("-1", "0", "1e999", "9 ** 9 ** 9", "99999999999999999999", "1979-05-27", "true", "inf"),
+    *("pattern = ", "init = ", "normal", "std = ", "shape = []", "dtype = ", "bool", "\ud7ff"),
+]
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> str:
+    """A recipe with up to four places cut out, put elsewhere, or overwritten."""
+    text = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 4))):
+        begin, end = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        end = min(end, begin + draw(st.sampled_from([0, 1, 5, 60])))
+        new = st.sampled_from(WORDS) | st.text(max_size=4) | st.just(text[begin:end] * 2)
+        text = text[:begin] + draw(new) + text[end:]
+    return text
+
+
+@settings(max_examples=500, deadline=2000)
+@given(spoilt())
+def test_spoilt_recipes_are_read_or_refused(text: str) -> None:
+    """Never with another error, never with a wait."""
+    with contextlib.suppress(recipe.RecipeError):
+        for tensor, _ in recipe.parse(text).plan():
+            assert math.prod(tensor.shape) >= 0
+
+
+@settings(max_examples=500, deadline=2000)
+@given(st.lists(st.sampled_from([*WORDS, "x", "2", " "]), max_size=12) | st.text(max_size=12))
+def test_any_expression_has_a_value_or_is_refused(words: list[str] | str) -> None:
+    try:
+        value = recipe.evaluate("".join(words), {"x": 3, "nan": 2})
+    except recipe.RecipeError:
+        return
+    assert isinstance(value, (int, float))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from cases import Array, Case
+from p_values import p_of_counts, p_of_ks, p_of_poisson, p_of_z
 from scipy import stats
 
 import fastinit as fi
@@ -23,32 +24,6 @@ SEED = 20240229
 
 def likely(p: Any) -> bool:
     return bool(np.all(np.asarray(p) > ALPHA))
-
-
-def p_of_z(z: Any) -> Any:
-    """Of numbers of standard errors."""
-    return 2 * stats.norm.sf(np.abs(z))
-
-
-def p_of_ks(distance: float, n: int) -> float:
-    return float(stats.kstwobign.sf(math.sqrt(n) * distance))
-
-
-def p_of_poisson(count: int, mean: float) -> float:
-    return float(2 * min(stats.poisson.cdf(count, mean), stats.poisson.sf(count - 1, mean)))
-
-
-def p_of_counts(counts: Array, probabilities: Array) -> float:
-    """Chi-square; neighbours with few expected are taken together, to make some 50."""
-    if counts[probabilities == 0].any():
-        return 0.0
-    counts, probabilities = counts[probabilities > 0], probabilities[probabilities > 0]
-    expected = probabilities * counts.sum()
-    cell = np.minimum((np.cumsum(expected) - expected / 2) // 50, counts.sum() // 50 - 1)
-    starts = np.flatnonzero(np.diff(cell, prepend=-1))
-    expected = np.add.reduceat(expected, starts)
-    square = (np.add.reduceat(counts, starts) - expected) ** 2 / expected
-    return float(stats.chi2.sf(square.sum(), square.size - 1))
 
 
 # One distribution at a time.

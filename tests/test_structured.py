@@ -209,7 +209,7 @@ def test_orthogonal_blocks_on_the_process_that_holds_them():
         (lambda x: fi.embedding_(x, -1), ValueError, "padding=-1 is not a row"),
         (lambda x: fi.hadamard_(x.view(np.int32)), TypeError, "x has dtype 'int32'; allowed: fl"),
         (lambda x: fi.blocks_(x, fi.normal_, [3, 3]), ValueError, "sizes=.3, 3. must be lengths"),
-        (lambda x: fi.blocks_(x, fi.normal_, [9, -1]), ValueError, "that add up to 8"),
+        (lambda x: fi.blocks_(x, fi.normal_, [9, -1]), ValueError, "must not be negative"),
         (lambda x: fi.blocks_(x, fi.normal_, [8], axis=2), ValueError, "axis=2 is not an axis"),
         (lambda x: fi.blocks_(x, fi.normal_, [8], std=-1), ValueError, "std=-1.0"),
     ],

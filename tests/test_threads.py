@@ -198,3 +198,231 @@ NORMAL.fill(x, start=5, threads=8)
 assert len(os.listdir("/proc/self/task")) == len(threads) + 7
 assert digest(x) == EXPECTED
 """)
+
+
+# What else may happen to a process.
+
+
+def test_shutdown_during_a_fill() -> None:
+    """Daemons fill without end while the interpreter shuts down, slowly."""
+    run("""
+import threading, time
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from test_threads import NORMAL
+
+endless = as_strided(NORMAL.poisoned(1), (2**50,), (0,))
+for threads in (1, 2, 4, 4, 4):
+    threading.Thread(target=NORMAL.fill, args=(endless, 0, threads), daemon=True).start()
+
+class Slow:
+    def __del__(self):
+        time.sleep(0.3)
+
+slow = Slow()
+time.sleep(0.1)
+""")
+
+
+@pytest.mark.parametrize("last", ["os._exit(0)", "sys.exit(0)", "os.abort()"])
+def test_exit_during_a_fill(last: str) -> None:
+    program = f"""
+import os, resource, sys, threading, time
+from numpy.lib.stride_tricks import as_strided
+from test_threads import NORMAL
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+endless = as_strided(NORMAL.poisoned(1), (2**50,), (0,))
+threading.Thread(target=NORMAL.fill, args=(endless, 0, 4), daemon=True).start()
+time.sleep(0.1)
+{last}
+"""
+    command, here = [sys.executable, "-W", "ignore", "-c", program], Path(__file__).parent
+    done = subprocess.run(command, cwd=here, timeout=HUNG, capture_output=True, check=False)
+    assert done.returncode == (-signal.SIGABRT if "abort" in last else 0), done.stderr
+
+
+def test_exit_handlers_may_fill() -> None:
+    """The last of the interpreter's own code, when other threads have been joined."""
+    run("""
+import atexit, os
+from test_threads import EXPECTED, hash_of_fill
+
+atexit.register(lambda: os._exit(0 if hash_of_fill() == EXPECTED else 1))
+""")
+
+
+def test_sixty_four_callers_at_once() -> None:
+    begin = threading.Barrier(64)
+
+    def fill(threads: int) -> str:
+        begin.wait()
+        return hash_of_fill(threads)
+
+    with ThreadPoolExecutor(64) as callers:
+        assert set(callers.map(fill, [1, 2, 3, 64] * 16)) == {EXPECTED}
+
+
+def test_fork_from_a_thread() -> None:
+    """The thread that forks is the child's main thread, and fills there."""
+    assert hash_of_fill() == EXPECTED
+    with ThreadPoolExecutor(3) as callers:
+        statuses = list(callers.map(lambda _: forked_fill(depth=2), range(6)))
+    assert statuses == [0] * 6
+    assert hash_of_fill() == EXPECTED
+
+
+def test_ctrl_c_in_the_child_of_a_thread() -> None:
+    """Which is its main thread now, and so the one that asks for signals."""
+    run(f"""
+import os, signal, threading
+from numpy.lib.stride_tricks import as_strided
+from test_threads import NORMAL
+
+endless = as_strided(NORMAL.poisoned(1), (2**50,), (0,))
+statuses = []
+
+def child():
+    signal.alarm({HUNG})
+    interrupt = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    try:
+        NORMAL.fill(endless, threads=3)
+    except KeyboardInterrupt:
+        os._exit(0)
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        finally:
+            os._exit(1)
+    statuses.append(os.waitpid(pid, 0)[1])
+
+forking = threading.Thread(target=fork)
+forking.start()
+forking.join()
+assert statuses == [0], statuses
+""")
+
+
+def test_signals_while_others_fill() -> None:
+    """Two hundred signals: Python's handler runs, system calls are cut short, no write is lost."""
+    run("""
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from test_threads import EXPECTED, hash_of_fill
+
+handled, inside = [], []
+
+def handle(*_):
+    handled.append(1)
+    if len(handled) % 50 == 0:
+        inside.append(hash_of_fill(2))
+
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+with ThreadPoolExecutor(2) as callers:
+    others = callers.map(hash_of_fill, [4] * 20)
+    while len(handled) < 200:
+        assert hash_of_fill(3) == EXPECTED
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert set(others) == set(inside) == {EXPECTED}
+""")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets affinity")
+def test_affinity_changes_midway() -> None:
+    """While fills run, and between them: more threads than CPUs, and the reverse."""
+    run("""
+import os, threading
+from test_threads import EXPECTED, hash_of_fill
+
+cpus = sorted(os.sched_getaffinity(0))
+done = threading.Event()
+
+def change():
+    while not done.is_set():
+        for thread in map(int, os.listdir("/proc/self/task")):
+            for some in (cpus[:1], cpus[-1:], cpus):
+                try:
+                    os.sched_setaffinity(thread, some)
+                except ProcessLookupError:
+                    pass
+
+changing = threading.Thread(target=change)
+changing.start()
+try:
+    assert {hash_of_fill(threads) for threads in [0, 1, 2, 4, 9] * 8} == {EXPECTED}
+finally:
+    done.set()
+changing.join()
+os.sched_setaffinity(0, cpus[:1])
+from fastinit import _kernels
+assert _kernels.cpus() == 1 and hash_of_fill(0) == EXPECTED
+""")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts processes")
+def test_processes_are_refused() -> None:
+    """RLIMIT_NPROC: no thread may be started. It binds no one who is root."""
+    run("""
+import os, resource, threading
+from test_threads import EXPECTED, hash_of_fill
+
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+before = len(os.listdir("/proc/self/task"))
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    assert hash_of_fill(8) == EXPECTED
+    assert len(os.listdir("/proc/self/task")) == before
+""")
+
+
+def test_no_memory() -> None:
+    """A MemoryError, of which nothing is left: the next fill is as it should be."""
+    run("""
+import resource
+import numpy as np
+import fastinit as fi
+from test_threads import EXPECTED, hash_of_fill
+
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**26, -1))
+rng = fi.default_rng(1)
+for make in (fi.normal, fi.he_normal, fi.orthogonal, fi.zeros):
+    try:
+        make((2**17, 2**10), rng=rng) if make is not fi.zeros else make((2**17, 2**10))
+    except MemoryError:
+        continue
+    raise AssertionError(f"{make.__name__} had memory")
+assert rng.position == 0
+assert hash_of_fill() == EXPECTED
+""")
+
+
+def test_subinterpreters() -> None:
+    """An ImportError, NumPy's or ours; the main interpreter's own fills go on."""
+    run("""
+from test_threads import EXPECTED, hash_of_fill
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+one = interpreters.create()
+program = '''
+try:
+    import fastinit
+except ImportError:
+    pass
+'''
+interpreters.run_string(one, program)
+assert hash_of_fill() == EXPECTED
+interpreters.destroy(one)
+assert hash_of_fill() == EXPECTED
+""")

@@ -102,3 +102,132 @@ def test_smaller_models_of_each_kind_load(transformers, torch, name, variables, 
     checkpoint.write(model, tmp_path)
     loaded = load(transformers, name, tmp_path)
     assert loaded.dtype == getattr(torch, model.tensors[0].dtype.name)
+
+
+SMALL = {
+    "GPT2LMHeadModel": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 99},
+    "LlamaForCausalLM": {
+        "hidden_size": 32,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "vocab_size": 99,
+        "dtype": "bfloat16",
+    },
+    "BertForMaskedLM": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "vocab_size": 99,
+    },
+    "ViTForImageClassification": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "image_size": 32,
+    },
+    "T5ForConditionalGeneration": {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 4,
+        "vocab_size": 99,
+    },
+    "ResNetForImageClassification": {"embedding_size": 8, "hidden_sizes": [8, 8], "depths": [2, 1]},
+    "MambaForCausalLM": {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 99},
+}
+
+
+@pytest.fixture
+def config(transformers, tmp_path):
+    """Return a function: a class's name -> the path of a small config.json."""
+
+    def path(kind, **more):
+        made = getattr(transformers, kind).config_class(**SMALL[kind], **more)
+        made.architectures = [kind]
+        made.to_json_file(tmp_path / "config.json", use_diff=False)
+        return tmp_path / "config.json"
+
+    return path
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SMALL if kind != "MambaForCausalLM"])
+def test_a_config_is_initialised_as_its_architecture_is(transformers, torch, config, kind):
+    from fastinit.torch import initialize
+
+    path = config(kind)
+    model = checkpoint.load(path)
+    checkpoint.write(model, path.parent / "out", seed=3, max_shard_size=10_000)
+    cls = getattr(transformers, kind)
+    loaded, report = cls.from_pretrained(path.parent / "out", output_loading_info=True)
+    assert not any(report.values()), report
+    with torch.device("meta"):
+        theirs = cls._from_config(transformers.AutoConfig.from_pretrained(path))
+    assert initialize(theirs, 3) == []
+    expected = theirs.state_dict()
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        assert torch.equal(tensor, expected[name]), name
+    # The files alone are enough, without transformers, and rules of layers alike are one line.
+    assert checkpoint.check(path.parent / "out").difference is None
+    assert len(model.rules) < 40 or kind == "ResNetForImageClassification"
+
+
+def test_a_config_s_model_learns(transformers, torch, config):
+    path = config("LlamaForCausalLM", tie_word_embeddings=True)
+    checkpoint.write(checkpoint.load(path).astype("float32"), path.parent / "out")
+    model = transformers.LlamaForCausalLM.from_pretrained(path.parent / "out")
+    assert model.dtype == torch.float32
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    tokens = torch.arange(40).reshape(2, 20)
+    loss = model(tokens, labels=tokens).loss
+    loss.backward()
+    assert abs(loss.item() - math.log(99)) < 0.2
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
+    assert sum(float(g.square().sum()) for g in gradients) > 0
+
+
+def test_given_rules_come_before_an_architecture_s(config):
+    path = config("GPT2LMHeadModel")
+    rules = path.parent / "rules.toml"
+    rules.write_text('name = "r"\nseed = 8\n[[rule]]\npattern = "*.wpe.*"\ninit = "ones"\n[config]')
+    model = checkpoint.load(path, rules)
+    shown = {tensor.name: str(rule) for tensor, rule in model.plan()}
+    assert model.seed == 8
+    assert shown["transformer.wpe.weight"] == "ones()"
+    assert shown["transformer.wte.weight"] == "normal(mean=0, std=0.02)"
+    # Also where another's recipe has no rule of its own.
+    checkpoint.write(model, path.parent / "out")
+    assert checkpoint.check(path.parent / "out").difference is None
+
+
+def test_a_row_for_padding_is_zero(config):
+    model = checkpoint.load(config("BertForMaskedLM"))
+    shown = {tensor.name: str(rule) for tensor, rule in model.plan()}
+    assert shown["bert.embeddings.word_embeddings.weight"] == "embedding(padding=0, std=0.02)"
+
+
+def test_what_no_recipe_can_say_is_named(config):
+    with pytest.raises(recipe.RecipeError, match=r"A_log.*no rule.*fits; give a recipe"):
+        checkpoint.load(config("MambaForCausalLM")).plan()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model_type": "nonsense"}',
+        '{"model_type": "gpt2", "architectures": ["Nonsense"]}',
+        '{"model_type": "gpt2", "n_embd": "x", "architectures": ["GPT2LMHeadModel"]}',
+        '{"model_type": "gpt2", "architectures": 3}',
+        '{"model_type": ["gpt2"]}',
+    ],
+)
+def test_configs_that_are_none(transformers, tmp_path, text):  # noqa: ARG001
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(recipe.RecipeError, match=r"config\.json"):
+        checkpoint.load(tmp_path)

@@ -4,6 +4,7 @@
 
 FI_TARGET_BEGIN("avx2,fma")
 #define FI_HAS_FMA 1
+#define FI_VECTOR 32
 #define FI_TABLE fi_table_avx2
 #define FI_ISA "avx2"
 #include "kernels.inc.h"

@@ -4,6 +4,7 @@
 #else
 #define FI_HAS_FMA 0
 #endif
+#define FI_VECTOR 16
 
 #define FI_TABLE fi_table_base
 #define FI_ISA "base"

@@ -75,13 +75,13 @@ static inline float cos32(float x)
 static inline void normal_pair32(uint32_t d0, uint32_t d1, float *z0, float *z1)
 {
     float high = (float)(int32_t)(d0 >> 8);
-    float low = (float)(int32_t)((d0 & 0xffu) << 8 | (d1 & 0xffu));
-    float u = fma32(high, 0x1p-24f, fma32(low, 0x1p-40f, 0x1p-41f));
-    float one_minus_u =
-        fma32(0xffffff - high, 0x1p-24f, fma32(0xffff - low, 0x1p-40f, 0x1p-41f));
+    float low = float_of(0x4b000000u | (d0 << 8 & 0xff00u) | (d1 & 0xffu)); /* and 2^23 */
+    float rest = fma32(low, 0x1p-40f, 0x1p-41f - 0x1p-17f);
+    float u = fma32(high, 0x1p-24f, rest);
+    float one_minus_u = fma32(0x1p24f - high, 0x1p-24f, -rest);
     float radius = __builtin_sqrtf(minus_2_log32(u, one_minus_u));
 
-    float x = (float)(((int32_t)(d1 << 2) >> 9) | 1) * 0x1.921fb6p-23f;
+    float x = fma32((float)((int32_t)(d1 << 2) >> 10), 0x1.921fb6p-22f, 0x1.921fb6p-23f);
     uint32_t s = bits32(sin32(x));
     uint32_t c = bits32(cos32(x)) ^ (d1 & 0x80000000u);
     uint32_t swap = (s ^ c) & mask_if((d1 & 0x40000000u) != 0);

@@ -4,6 +4,7 @@
  * these numbers enter every value. */
 #include <math.h>
 
+#include "float_mode.h"
 #include "internal.h"
 #define FI_HAS_FMA 0
 #include "truncated.h"
@@ -85,7 +86,9 @@ static void body_interval(fi_truncated *t, double low, double high)
         t->method = FI_TRUNCATED_WIDE;
 }
 
-void fi_truncate(fi_truncated *t, double mean, double std, double low, double high)
+/* Not inlined, so that none of it is done before the mode is set. */
+__attribute__((noinline)) static void set_up(fi_truncated *t, double mean, double std, double low,
+                                             double high)
 {
     *t = (fi_truncated){.mean = mean, .std = std};
     t->side = high <= -8 ? -1 : 1;
@@ -97,4 +100,11 @@ void fi_truncate(fi_truncated *t, double mean, double std, double low, double hi
         body_interval(t, low, high);
     t->low = std > 0 ? mean + low * std : mean;
     t->high = std > 0 ? mean + high * std : mean;
+}
+
+void fi_truncate(fi_truncated *t, double mean, double std, double low, double high)
+{
+    const fi_float_mode before = enter_float_mode();
+    set_up(t, mean, std, low, high);
+    leave_float_mode(before);
 }

@@ -90,14 +90,14 @@ def initialize(
     True
     """
     root = generator_of(seed)
-    wanted = _wanted(_named(model), only)
+    wanted = _wanted(named(model), only)
     by_recipe = _by_recipe(model, wanted, recipe)
     was_meta = _materialize(model, wanted)
-    tensors = _named(model)
-    fills = _ByName(root, tensors, wanted - by_recipe.keys())
+    tensors = named(model)
+    fills = ByName(root, tensors, wanted - by_recipe.keys())
     # The rules may draw from torch's generator too, which is left as it was.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
-        _run_rules(model, fills)
+        run_rules(model, fills)
     for name, rule in by_recipe.items():
         _fill_by(rule, tensors[name], root.stream(name))
     expected = {_clean(name) for name, _ in model.named_parameters()} | was_meta.keys()
@@ -114,7 +114,7 @@ def _clean(name: str) -> str:
     return name
 
 
-def _named(model: nn.Module) -> dict[str, torch.Tensor]:
+def named(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the parameters and buffers by name; what is shared has its first name."""
     return {_clean(n): t for n, t in chain(model.named_parameters(), model.named_buffers())}
 
@@ -140,7 +140,7 @@ def _slots(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, torch.Tensor
 
 def _materialize(model: nn.Module, wanted: set[str]) -> dict[str, torch.Tensor]:
     """Give what is wanted and on the meta device memory; return what was there, by name."""
-    was_meta = {n: tensor for n, tensor in _named(model).items() if n in wanted and tensor.is_meta}
+    was_meta = {n: tensor for n, tensor in named(model).items() if n in wanted and tensor.is_meta}
     memory = {tensor: _with_memory(tensor) for tensor in was_meta.values()}
     _replace(model, memory)
     return was_meta
@@ -156,7 +156,7 @@ def _with_memory(meta: torch.Tensor) -> torch.Tensor:
 
 
 def _put_back(model: nn.Module, metas: dict[str, torch.Tensor]) -> None:
-    tensors = _named(model)
+    tensors = named(model)
     _replace(model, {tensors[name]: meta for name, meta in metas.items()})
 
 
@@ -180,7 +180,7 @@ def _by_recipe(
         recipe = recipes.load(recipe)
     found = {}
     for name, parameter in model.named_parameters():
-        tensor = recipes.Tensor(_clean(name), tuple(parameter.shape), _numpys(parameter.dtype))
+        tensor = recipes.Tensor(_clean(name), tuple(parameter.shape), numpys(parameter.dtype))
         rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
         if rule is not None and tensor.name in wanted:
             rule.check(tensor)
@@ -188,7 +188,7 @@ def _by_recipe(
     return found
 
 
-def _numpys(dtype: torch.dtype) -> np.dtype[Any]:
+def numpys(dtype: torch.dtype) -> np.dtype[Any]:
     return as_dtype(str(dtype).removeprefix("torch."))
 
 
@@ -197,12 +197,12 @@ def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) ->
     for memory, box in pieces(tensor):
         rng.move(0)
         offset = tuple(part.start for part in box)
-        array = array_of(memory).view(_numpys(tensor.dtype))
+        array = array_of(memory).view(numpys(tensor.dtype))
         rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
     increment_version(tensor)
 
 
-def _run_rules(model: nn.Module, fills: _ByName) -> None:
+def run_rules(model: nn.Module, fills: ByName) -> None:
     """Run every module's own rules, in the order in which its constructor would."""
     for name, module, _ in _post_order(model, "", None):
         for rule in ("reset_parameters", "_reset_parameters"):
@@ -256,14 +256,14 @@ def _takes_nothing(method: Callable[..., Any] | None) -> bool:
     )
 
 
-class _Home(NamedTuple):
+class Home(NamedTuple):
     """A named tensor of the model; its memory is known by it, so it must not be freed."""
 
     name: str
     tensor: torch.Tensor
 
 
-class _ByName(Fills):
+class ByName(Fills):
     """Draws a model's tensors, each from its name's stream; keeps others as they are."""
 
     def __init__(
@@ -271,7 +271,7 @@ class _ByName(Fills):
     ) -> None:
         super().__init__(None)
         self._root, self._wanted, self._module = root, wanted, ""
-        self._homes = {storage_of(t): _Home(n, t.detach()) for n, t in tensors.items()}
+        self._homes = {storage_of(t): Home(n, t.detach()) for n, t in tensors.items()}
         self.written: set[str] = set()
 
     def begin(self, module: str, rule: str) -> None:
@@ -294,12 +294,22 @@ class _ByName(Fills):
         if home is not None:
             if home.name not in self._wanted or not home.name.startswith(self._module):
                 return target
-            self.written.add(home.name)
+            self.note(home, func, target, args)
         call = _ON_SHARDS.get(func) if args and is_sharded(args[0]) else None
         result = super().__torch_function__(call or func, types, args, kwargs)
         if home is not None and target is not None and _sets_data(func):
-            self._homes[storage_of(target)] = _Home(home.name, target.detach())
+            self._homes[storage_of(target)] = Home(home.name, target.detach())
         return result
+
+    def note(
+        self,
+        home: Home,
+        func: Any,  # noqa: ARG002
+        target: torch.Tensor | None,  # noqa: ARG002
+        args: tuple[Any, ...],  # noqa: ARG002
+    ) -> None:
+        """Take notice of a call that is about to write a tensor of the model, or a part of it."""
+        self.written.add(home.name)
 
     def draw(
         self,
@@ -313,7 +323,7 @@ class _ByName(Fills):
         if home is None:
             return super().draw(tensor, kind, params, generator)
         rng = Cursor(self._root.stream(home.name).key)
-        if _geometry(tensor) == _geometry(home.tensor):
+        if geometry(tensor) == geometry(home.tensor):
             return super().draw(tensor, kind, params, rng)
         dtype = known_dtype(tensor)
         if dtype is None or is_sharded(home.tensor):
@@ -327,7 +337,7 @@ class _ByName(Fills):
         return fill(tensor, dtype, kind.distribution(*params), rng, start, steps)
 
 
-def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
+def geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
     return is_sharded(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 

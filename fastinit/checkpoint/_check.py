@@ -1,0 +1,157 @@
+"""Checking: every tensor drawn again, block by block, and compared with what the files hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastinit
+from fastinit._fill import count_threads
+from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._sources import recorded
+from fastinit.checkpoint._stored import Checkpoint, Stored, read, read_block
+from fastinit.recipe import Recipe, RecipeError, Rule
+from fastinit.recipe import load as load_recipe
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first element that is not what the recipe and the seed make it.
+
+    Of values that are equal, such as two zeros or two NaN, the bits differ.
+    """
+
+    tensor: str
+    index: tuple[int, ...]
+    expected: float
+    found: float
+    path: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.tensor}{list(self.index)} is {self.found!r}, "
+            f"and must be {self.expected!r}"
+        )
+
+
+class Checked(NamedTuple):
+    """What `check` compared, until the first difference, and in what time."""
+
+    difference: Difference | None
+    tensors: int
+    nbytes: int
+    seconds: float
+
+
+def check(
+    path: str | Path,
+    recipe: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Checked:
+    """Compare a checkpoint with what its recipe and seed make, bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        A safetensors file, or a directory of such files or of NumPy's with their index.
+    recipe : str or Path, optional
+        Whose rules to use; by default what fastinit wrote into the files.
+    seed : int, optional
+        By default what fastinit wrote into the files; with a recipe, the recipe's.
+    threads : int, optional
+        See `fastinit.set_num_threads`. A few MiB are held for each.
+    progress : callable, optional
+        Called with the number of bytes, again and again, that were compared.
+
+    Returns
+    -------
+    Checked
+        With the first difference in the order of the files, or None.
+
+    Raises
+    ------
+    RecipeError
+        If the files are no checkpoint, or do not say how they were made and nobody else does.
+    OSError
+        If they cannot be read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     done = write(load("gpt2"), directory, seed=1)
+    ...     check(directory).difference is None
+    True
+    """
+    start, nbytes = time.perf_counter(), 0
+    found = read(Path(path))
+    model = rules_of(found, recipe)
+    rules = [rule for _, rule in model.plan()]
+    drawer = Drawer(model.seed if seed is None else seed)
+
+    def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
+        for block, (stored, rule) in batch:
+            expected, actual = drawer.draw(block, rule), read_block(stored, block)
+            difference = _first(stored, block, expected, actual)
+            if difference is not None:
+                return difference
+        return sum(block.nbytes for block, _ in batch)
+
+    todo = (
+        (block, (stored, rule))
+        for stored, rule in zip(found.stored, rules, strict=True)
+        for block in blocks(stored.tensor, rule)
+    )
+    difference = None
+    for result in in_order(compare, batches(todo), count_threads(threads)):
+        if isinstance(result, Difference):
+            difference = result
+            break
+        nbytes += result
+        if progress is not None:
+            progress(result)
+    return Checked(difference, len(rules), nbytes, time.perf_counter() - start)
+
+
+def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
+    """Return the recipe of a checkpoint: a given one's rules, or those that it was written by.
+
+    Raises
+    ------
+    RecipeError
+        If there are none, or this fastinit draws other bits than that which wrote it.
+    """
+    own = recorded(found) if recipe is None else load_recipe(recipe)
+    if own is None:
+        raise RecipeError(f"{found.path} does not say how it was made; give a recipe and a seed")
+    stream, ours = found.metadata.get("fastinit.stream"), fastinit.info()["stream"]
+    if recipe is None and stream != ours:
+        raise RecipeError(f"{found.path} is of stream {stream!r}; this fastinit draws {ours!r}")
+    return replace(own, tensors=tuple(stored.tensor for stored in found.stored))
+
+
+def _first(
+    stored: Stored, block: Block, expected: NDArray[Any], actual: NDArray[Any]
+) -> Difference | None:
+    """Return the first element of a block whose bits differ, if there is one."""
+    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
+    if np.array_equal(ours, theirs):
+        return None
+    at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
+    index = np.unravel_index(block.start + at, stored.tensor.shape)
+    return Difference(
+        stored.tensor.name,
+        tuple(map(int, index)),
+        expected.reshape(-1)[at].item(),
+        actual.reshape(-1)[at].item(),
+        stored.path,
+    )

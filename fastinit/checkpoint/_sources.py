@@ -1,0 +1,152 @@
+"""Sources: whatever says which tensors a model has -> a recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastinit.checkpoint import _safetensors, _stored
+from fastinit.checkpoint._layout import CONFIG
+from fastinit.recipe import Recipe, RecipeError, Tensor
+from fastinit.recipe import load as load_recipe
+from fastinit.recipe import parse as parse_recipe
+
+
+def load(
+    source: str | Path,
+    rules: str | Path | None = None,
+    variables: Mapping[str, float] | None = None,
+) -> Recipe:
+    """Return the recipe for a source: which tensors, and how each is initialised.
+
+    Parameters
+    ----------
+    source : str or Path
+        A built-in recipe's name, a recipe (``.toml``), a ``.safetensors`` file, a directory
+        with such files, or a JSON file (``.json``): such a file's header, an index beside its
+        files, or a Hugging Face ``config.json`` (for which transformers and PyTorch must be
+        there: the extra ``hf``). A directory with nothing but ``config.json`` is as that. Of
+        files only names, shapes and dtypes are used, and the recipe that fastinit wrote into
+        them: to write the same files again, give the files.
+    rules : str or Path, optional
+        A recipe whose rules and seed to use; its tensors are ignored. Without it a recipe has
+        its own, a file those it was written with, and otherwise the built-in "default". A
+        ``config.json`` has those of its architecture, for what no given rule fits.
+    variables : mapping, optional
+        Values for the variables that the source's recipe or the rules have or need. What the
+        rules need and nobody gives, they take from the source's recipe.
+
+    Returns
+    -------
+    Recipe
+        With the source's tensors.
+
+    Raises
+    ------
+    RecipeError
+        If the source or the rules are not as described.
+    OSError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> len(load("gpt2").tensors)
+    148
+    """
+    path, given = Path(source), dict(variables or {})
+    if _stored.is_stored(path):
+        return _of_stored(_stored.read(path), rules, given)
+    if path.is_dir():
+        path /= CONFIG
+    if path.suffix == ".json":
+        return _of_json(path, rules, given)
+    if rules is None:
+        return load_recipe(source, given)
+    names = load_recipe(source).variables
+    recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in names})
+    asked = load_recipe(rules, given, recipe.variables)
+    return _over(asked, recipe.tensors, recipe.config)
+
+
+Given = dict[str, float]
+
+
+def _over(rules: Recipe, tensors: tuple[Tensor, ...], config: Mapping[str, Any]) -> Recipe:
+    return replace(rules, tensors=tensors, config=config)
+
+
+def _of_json(path: Path, rules: str | Path | None, given: Given) -> Recipe:
+    entries = _safetensors.load_json(path)
+    if "weight_map" in entries:
+        return _of_stored(_stored.read(path.parent), rules, given)
+    if "model_type" in entries:
+        return _of_config(path, entries, rules, given)
+    header = _safetensors.parse(entries, str(path))
+    places = zip(header.tensors, header.begins, strict=True)
+    stored = tuple(_stored.Stored(tensor, path, begin) for tensor, begin in places)
+    return _of_stored(_stored.Checkpoint(path, stored, header.metadata, {}), rules, given)
+
+
+def _of_stored(found: _stored.Checkpoint, rules: str | Path | None, given: Given) -> Recipe:
+    tensors = tuple(stored.tensor for stored in found.stored)
+    own = recorded(found)
+    if rules is not None or own is None:
+        return _over(load_recipe(rules or "default", given), tensors, found.config)
+    if given:
+        raise RecipeError(
+            f"{found.path} was written by a recipe of its own; give variables with rules"
+        )
+    known = {(t.name, t.shape) for t in tensors} == {(t.name, t.shape) for t in own.tensors}
+    return _over(own, tensors, own.config if known else found.config)
+
+
+def recorded(found: _stored.Checkpoint) -> Recipe | None:
+    """Return the recipe that a checkpoint was written by, with the seed, if it says so.
+
+    Raises
+    ------
+    RecipeError
+        If what it says is no recipe.
+    """
+    path, metadata = found.path, found.metadata
+    text, seed = metadata.get("fastinit.recipe"), metadata.get("fastinit.seed")
+    if text is None or seed is None:
+        return None
+    if not seed.isdecimal():
+        raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
+    try:
+        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+    except ValueError as error:
+        raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
+    recipe = parse_recipe(text, f"recorded in {path}", variables)
+    return replace(recipe, seed=int(seed))
+
+
+def _of_config(
+    path: Path, config: dict[str, Any], rules: str | Path | None, given: Given
+) -> Recipe:
+    """Return the recipe of an architecture that transformers knows, without its weights."""
+    try:
+        import torch
+        import transformers
+
+        from fastinit.torch._recipe import recipe_of
+    except ImportError as error:
+        raise RecipeError(
+            f"{path} needs PyTorch and transformers: in a checkout of fastinit, "
+            f"pip install '.[hf]' ({error})"
+        ) from None
+    try:
+        kind = (config.get("architectures") or ["AutoModel"])[0]
+        theirs = transformers.AutoConfig.for_model(**config)
+        with torch.device("meta"):
+            model = getattr(transformers, kind)._from_config(theirs)
+    except Exception as error:  # whatever their code makes of it
+        raise RecipeError(f"{path}: transformers cannot make a model of it: {error}") from None
+    if rules is None and given:
+        raise RecipeError(f"{path} has no variables; give them with rules")
+    first = None if rules is None else load_recipe(rules, given)
+    return recipe_of(model, f"{kind} of transformers {transformers.__version__}", config, first)

@@ -1,0 +1,182 @@
+"""Checkpoints that are there: which tensors they hold, and where."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastinit._fill import as_dtype
+from fastinit.checkpoint import _safetensors
+from fastinit.checkpoint._blocks import Block, buffer
+from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL
+from fastinit.recipe import DTYPES, RecipeError, Tensor
+
+_SHARD = re.compile(r"model-[0-9]{5,}-of-[0-9]{5,}\.safetensors")
+
+
+class Stored(NamedTuple):
+    """A tensor in a file, and where it begins there."""
+
+    tensor: Tensor
+    path: Path
+    begin: int
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds: its tensors, the metadata, and the model's config if known."""
+
+    path: Path
+    stored: tuple[Stored, ...]
+    metadata: Mapping[str, str]
+    config: Mapping[str, Any]
+
+
+def is_stored(path: Path) -> bool:
+    """Return whether there is a checkpoint at a path: a file, or a directory with one."""
+    if path.is_dir():
+        return any((path / name).is_file() for name in (MODEL, *INDEX.values()))
+    return path.suffix == ".safetensors"
+
+
+def belonging(directory: Path) -> list[str]:
+    """Return the names of the files that are of a checkpoint, whole or not, in a directory."""
+    if not directory.is_dir():
+        return []
+    names = [path.name for path in directory.iterdir() if _SHARD.fullmatch(path.name)]
+    names += [name for name in (MODEL, *INDEX.values()) if (directory / name).exists()]
+    npy = directory / INDEX["npy"]
+    if npy.is_file():
+        names += _Index.read(npy).files
+    return names
+
+
+def read(path: Path) -> Checkpoint:
+    """Return what a checkpoint holds: a safetensors file, or a directory.
+
+    Raises
+    ------
+    RecipeError
+        If it is not as its headers and its index say.
+    OSError
+        If it cannot be read, or a file that the index names is missing.
+    """
+    if not path.is_dir():
+        return Checkpoint(path, *_safetensors_file(path), {})
+    config = _safetensors.load_json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    # A single file comes before an index, as transformers has it.
+    if (path / MODEL).is_file():
+        return Checkpoint(path, *_safetensors_file(path / MODEL), config)
+    for name in INDEX.values():
+        if (path / name).is_file():
+            index = _Index.read(path / name)
+            stored, metadata = index.arrays() if name == INDEX["npy"] else index.shards()
+            index.check_total(stored)
+            return Checkpoint(path, stored, metadata, config)
+    raise RecipeError(f"{path} holds none of {', '.join((MODEL, *INDEX.values()))}")
+
+
+def _safetensors_file(path: Path) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
+    header = _safetensors.read(path)
+    places = zip(header.tensors, header.begins, strict=True)
+    return tuple(Stored(tensor, path, begin) for tensor, begin in places), header.metadata
+
+
+class _Index(NamedTuple):
+    """Which file of a directory has which tensor."""
+
+    path: Path
+    metadata: Mapping[str, Any]
+    weight_map: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> _Index:
+        entries = _safetensors.load_json(path)
+        files, metadata = entries.get("weight_map"), entries.get("metadata", {})
+        if not isinstance(files, dict) or not isinstance(metadata, dict):
+            raise RecipeError(f"{path} must hold a weight_map: tensor names, each with its file")
+        for name, file in files.items():
+            # A name that leads elsewhere would have us read, or replace, any file at all.
+            if not isinstance(file, str) or not _PLAIN.fullmatch(file):
+                raise RecipeError(f"{path}: {name!r} is in {file!r}; allowed: a file beside it")
+        return cls(path, metadata, files)
+
+    @property
+    def files(self) -> list[str]:
+        return list(dict.fromkeys(self.weight_map.values()))
+
+    def check_total(self, stored: Iterable[Stored]) -> None:
+        """Raise if there is less, or more, than we wrote; others count otherwise."""
+        nbytes = sum(each.tensor.nbytes for each in stored)
+        if "fastinit.seed" in self.metadata and self.metadata.get("total_size") != nbytes:
+            raise RecipeError(f"{self.path}: the tensors have {nbytes:,} bytes, not its total_size")
+
+    def arrays(self) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
+        """Return the tensors in NumPy's files, and the index's metadata."""
+        stored = (_array(name, self.path.with_name(f)) for name, f in self.weight_map.items())
+        return tuple(stored), self.metadata
+
+    def shards(self) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
+        """Return the tensors in the safetensors files, and these files' common metadata."""
+        found: list[Stored] = []
+        metadata: Mapping[str, str] | None = None
+        for file in self.files:
+            stored, own = _safetensors_file(self.path.with_name(file))
+            metadata = own if metadata is None else metadata
+            if own != metadata:
+                raise RecipeError(f"{self.path}: {file} was written otherwise than {self.files[0]}")
+            found += stored
+        held = {s.tensor.name: s.path.name for s in found}
+        if held != self.weight_map or len(held) < len(found):
+            wrong = sorted({name for name, _ in held.items() ^ self.weight_map.items()})
+            raise RecipeError(f"{self.path}: the files do not hold {wrong[:3]} as it says")
+        return tuple(found), metadata or {}
+
+
+_PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
+
+
+def _array(name: str, path: Path) -> Stored:
+    """Return a tensor in NumPy's format."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"version {version}; allowed: (1, 0)")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            begin = file.tell()
+    except ValueError as error:
+        raise RecipeError(f"{path} is not a NumPy file: {error}") from None
+    if dtype.kind == "V" and dtype.itemsize == 2:  # NumPy knows no bfloat16
+        dtype = as_dtype("bfloat16")
+    if fortran or dtype.name not in DTYPES or not dtype.isnative:
+        raise RecipeError(f"{path} must hold, in C order, one of {', '.join(DTYPES)}")
+    tensor = Tensor(name, shape, dtype)
+    if path.stat().st_size != begin + tensor.nbytes:
+        raise RecipeError(f"{path}: {tensor} does not add up to its size")
+    return Stored(tensor, path, begin)
+
+
+def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
+    """Return what a file holds of a tensor, until this thread's next call for that use.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    x = buffer(block, use)
+    with stored.path.open("rb", buffering=0) as file:
+        file.seek(stored.begin + block.at)
+        left = x.reshape(-1).view(np.uint8).data
+        while left:
+            n = file.readinto(left)
+            if not n:
+                raise OSError(errno.EIO, "ends before its last tensor", str(stored.path))
+            left = left[n:]
+    return x

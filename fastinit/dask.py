@@ -1,0 +1,229 @@
+"""Dask: fastinit's initializers as `dask.array`, lazy, and the same array however it is chunked.
+
+``from fastinit import dask as fd`` and ``fd.normal((10**6, 10**4), std=0.02, rng=42)``: every
+initializer of fastinit that allocates, by its name and with its arguments, and `chunks` beside.
+A task is a key and a place, of a few hundred bytes; docs/adapters.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import dask.array as da
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+import fastinit
+from fastinit import _check
+from fastinit._check import Shape
+from fastinit._fill import as_dtype, empty, fill_cut
+from fastinit.random import Generator, default_rng
+
+__all__ = [
+    "constant",
+    "delta",
+    "delta_orthogonal",
+    "dirac",
+    "embedding",
+    "eye",
+    "glorot_normal",
+    "glorot_truncated_normal",
+    "glorot_uniform",
+    "hadamard",
+    "he_normal",
+    "he_truncated_normal",
+    "he_uniform",
+    "identity",
+    "kaiming_normal",
+    "kaiming_truncated_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_truncated_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "sparse",
+    "trunc_normal",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_truncated_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+
+class Lazy(Protocol):
+    """An initializer that makes a Dask array."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        shape: Shape,
+        *args: Any,
+        chunks: Any = "auto",
+        dtype: DTypeLike = "float32",
+        **kwargs: Any,
+    ) -> da.Array:
+        """Return a Dask array of that shape and dtype, whose chunks will be filled."""
+        ...
+
+
+class _Virtual:
+    """A tensor that is drawn where it is looked at: what `dask.array.from_array` takes slices of.
+
+    These are chunks, or where Dask joins them with a user's own, what is needed of a chunk.
+    """
+
+    def __init__(
+        self,
+        fill: Callable[..., object],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        rng: Generator | None,
+    ) -> None:
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+        self._fill, self._rng = fill, rng
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        index += (slice(None),) * (self.ndim - len(index))
+        lines = [
+            range(at, at + 1) if isinstance(at, int) else range(*at.indices(length))
+            for at, length in zip(index, self.shape, strict=True)
+        ]
+        # Drawn is what lies between the ends of a slice, and what its steps pass over is left out.
+        first = [min(line[0], line[-1]) if line else 0 for line in lines]
+        end = [max(line[0], line[-1]) + 1 if line else 0 for line in lines]
+        x = empty([stop - start for start, stop in zip(first, end, strict=True)], self.dtype)
+        self._draw(x, first)
+        steps = tuple(0 if isinstance(at, int) else slice(None, None, at.step) for at in index)
+        part: NDArray[Any] = x[steps]
+        return part
+
+    def _draw(self, x: NDArray[Any], offset: list[int]) -> None:
+        rng = self._rng
+        # Threads share this tensor: none moves its generator.
+        given = {} if rng is None else {"rng": Generator(rng.seed_seq, rng.position)}
+        self._fill(x, **given, global_shape=self.shape, offset=offset)
+
+    def refuse(self) -> None:
+        """Raise what the fill of any part would raise."""
+        nothing = self.shape if 0 in self.shape else [0] * self.ndim
+        self._draw(empty(nothing, self.dtype), [0] * self.ndim)
+
+    def __dask_tokenize__(self) -> object:
+        rng = self._rng and (self._rng.key, self._rng.position)
+        return self._fill, self.shape, self.dtype.name, rng
+
+
+_DOC = """Return a Dask array whose chunks will be filled as `fastinit.{name}` fills the whole.
+
+Parameters
+----------
+shape : int or tuple of int
+    Of the array.
+chunks : int, tuple or str
+    As `dask.array` takes them; the values do not depend on them.{whole}
+dtype : dtype
+    float32 unless given; "bfloat16" and the two float8 need the package ml_dtypes.
+threads : int
+    For each chunk: 1 unless given, as Dask makes many chunks at once.
+*args, **kwargs
+    As `fastinit.{name}` takes them. With a `Generator` as `rng` the array takes its next
+    indices, and it moves on at once.
+
+Returns
+-------
+dask.array.Array
+    Not computed; of the same name for the same arguments, unless `rng` is None.
+
+Raises
+------
+TypeError, ValueError
+    At once, if an argument is not as described.
+
+Examples
+--------
+>>> fd.{name}({example}, chunks=3).compute().shape
+(4, 4)
+"""
+
+_WHOLE = """
+    Each value depends on all the others: the array is made as one chunk, and then cut."""
+
+
+def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)", whole: bool = False) -> Lazy:
+    """Return the function that makes a Dask array, its chunks filled by `in_place`."""
+    # The specialisations of `variance_scaling_` have it among their options.
+    draws = bool({"rng", "options"} & inspect.signature(in_place).parameters.keys())
+
+    def lazy(
+        shape: Shape,
+        *args: Any,
+        chunks: Any = "auto",
+        dtype: DTypeLike = "float32",
+        **kwargs: Any,
+    ) -> da.Array:
+        rng = default_rng(kwargs.pop("rng", None)) if draws else None
+        fill: Callable[..., object] = partial(_fill, in_place, args, {"threads": 1, **kwargs})
+        if whole:
+            fill = partial(fill_cut, fill)
+        at = rng and Generator(rng.seed_seq, rng.position)
+        tensor = _Virtual(fill, _check.shape("shape", shape), as_dtype(dtype), at)
+        tensor.refuse()
+        if rng is not None:
+            rng.take(math.prod(tensor.shape))
+        made = da.from_array(
+            tensor,
+            -1 if whole else chunks,
+            inline_array=True,
+            fancy=False,
+            meta=np.empty([0] * tensor.ndim, tensor.dtype),
+        )
+        return made.rechunk(chunks) if whole else made
+
+    name = in_place.__name__.removesuffix("_")
+    lazy.__name__ = lazy.__qualname__ = name
+    lazy.__doc__ = _DOC.format(name=name, example=example, whole=_WHOLE if whole else "")
+    return lazy
+
+
+def _fill(
+    in_place: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], x: Any, **part: Any
+) -> None:
+    in_place(x, *args, **kwargs, **part)
+
+
+constant = _lazy(fastinit.constant_, "(4, 4), 0.5")
+zeros = _lazy(fastinit.zeros_)
+ones = _lazy(fastinit.ones_)
+uniform = _lazy(fastinit.uniform_)
+normal = _lazy(fastinit.normal_)
+truncated_normal = _lazy(fastinit.truncated_normal_)
+trunc_normal = _lazy(fastinit.trunc_normal_)
+embedding = _lazy(fastinit.embedding_)
+sparse = _lazy(fastinit.sparse_, "(4, 4), 0.5")
+variance_scaling = _lazy(fastinit.variance_scaling_)
+xavier_uniform = glorot_uniform = _lazy(fastinit.xavier_uniform_)
+xavier_normal = glorot_normal = _lazy(fastinit.xavier_normal_)
+xavier_truncated_normal = _lazy(fastinit.xavier_truncated_normal_)
+glorot_truncated_normal = xavier_truncated_normal
+he_uniform = kaiming_uniform = _lazy(fastinit.he_uniform_)
+he_normal = kaiming_normal = _lazy(fastinit.he_normal_)
+he_truncated_normal = kaiming_truncated_normal = _lazy(fastinit.he_truncated_normal_)
+lecun_uniform = _lazy(fastinit.lecun_uniform_)
+lecun_normal = _lazy(fastinit.lecun_normal_)
+lecun_truncated_normal = _lazy(fastinit.lecun_truncated_normal_)
+eye = identity = _lazy(fastinit.eye_)
+dirac = _lazy(fastinit.dirac_)
+delta = _lazy(fastinit.delta_)
+hadamard = _lazy(fastinit.hadamard_)
+orthogonal = _lazy(fastinit.orthogonal_, whole=True)
+delta_orthogonal = _lazy(fastinit.delta_orthogonal_, whole=True)

@@ -1,0 +1,431 @@
+"""Keras 3: its initializers over fastinit's stream, on any of its backends.
+
+``from fastinit import keras as init`` and ``Dense(8, kernel_initializer=init.HeNormal(seed=1))``;
+docs/adapters.md on seeds and what is copied. Each is a subclass of Keras's own of the same name,
+with its arguments and configuration, and is saved with a model as ``fastinit>HeNormal``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+import fastinit
+from fastinit import _check
+from fastinit._fill import FLOATS, as_dtype, empty, fill_cut
+
+__all__ = [
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "LecunNormal",
+    "LecunUniform",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+]
+
+Fill: TypeAlias = Callable[..., object]
+
+_registered: Callable[[type], Any] = keras.saving.register_keras_serializable(package="fastinit")
+
+
+class _Drawn(keras.initializers.Initializer):
+    """The call of an initializer: before Keras's own class among the bases of each below."""
+
+    seed: Any
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:
+        raise NotImplementedError
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
+        """Return a new tensor of the backend, filled.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the tensor.
+        dtype : str, optional
+            Keras's `floatx` unless given. What fastinit cannot draw, Keras draws or refuses.
+        layout : keras.distribution.TensorLayout or jax.sharding.Sharding, optional
+            On the JAX backend: each device makes its own part, with the bits of the whole.
+
+        Returns
+        -------
+        tensor
+            With the values that fastinit's NumPy functions give for ``rng=seed``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
+        if name not in FLOATS:
+            return super().__call__(shape, dtype)
+        lengths = _check.shape("shape", tuple(shape))
+        fill = self._fill(lengths)
+        if keras.config.backend() == "jax":
+            return _jax_array(self.seed, lengths, name, layout, fill)
+        # A word may be negative: a backend's seeds may have a sign.
+        high, low = (int(word) % 2**32 for word in _words(self.seed))
+        x = empty(lengths, name)
+        fill(x, rng=(high << 32) + low)
+        return _tensor(x)
+
+
+def _words(seed: Any) -> tuple[Any, Any]:
+    """Return a seed as two words, the high one first: an integer's, or a generator's next state.
+
+    That is a seed and a counter, so that an integer and the first draw of a generator seeded
+    with it are the same, as they are in Keras.
+    """
+    if isinstance(seed, keras.random.SeedGenerator):
+        low, high = seed.next()
+        return high, low
+    return divmod(_check.integer("seed", seed) % 2**64, 2**32)
+
+
+def _jax_array(seed: Any, shape: tuple[int, ...], dtype: str, layout: Any, fill: Fill) -> Any:
+    """Return an array made where JAX wants it; the seed may be traced."""
+    import jax
+
+    from fastinit.jax import draw
+
+    known = jax.dtypes.canonicalize_dtype(as_dtype(dtype))  # no float64 without x64
+    sharding = getattr(layout, "backend_layout", layout)
+    mesh = jax.sharding.get_abstract_mesh()
+    if isinstance(seed, keras.random.SeedGenerator):
+        # Its state was made outside of the mesh of explicit axes that Keras calls us within.
+        mesh = jax.typeof(seed.state.value).sharding.mesh
+    with jax.sharding.use_abstract_mesh(mesh):
+        words = jax.numpy.array(_words(seed), np.uint32)
+    return draw(words, shape, known, sharding, fill)
+
+
+def _tensor(x: NDArray[Any]) -> Any:
+    """Return the backend's tensor of an array; NumPy's and torch's share its memory."""
+    backend = keras.config.backend()
+    if backend == "numpy":
+        return x
+    if backend != "torch":
+        return keras.ops.convert_to_tensor(x)
+    import torch
+
+    narrow = x.dtype.name == "bfloat16"  # of which torch knows NumPy's not
+    tensor = torch.from_numpy(x.view(np.int16) if narrow else x)
+    return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if narrow else tensor)
+
+
+@_registered
+class RandomNormal(_Drawn, keras.initializers.RandomNormal):
+    """Normals of mean `mean` and standard deviation `stddev`.
+
+    Parameters
+    ----------
+    mean, stddev : float
+        stddev >= 0.
+    seed : int, keras.random.SeedGenerator, or None
+        An integer gives the same values at each call, a generator others; None chooses an
+        integer, from Python's `random`, when the initializer is made.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When called, if an argument is not as described.
+
+    Examples
+    --------
+    >>> w = init.RandomNormal(0.0, 0.02, seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.normal((2, 3), 0.0, 0.02, rng=42)).all())
+    True
+    """
+
+    mean: float
+    stddev: float
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
+        return partial(fastinit.normal_, mean=float(self.mean), std=float(self.stddev))
+
+
+@_registered
+class TruncatedNormal(_Drawn, keras.initializers.TruncatedNormal):
+    """Normals of mean `mean` and standard deviation `stddev`, cut at two of them on both sides.
+
+    Parameters
+    ----------
+    mean, stddev : float
+        Of the normal before it is cut.
+    seed : int, keras.random.SeedGenerator, or None
+        As in `RandomNormal`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `RandomNormal`.
+
+    Examples
+    --------
+    >>> w = init.TruncatedNormal(0.0, 0.02, seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.truncated_normal((2, 3), 0.0, 0.02, rng=42)).all())
+    True
+    """
+
+    mean: float
+    stddev: float
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
+        return partial(fastinit.truncated_normal_, mean=float(self.mean), std=float(self.stddev))
+
+
+@_registered
+class RandomUniform(_Drawn, keras.initializers.RandomUniform):
+    """Uniforms on [minval, maxval).
+
+    Parameters
+    ----------
+    minval, maxval : float
+        The bounds.
+    seed : int, keras.random.SeedGenerator, or None
+        As in `RandomNormal`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `RandomNormal`.
+
+    Examples
+    --------
+    >>> w = init.RandomUniform(-0.1, 0.1, seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.uniform((2, 3), -0.1, 0.1, rng=42)).all())
+    True
+    """
+
+    minval: float
+    maxval: float
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
+        return partial(fastinit.uniform_, low=float(self.minval), high=float(self.maxval))
+
+
+_DISTRIBUTIONS = {
+    "truncated_normal": "truncated_normal",
+    "untruncated_normal": "normal",
+    "uniform": "uniform",
+}
+
+
+class _Scaled(_Drawn):
+    """What `VarianceScaling` and its named cases draw: Keras computes their arguments."""
+
+    scale: float
+    mode: str
+    distribution: str
+    input_axes: Sequence[int] | None
+    output_axes: Sequence[int] | None
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:
+        fan_in, fan_out = _fans(shape, self.input_axes, self.output_axes)
+        return partial(
+            fastinit.variance_scaling_,
+            scale=float(self.scale),
+            mode=self.mode,
+            distribution=_DISTRIBUTIONS[self.distribution],
+            fan_in=max(1, fan_in),
+            fan_out=max(1, fan_out),
+        )
+
+
+def _fans(
+    shape: tuple[int, ...], ins: Sequence[int] | None, outs: Sequence[int] | None
+) -> tuple[int, int]:
+    """Return Keras's fans: those of given axes without the rest, and some for less than two."""
+    if ins is not None and outs is not None:
+        return math.prod(shape[axis] for axis in ins), math.prod(shape[axis] for axis in outs)
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    return fastinit.compute_fans(shape)
+
+
+@_registered
+class VarianceScaling(_Scaled, keras.initializers.VarianceScaling):
+    """Values of variance scale / fan.
+
+    Parameters
+    ----------
+    scale : float
+        Positive.
+    mode : {"fan_in", "fan_out", "fan_avg"}
+        Which fan.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}
+        What is drawn; "normal" is "truncated_normal".
+    seed : int, keras.random.SeedGenerator, or None
+        As in `RandomNormal`.
+    input_axes, output_axes : list of int, optional
+        Both: the fans are the products of these axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `RandomNormal`.
+
+    Examples
+    --------
+    >>> w = init.VarianceScaling(2.0, "fan_out", "uniform", seed=42)((2, 3))
+    >>> expected = fi.variance_scaling((2, 3), 2.0, "fan_out", "uniform", rng=42)
+    >>> bool((np.asarray(w) == expected).all())
+    True
+    """
+
+
+@_registered
+class GlorotUniform(_Scaled, keras.initializers.GlorotUniform):
+    """Uniforms on +- sqrt(6 / (fan_in + fan_out)).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", AISTATS 2010.
+
+    Examples
+    --------
+    >>> w = init.GlorotUniform(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.glorot_uniform((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class GlorotNormal(_Scaled, keras.initializers.GlorotNormal):
+    """Truncated normals of standard deviation sqrt(2 / (fan_in + fan_out)).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    As `GlorotUniform`.
+
+    Examples
+    --------
+    >>> w = init.GlorotNormal(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.glorot_truncated_normal((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class LecunUniform(_Scaled, keras.initializers.LecunUniform):
+    """Uniforms on +- sqrt(3 / fan_in).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    Y. LeCun et al., "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998.
+
+    Examples
+    --------
+    >>> w = init.LecunUniform(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.lecun_uniform((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class LecunNormal(_Scaled, keras.initializers.LecunNormal):
+    """Truncated normals of standard deviation sqrt(1 / fan_in).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    As `LecunUniform`.
+
+    Examples
+    --------
+    >>> w = init.LecunNormal(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.lecun_truncated_normal((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class HeUniform(_Scaled, keras.initializers.HeUniform):
+    """Uniforms on +- sqrt(6 / fan_in).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    K. He et al., "Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet
+    Classification", ICCV 2015.
+
+    Examples
+    --------
+    >>> w = init.HeUniform(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.he_uniform((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class HeNormal(_Scaled, keras.initializers.HeNormal):
+    """Truncated normals of standard deviation sqrt(2 / fan_in).
+
+    Parameters and raises are those of `VarianceScaling` from `seed` on.
+
+    References
+    ----------
+    As `HeUniform`.
+
+    Examples
+    --------
+    >>> w = init.HeNormal(seed=42)((2, 3))
+    >>> bool((np.asarray(w) == fi.he_truncated_normal((2, 3), rng=42)).all())
+    True
+    """
+
+
+@_registered
+class Orthogonal(_Drawn, keras.initializers.Orthogonal):
+    """`gain` times a random orthogonal matrix, its columns along the last axis.
+
+    Parameters
+    ----------
+    gain : float
+        All singular values.
+    seed : int, keras.random.SeedGenerator, or None
+        As in `RandomNormal`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `RandomNormal`; and if the shape has not two axes or more.
+
+    References
+    ----------
+    A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR 2014.
+
+    Examples
+    --------
+    >>> w = np.asarray(init.Orthogonal(seed=42)((3, 2)))
+    >>> bool(np.allclose(w.T @ w, np.eye(2), atol=1e-6))
+    True
+    """
+
+    gain: float
+
+    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
+        return partial(fill_cut, partial(fastinit.orthogonal_, gain=float(self.gain)))

@@ -1,0 +1,111 @@
+"""The C kernels built for other machines and by other compilers, and asked for their values.
+
+``python tests/deep/same_bits.py`` does it with all that is installed.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import golden
+from cases import CASES, EXTREMES, KEY, TRUNCATED, Case
+from conftest import SRC
+
+from fastinit import _kernels
+
+PROGRAM = Path(__file__).with_name("values.c")
+NATIVE = platform.machine()
+
+
+class Build(NamedTuple):
+    """A compiler, its flags, and for another machine's code the program that runs it."""
+
+    cc: str
+    flags: tuple[str, ...] = ("-O3",)
+    runner: str = ""
+
+    def __str__(self) -> str:
+        return " ".join([self.cc, *self.flags])
+
+    def missing(self) -> str:
+        """What it needs and is not here, or nothing."""
+        needed = [self.cc, *filter(None, [self.runner])]
+        return " and ".join(program for program in needed if shutil.which(program) is None)
+
+    def make(self, directory: Path) -> Path:
+        """Build the static library by its Makefile, and values.c with it."""
+        flags = " ".join(["-Wall -Wextra -Werror", *self.flags])
+        command = ["make", "-s", "-C", SRC, f"OUT={directory}", f"CC={self.cc}", "OPTIMIZE="]
+        subprocess.run([*command, f"CFLAGS={flags}"], check=True, stdout=subprocess.DEVNULL)
+        program = directory / "values"
+        paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
+        inputs = [PROGRAM, directory / "libfastinit.a", "-pthread", "-lm"]
+        static = ["-static"] if self.runner else []
+        compiler = [self.cc, *flags.split(), "-std=gnu11", *static]
+        subprocess.run([*compiler, *paths, *inputs, "-o", program], check=True)
+        return program
+
+    def isas(self) -> list[str]:
+        return ["base"] if self.runner else _kernels.isas()
+
+
+class Question(NamedTuple):
+    """Values by their hash: what the golden file has, or what the kernels in Python make."""
+
+    case: Case
+    start: int
+    n: int
+    sha256: str
+
+    def line(self) -> str:
+        numbers = [self.case.distribution.upper(), self.case.dtype.upper()]
+        codes = [str(getattr(_kernels, name)) for name in numbers]
+        return " ".join([*codes, *map(str, [*KEY, self.start, self.n, 3]), *self.params()]) + "\n"
+
+    def params(self) -> list[str]:
+        if self.case.distribution == "constant":
+            return [str(int(self.case.params[0]))]
+        bounds = self.case.kernel_params()[:2] if len(self.case.params) == 4 else ()
+        return [float(number).hex() for number in (*self.case.params, *bounds)]
+
+    @property
+    def nbytes(self) -> int:
+        return self.n * self.case.pattern.itemsize
+
+
+def questions() -> Iterator[Question]:
+    """Of the golden file's cases, and of all others, at the least and the greatest numbers too."""
+    recorded = json.loads(golden.FILE.read_text())
+    assert recorded["stream"] == _kernels.STREAM
+    for entry in recorded["outputs"]:
+        case = Case(entry["distribution"], entry["dtype"], tuple(entry["params"]))
+        yield Question(case, entry["start"], entry["n"], entry["sha256"])
+    for case in CASES + TRUNCATED + EXTREMES:
+        yield Question(case, 2**64 - 100, 1500, golden.digest(case.filled(1500, 2**64 - 100)))
+
+
+def differences(
+    program: Path, build: Build, isa: str, asked: list[Question], mode: str = "default"
+) -> list[str]:
+    """The cases whose values are not those asked for, as the program makes them."""
+    done = subprocess.run(
+        [*filter(None, [build.runner]), program, mode],
+        input="".join(question.line() for question in asked).encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "FASTINIT_ISA": isa},
+        check=True,
+    )
+    found, at = [], 0
+    for question in asked:
+        values = done.stdout[at : at + question.nbytes]
+        at += question.nbytes
+        if sha256(values).hexdigest() != question.sha256:
+            found.append(str(question.case))
+    assert at == len(done.stdout)
+    return found

@@ -1,0 +1,312 @@
+"""Sharded checkpoints: the same values in any number of files, and work that goes on."""
+
+import errno
+import json
+import math
+import os
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+import fastinit as fi
+from fastinit import checkpoint, recipe
+from fastinit.checkpoint import _blocks
+from fastinit.recipe import Rule, Tensor
+
+TEXT = """
+name = "pieces"
+seed = 5
+[repeat]
+layer = 6
+[tensors]
+"h.{layer}.weight" = [70, 33]
+"h.{layer}.half" = {shape = [5, 1000], dtype = "bfloat16"}
+"a/../b" = [3]
+"long" = [300001]
+"square" = [30, 30]
+"steps" = {shape = [], dtype = "int64"}
+"none" = [0, 4]
+[[rule]]
+pattern = ["steps", "none"]
+init = "zeros"
+[[rule]]
+pattern = "square"
+init = "orthogonal"
+[[rule]]
+pattern = "*"
+init = "normal"
+std = 0.5
+[config]
+kind = "pieces"
+"""
+
+
+@pytest.fixture
+def model():
+    return recipe.parse(TEXT)
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def arrays(directory):
+    """Return the tensors as the safetensors library reads them, by way of the index."""
+    index = json.loads((directory / "model.safetensors.index.json").read_text())
+    files = {file: load_file(directory / file) for file in set(index["weight_map"].values())}
+    assert sum(map(len, files.values())) == len(index["weight_map"])
+    return {name: files[file][name] for name, file in index["weight_map"].items()}
+
+
+shapes = st.lists(st.integers(0, 9), max_size=4).map(tuple)
+
+
+@given(shapes, st.integers(1, 64))
+def test_blocks_are_a_tensor_once_in_order(shape, nbytes):
+    tensor = Tensor("w", shape, np.dtype("float32"))
+    index, end = np.arange(math.prod(shape)).reshape(shape), 0
+    for block in _blocks.blocks(tensor, nbytes=nbytes):
+        box = tuple(slice(o, o + n) for o, n in zip(block.offset, block.shape, strict=True))
+        assert index[box].ravel().tolist() == list(range(end, end + block.size))
+        assert block.start == end
+        assert block.size <= max(1, nbytes // 4)
+        end += block.size
+    assert end == tensor.size
+
+
+def test_what_cannot_be_cut_is_one_block():
+    tensor = Tensor("w", (1024, 1024), np.dtype("float32"))
+    assert len(list(_blocks.blocks(tensor, Rule("*", "orthogonal", {})))) == 1
+    assert len(list(_blocks.blocks(tensor, Rule("*", "normal", {})))) == 4
+
+
+def test_every_initializer_draws_blocks_or_says_that_it_does_not():
+    """None may need the whole without being known for it."""
+    for init in recipe._initializers():
+        arguments = {"sparse": {"sparsity": 0.5}, "constant": {"value": 2.0}}.get(init, {})
+        rule = Rule("*", init, {"fan_in": 9, **arguments} if init == "variance" else arguments)
+        tensor = Tensor("w", (96, 128), np.dtype("float32"))
+        whole = np.empty(tensor.shape, tensor.dtype)
+        try:
+            rule.fill(whole, rng=fi.default_rng(1).stream("w"))
+        except (TypeError, ValueError):
+            assert init == "delta_orthogonal", init
+            continue
+        drawer = _blocks.Drawer(1)
+        parts = [drawer.draw(b, rule).ravel().copy() for b in _blocks.blocks(tensor, rule, 4096)]
+        assert np.concatenate(parts).tobytes() == whole.tobytes(), init
+        assert (len(parts) > 1) == rule.parts
+
+
+def test_shards_hold_what_one_file_holds(model, tmp_path):
+    checkpoint.write(model, tmp_path / "one", max_shard_size="1TB")
+    whole = load_file(tmp_path / "one" / "model.safetensors")
+    done = checkpoint.write(model, tmp_path / "many", max_shard_size=20_000)
+    shards = sorted((tmp_path / "many").glob("model-*"))
+    assert [path.name for path in shards] == [
+        f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)
+    ]
+    assert len(shards) > 5
+    assert done.nbytes == sum(path.stat().st_size for path in shards)
+    parts = arrays(tmp_path / "many")
+    assert parts.keys() == whole.keys()
+    assert all(parts[name].tobytes() == whole[name].tobytes() for name in whole)
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(x.nbytes for x in whole.values())
+
+
+def test_files_are_cut_where_huggingface_hub_cuts_them(model):
+    hub = pytest.importorskip("huggingface_hub")
+    for limit in (1, 9_000, 20_000, "1.5MB"):
+        ours = [
+            {item.tensor.name for item in shard.items}
+            for shard in checkpoint.lay_out(model, 0, limit).shards
+        ]
+        theirs = hub.split_state_dict_into_shards_factory(
+            {t.name: t for t in model.tensors},
+            get_storage_size=lambda t: t.nbytes,
+            get_storage_id=lambda _: None,
+            filename_pattern="model{suffix}.safetensors",
+            max_shard_size=limit,
+        )
+        assert ours == [set(names) for names in theirs.filename_to_tensors.values()]
+
+
+@pytest.mark.parametrize(
+    ("size", "nbytes"), [("5GB", 5 * 10**9), ("10 kb", 10_000), (7, 7), ("1.5MB", 1_500_000)]
+)
+def test_sizes(size, nbytes):
+    assert checkpoint.shard_size(size) == nbytes
+
+
+@pytest.mark.parametrize("size", ["", "5GiB", "-1GB", "GB", "0", 0, "1e3", "0.5"])
+def test_refused_sizes(size):
+    with pytest.raises(ValueError, match=r"max_shard_size=.* must be a number of bytes"):
+        checkpoint.shard_size(size)
+
+
+def test_numpy_reads_a_file_for_each_tensor(model, tmp_path):
+    checkpoint.write(model, tmp_path / "one")
+    whole = load_file(tmp_path / "one" / "model.safetensors")
+    checkpoint.write(model, tmp_path / "npy", format="npy")
+    index = json.loads((tmp_path / "npy" / "model.npy.index.json").read_text())
+    assert index["weight_map"]["a/../b"] == "a%2F..%2Fb.npy"
+    assert index["weight_map"].keys() == whole.keys()
+    for name, file in index["weight_map"].items():
+        x = np.load(tmp_path / "npy" / file)
+        x = x.view(ml_dtypes.bfloat16) if x.dtype.kind == "V" else x
+        assert (x.dtype, x.shape) == (whole[name].dtype, whole[name].shape)
+        assert x.tobytes() == whole[name].tobytes()
+
+
+@pytest.mark.parametrize("options", [{"max_shard_size": 20_000}, {"format": "npy"}])
+def test_a_directory_is_a_source(model, tmp_path, options):
+    checkpoint.write(model, tmp_path / "a", seed=11, **options)
+    again = checkpoint.load(tmp_path / "a")
+    assert again.seed == 11
+    assert again.config == {"kind": "pieces"}
+    checkpoint.write(model, tmp_path / "b", seed=11)
+    for i, source in enumerate([tmp_path / "a", *(tmp_path / "a").glob("*.index.json")]):
+        checkpoint.write(checkpoint.load(source), tmp_path / f"c{i}")
+        assert contents(tmp_path / f"c{i}") == contents(tmp_path / "b")
+
+
+class Stopped(Exception):  # noqa: N818
+    """Ends a write."""
+
+
+OPTIONS = [{"max_shard_size": "1TB"}, {"max_shard_size": 20_000}, {"format": "npy"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_write_that_was_ended_is_resumed(model, tmp_path, options):
+    checkpoint.write(model, tmp_path / "whole", **options)
+    expected = contents(tmp_path / "whole")
+    calls = []
+    checkpoint.write(model, tmp_path / "count", progress=calls.append, **options)
+    for n in range(len(calls)):
+        left = [n]
+
+        def stop(_, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stopped
+
+        out = tmp_path / f"stopped{n}"
+        with pytest.raises(Stopped):
+            checkpoint.write(model, out, progress=stop, **options)
+        finished = {name for name in contents(out) if not name.startswith(".")}
+        assert all(contents(out)[name] == expected[name] for name in finished)
+        before = {name: (out / name).stat().st_mtime_ns for name in finished}
+        done = checkpoint.write(model, out, resume=True, **options)
+        assert contents(out) == expected
+        assert all((out / name).stat().st_mtime_ns == when for name, when in before.items())
+        assert done.kept == sum(len(expected[name]) for name in finished)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_is_finished_stays(model, tmp_path, options):
+    checkpoint.write(model, tmp_path, **options)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    done = checkpoint.write(model, tmp_path, resume=True, **options)
+    assert done.kept == done.nbytes
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("change", ["seed", "rules", "dtype"])
+def test_another_job_is_not_resumed(model, tmp_path, options, change):
+    checkpoint.write(model, tmp_path, **options)
+    before = contents(tmp_path)
+    other, seed = model, None
+    if change == "seed":
+        seed = 6
+    elif change == "rules":
+        other = recipe.parse(TEXT.replace("0.5", "0.25"))
+    else:
+        other = model.astype("float16")
+    with pytest.raises(FileExistsError, match="not of this job"):
+        checkpoint.write(other, tmp_path, seed=seed, resume=True, **options)
+    assert contents(tmp_path) == before
+    checkpoint.write(other, tmp_path, seed=seed, resume=True, overwrite=True, **options)
+    checkpoint.write(other, tmp_path / "new", seed=seed, **options)
+    after = contents(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new")
+    assert contents(tmp_path) == after
+
+
+@pytest.mark.parametrize("old", OPTIONS)
+@pytest.mark.parametrize("new", OPTIONS)
+def test_overwriting_leaves_nothing_of_the_old(model, tmp_path, old, new):
+    checkpoint.write(recipe.parse(TEXT.replace("square", "oblong")), tmp_path / "a", **old)
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        checkpoint.write(model, tmp_path / "a", **new)
+    checkpoint.write(model, tmp_path / "a", overwrite=True, **new)
+    checkpoint.write(model, tmp_path / "b", **new)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") | {"notes.txt": b"mine"}
+
+
+def test_too_little_space_is_noticed_before_the_first_value(tmp_path):
+    huge = recipe.parse(
+        'name = "h"\n[tensors]\nw = [1000000, 1000000, 1000]\n'
+        '[[rule]]\npattern = "*"\ninit = "normal"'
+    )
+    with pytest.raises(OSError, match=r"4,000,000,000,000,\d+ bytes needed, [\d,]+ free") as error:
+        checkpoint.write(huge, tmp_path / "new")
+    assert error.value.errno == errno.ENOSPC
+    assert contents(tmp_path / "new") == {}
+
+
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_a_directory_that_vanishes(model, tmp_path, moment):
+    out = tmp_path / "out"
+    if moment == "before":
+        (tmp_path / "file").write_text("")
+        out = tmp_path / "file" / "out"
+
+    def vanish(_):
+        shutil.rmtree(out, ignore_errors=True)
+
+    with pytest.raises(OSError, match="out"):
+        checkpoint.write(model, out, max_shard_size=20_000, progress=vanish)
+
+
+def test_a_disk_that_fills_up_leaves_no_file_under_its_name(model, tmp_path, monkeypatch):
+    real, left = os.pwrite, [7]
+
+    def pwrite(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(OSError, match=r"model-0000.-of-") as error:
+        checkpoint.write(model, tmp_path / "a", max_shard_size=20_000)
+    assert error.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    checkpoint.write(model, tmp_path / "b", max_shard_size=20_000)
+    whole = contents(tmp_path / "b")
+    left_there = contents(tmp_path / "a")
+    assert all(whole[n] == data for n, data in left_there.items() if not n.startswith("."))
+    assert left_there.keys() - whole.keys() == {".model.safetensors.index.json.begun"}
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_short_writes_go_on(tmp_path, monkeypatch, size):
+    real = os.pwrite
+    small = recipe.parse(TEXT.replace("300001", "31"))
+    checkpoint.write(small, tmp_path / "a")
+
+    def short(file, data, at):
+        return real(file, data[: len(data) // 2 + size], at)
+
+    monkeypatch.setattr(os, "pwrite", short)
+    checkpoint.write(small, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")

@@ -1,0 +1,139 @@
+/* Writes to stdout, little-endian, the values that lines on stdin ask for:
+ *
+ *   distribution dtype k0 k1 start n threads number...
+ *
+ * the first two by their numbers in fastinit.h; a truncated normal's numbers are its four
+ * parameters and then its bounds in the dtype, a constant's is its pattern.  The fill goes by
+ * fi_fill, and each time to memory poisoned before.
+ *
+ * What the argument names, another library has done to the thread's arithmetic before: default,
+ * upward, downward, towardzero, flush (subnormals), traps, x87 (its precision).  It is found
+ * as it was left, or the program aborts. */
+#define _GNU_SOURCE
+#include <fenv.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const size_t itemsizes[FI_DTYPES] = {4, 8, 2, 2, 1, 1, 1, 2, 4, 8};
+
+static void die(const char *why)
+{
+    fprintf(stderr, "values: %s\n", why);
+    exit(2);
+}
+
+/* The part of the floating-point environment that flushes subnormals, where there is one. */
+#if defined(__x86_64__)
+static uint64_t control(void) { return __builtin_ia32_stmxcsr() & ~0x3fu; }
+static void flush(void) { __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040); }
+#elif defined(__aarch64__)
+static uint64_t control(void)
+{
+    uint64_t c;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(c));
+    return c;
+}
+static void flush(void) { __asm__ volatile("msr fpcr, %0" ::"r"(control() | 1 << 24)); }
+#else
+static uint64_t control(void) { return (uint64_t)fegetround(); }
+static void flush(void) { die("nothing flushes subnormals here"); }
+#endif
+
+static void set_mode(const char *name)
+{
+    if (strcmp(name, "default") == 0)
+        return;
+    if (strcmp(name, "upward") == 0)
+        fesetround(FE_UPWARD);
+    else if (strcmp(name, "downward") == 0)
+        fesetround(FE_DOWNWARD);
+    else if (strcmp(name, "towardzero") == 0)
+        fesetround(FE_TOWARDZERO);
+    else if (strcmp(name, "flush") == 0)
+        flush();
+    else if (strcmp(name, "traps") == 0)
+        feenableexcept(FE_ALL_EXCEPT); /* RISC-V has none */
+#if defined(__x86_64__)
+    else if (strcmp(name, "x87") == 0) {
+        unsigned short word = 0x007f; /* significands of 24 bits */
+        __asm__ volatile("fldcw %0" ::"m"(word));
+    }
+#endif
+    else
+        die("there is no such mode here");
+}
+
+static void write_little_endian(const unsigned char *bytes, size_t n, size_t itemsize)
+{
+    const uint16_t one = 1;
+    const int little = *(const unsigned char *)&one;
+    for (size_t i = 0; i < n; i++)
+        for (size_t b = 0; b < itemsize; b++)
+            putchar_unlocked(bytes[i * itemsize + (little ? b : itemsize - 1 - b)]);
+}
+
+int main(int argc, char **argv)
+{
+    char line[4096];
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        int distribution, dtype, threads, at;
+        uint64_t n, pattern = 0;
+        fi_request r = {.ndim = 1};
+        if (sscanf(line, "%d %d %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %d%n",
+                   &distribution, &dtype, &r.key.k0, &r.key.k1, &r.start, &n, &threads, &at) != 7)
+            die("a line is not of numbers");
+        r.distribution = (fi_distribution)distribution;
+        r.dtype = (fi_dtype)dtype;
+        if (fi_active()->kernel[distribution][dtype] == NULL)
+            die("there is no such kernel");
+
+        double numbers[6] = {0};
+        char *from = line + at;
+        r.params = numbers;
+        if (r.distribution == FI_CONSTANT) {
+            pattern = strtoull(from, NULL, 10);
+            r.params = &pattern;
+        } else {
+            for (int i = 0; i < 6; i++)
+                numbers[i] = strtod(from, &from);
+        }
+
+        const size_t itemsize = itemsizes[dtype];
+        unsigned char *memory = malloc(n * itemsize + 1);
+        if (memory == NULL)
+            die("no memory");
+        memset(memory, 0xa5, n * itemsize + 1);
+        int64_t stride = (int64_t)itemsize;
+        uint64_t step = 1;
+        r.out = memory;
+        r.shape = &n;
+        r.strides = &stride;
+        r.index_steps = &step;
+
+        fenv_t environment;
+        fegetenv(&environment);
+        set_mode(argc > 1 ? argv[1] : "default");
+        const uint64_t before = control();
+        fi_truncated interval;
+        if (r.distribution == FI_TRUNCATED_NORMAL) {
+            fi_active()->truncate(&interval, numbers[0], numbers[1], numbers[2], numbers[3]);
+            interval.low = numbers[4];
+            interval.high = numbers[5];
+            r.params = &interval;
+        }
+        fi_active()->fill(&r, threads, NULL, NULL);
+        const uint64_t after = control();
+        fesetenv(&environment);
+        if (after != before)
+            die("the arithmetic is not as it was left");
+        if (memory[n * itemsize] != 0xa5)
+            die("a byte past the end was written");
+        write_little_endian(memory, n, itemsize);
+        free(memory);
+    }
+    return 0;
+}
