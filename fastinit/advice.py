@@ -90,9 +90,17 @@ def _hidden(activation: str, depth: int) -> Recommendation:
     if activation == "tanh" and depth >= _DEEP:
         return Recommendation(
             "orthogonal",
-            {"gain": gain},
+            {},  # gain 1: through many layers tanh's customary 5/3 lets gradients grow
             "orthogonal weights keep all directions of a signal alike through many layers",
             'J. Pennington, S. Schoenholz, S. Ganguli, "Resurrecting the sigmoid", NeurIPS 2017',
+        )
+    if activation == "sigmoid":
+        return Recommendation(
+            "xavier_uniform",
+            {},
+            "for few layers only: a slope of at most 1/4 shrinks gradients by that in each",
+            'X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward '
+            'neural networks", AISTATS 2010',
         )
     if gain == 1 or activation == "tanh":
         return Recommendation(

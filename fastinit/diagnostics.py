@@ -116,7 +116,7 @@ class Signal:
     histograms : tuple of Histogram
         Of some layers, for the first seed.
     theory : Theory or None
-        What mean-field theory expects of mean, std and gradient.
+        What mean-field theory expects of mean, std and gradient, for the seeds' mean scales.
     verdict : Verdict
         From the geometric means over the seeds.
     advice : str
@@ -146,15 +146,15 @@ class Signal:
 
     @property
     def spread(self) -> float:
-        """The Jacobian's largest singular value over their root mean square, of all seeds.
+        """The Jacobian's largest singular value over their root mean square, seeds averaged.
 
-        1 if all directions come through alike, sqrt(n) if one of n does.
+        1 if all n directions come through alike, sqrt(n) if one does; NaN if nothing is known.
         """
+        if not self.singular_values.size:
+            return math.nan
         with np.errstate(all="ignore"):
-            largest = self.singular_values.max(initial=0.0)
-            return float(
-                largest / np.sqrt(np.mean((self.singular_values / largest) ** 2)) / largest
-            )
+            relative = self.singular_values / self.singular_values.max(axis=1, keepdims=True)
+            return float((1 / np.sqrt(np.mean(relative**2, axis=1))).mean())
 
 
 @dataclass(frozen=True)
@@ -446,12 +446,18 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         verdict.geometric_mean(series["gradient"]),
         all(run.symmetric for run in runs),
     )
-    first = runs[0]
     return Signal(
         name=name,
         layers=("input", *map(str, range(1, setting.depth + 1))),
-        histograms=first.histograms,
-        theory=_theory(setting, first.scales, first.second_moment),
+        histograms=runs[0].histograms,
+        theory=_theory(
+            setting,
+            [
+                mean_field.mean_scale(layer)
+                for layer in zip(*(run.scales for run in runs), strict=True)
+            ],
+            float(np.mean([run.second_moment for run in runs])),
+        ),
         verdict=found,
         advice="" if found.kind == "healthy" else _advice(setting),
         **series,

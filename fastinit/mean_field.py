@@ -61,6 +61,18 @@ def scale_of(weight: Array) -> Scale:
     return Scale(fan_in * square, fan_out * square, weight.shape[-1] == weight.shape[-2])
 
 
+def mean_scale(scales: Sequence[Scale]) -> Scale:
+    """Return what several draws of one layer's weights have on average.
+
+    Examples
+    --------
+    >>> mean_scale([Scale(1.0, 1.0, True), Scale(3.0, 1.0, True)])
+    Scale(forward=2.0, backward=1.0, square=True)
+    """
+    forward, backward, square = (float(np.mean(of)) for of in zip(*scales, strict=True))
+    return Scale(forward, backward, bool(square))
+
+
 def predict(
     scales: Sequence[Scale],
     activation: str,

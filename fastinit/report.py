@@ -45,6 +45,7 @@ def html(probe: Probe, runs: Sequence[Run] = ()) -> str:
         setting=probe.setting or ", ".join(signal.name for signal in probe),
         probe=list(probe),
         seeds=len(next(iter(probe)).std),
+        theory=any(signal.theory for signal in probe),
         runs={run.name: run for run in runs},
         steps=len(runs[0].loss) - 1 if runs else 0,
         rates=", ".join(map(str, RATES)),

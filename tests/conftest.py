@@ -5,10 +5,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cases
-import pytest
+# Tests run side by side: NumPy's BLAS and PyTorch, with every core at work in each of them, would
+# mostly wait. Both read this when they are first imported, NumPy by the next line.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
-from fastinit import _kernels
+import cases  # noqa: E402
+import pytest  # noqa: E402
+
+from fastinit import _kernels  # noqa: E402
 
 SRC = Path(_kernels.__file__).parent / "src"
 

@@ -27,6 +27,8 @@ from fastinit.checkpoint._layout import MAX_SHARD_SIZE, Item, Layout, Shard, Sma
 from fastinit.checkpoint._stored import belonging
 from fastinit.recipe import FLOATS, Recipe
 
+_KEPT = 2**29  # bytes of a file that stay in the page cache: those on the way to the disk
+
 Progress = Callable[[int], object]
 
 
@@ -241,7 +243,7 @@ def write_shard(
                 _put(file, values.data, item.begin + block.at)
                 nbytes += values.nbytes
             first, item = batch[0]
-            _begin_writeback(file, item.begin + first.at, nbytes)
+            _pass_on(file, item.begin + first.at, nbytes)
             return nbytes
 
         todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
@@ -256,13 +258,18 @@ def _put(file: BinaryIO, values: memoryview, at: int) -> None:
         values, at = values[n:], at + n
 
 
-def _begin_writeback(file: BinaryIO, at: int, nbytes: int) -> None:
-    """Have the kernel begin to write a stretch to the disk, so that the end waits for less.
+def _pass_on(file: BinaryIO, at: int, nbytes: int) -> None:
+    """Have the kernel write a stretch to the disk now, and give up what lies well before it.
 
-    That is what this advice does to pages that are not written yet; they stay in memory.
+    The end of a file then waits for little, and the page cache takes the same memory again and
+    again: without that, 16 GB took 2.5 times as long, four times the system time, and what other
+    programs had in the cache.
     """
     with suppress(AttributeError):  # macOS
-        os.posix_fadvise(file.fileno(), at, nbytes, os.POSIX_FADV_DONTNEED)
+        advise, dont_need = os.posix_fadvise, os.POSIX_FADV_DONTNEED
+        advise(file.fileno(), at, nbytes, dont_need)  # pages not on the disk yet go there, and stay
+        if at > _KEPT:
+            advise(file.fileno(), 0, at - _KEPT, dont_need)
 
 
 def _whole(layout: Layout, directory: Path) -> set[str]:

@@ -213,8 +213,10 @@ def _std(x: Tensor | None) -> float:
 
 
 def _norm(tensors: Sequence[Tensor | None]) -> float:
-    squares = [float(x.detach().double().square().sum()) for x in tensors if x is not None]
-    return math.sqrt(sum(squares))
+    norms = (
+        torch.linalg.vector_norm(x.detach(), dtype=torch.float64) for x in tensors if x is not None
+    )
+    return math.hypot(*map(float, norms))
 
 
 def _dead(x: Tensor) -> float:
@@ -230,5 +232,5 @@ def _alike(weight: Tensor, gradient: Tensor | None) -> bool:
     """
     if gradient is None:
         return False
-    w, g = (x.detach().double().numpy(force=True) for x in (weight, gradient))
+    w, g = (x.detach().float().numpy(force=True) for x in (weight, gradient))
     return verdict.alike(w, g) or verdict.alike(np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1))
