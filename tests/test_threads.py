@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -382,6 +383,28 @@ except RuntimeError:
     assert hash_of_fill(8) == EXPECTED
     assert len(os.listdir("/proc/self/task")) == before
 """)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"), [("150000 100000", 2), ("100 100000", 1), ("max 100000", 0), ("", 0)]
+)
+def test_a_control_group_limits_the_threads(limit: str, cpus: int) -> None:
+    """Its quota, rounded up; where there is none, affinity alone. In a place of its own, where
+    the control group's files are ours."""
+    place = ["unshare", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*place, ":"], check=False).returncode:
+        pytest.skip("may not mount here")
+    program = f"""
+from fastinit import _kernels
+from test_threads import EXPECTED, hash_of_fill
+assert _kernels.cpus() == min({cpus or 1024}, {_kernels.cpus()}), _kernels.cpus()
+assert hash_of_fill(0) == EXPECTED
+"""
+    mount = "mount -t tmpfs none /sys/fs/cgroup && echo $LIMIT > /sys/fs/cgroup/cpu.max"
+    command = [*place, f'{mount} && exec "$PYTHON" -W ignore -c "$PROGRAM"']
+    given = {"LIMIT": limit, "PYTHON": sys.executable, "PROGRAM": program}
+    here = Path(__file__).parent
+    subprocess.run(command, cwd=here, env={**os.environ, **given}, timeout=HUNG, check=True)
 
 
 def test_no_memory() -> None:
