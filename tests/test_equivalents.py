@@ -274,6 +274,7 @@ def test_keras_has_no_others(keras):
 
 
 def test_timm_truncates_in_standard_deviations():
+    pytest.importorskip("torchvision", reason="timm needs torchvision, and is not there")
     torch, timm = adapter("torch"), pytest.importorskip("timm.layers.weight_init")
     torch.manual_seed(1)
     theirs = timm.trunc_normal_tf_(torch.empty(DENSE), 0.5, 0.1, -1.0, 2.0)

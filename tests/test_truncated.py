@@ -200,6 +200,21 @@ def test_refused_absolute_bounds(arguments, message):
     assert (x == 7).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", *NARROW])
+@pytest.mark.parametrize("mean", [0.1, -1 / 3, 3.0, 1e-3, 0.0])
+def test_a_mean_without_spread_is_rounded_as_the_normal_is(mean, dtype):
+    x = fi.truncated_normal(100, mean, 0.0, rng=1, dtype=dtype)
+    assert x.tobytes() == fi.normal(100, mean, 0.0, rng=1, dtype=dtype).tobytes()
+    assert len(np.unique(x.astype(np.float64))) == 1
+    y = fi.trunc_normal(100, mean, 0.0, mean, mean, rng=1, dtype=dtype)
+    assert y.tobytes() == x.tobytes()
+
+
+def test_a_mean_without_spread_that_no_number_is_near():
+    with pytest.raises(ValueError, match="must be finite in float16"):
+        fi.truncated_normal(3, 7e4, 0.0, dtype="float16")
+
+
 def test_absolute_bounds_without_spread():
     assert (fi.trunc_normal(9, 3, 0, 2, 4) == 3).all()
     assert (fi.trunc_normal(9, 3, 0, 3, 4) == 3).all()
