@@ -33,6 +33,7 @@ deep-faults: .venv/with-test
 # A quarter of an hour; with the compilers and emulators that are there.
 deep-bits: .venv/with-test
 	$(BIN)/python tests/deep/same_bits.py
+	$(BIN)/python tests/deep/packages.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
@@ -52,6 +53,7 @@ lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/stubtest fastinit._kernels --allowlist tests/stubtest.txt --mypy-config-file pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache

@@ -3,6 +3,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self, disjoint_base
 
 ABI: int
 INDICES: int
@@ -46,6 +47,7 @@ def gather(
 ) -> None: ...
 def truncate(mean: float, std: float, low: float, high: float) -> tuple[float, ...]: ...
 
+@disjoint_base
 class Cursor:
     def __init__(self, key: tuple[int, int], position: int = 0) -> None: ...
     @property
@@ -79,7 +81,7 @@ def fill_line(
 
 @final
 class BitStream:
-    def __init__(self, key: tuple[int, int], position: int = 0) -> None: ...
+    def __new__(cls, key: tuple[int, int], position: int = 0) -> Self: ...
     @property
     def key(self) -> tuple[int, int]: ...
     position: int

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from itertools import product
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -55,6 +56,22 @@ def site(tmp_path_factory):
     (wheel,) = tmp.glob("*.whl")
     run(*pip, "install", "--no-deps", "--target", "site", wheel, cwd=tmp)
     return tmp / "site"
+
+
+def test_the_sdist_has_all_that_a_wheel_is_built_from(tmp_path):
+    shutil.copytree(ROOT, tmp_path / "source", ignore=NOT_SOURCES)
+    hook = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    run(sys.executable, "-c", hook, cwd=tmp_path / "source")
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "fastinit").rglob("*")
+        if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".h", ".c", ".toml", ".html")
+    }
+    wanted = {*sources, "setup.py", "pyproject.toml", "LICENSE", "README.md"}
+    assert wanted - {"fastinit/_kernels.c"} - packed == set()
 
 
 @pytest.fixture

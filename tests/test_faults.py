@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 
 from fastinit import checkpoint, recipe
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's signals, limits and /sys")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux's signals, limits and /sys"),
+    # JAX's, of a fork for a child's limits, where another test imported it.
+    pytest.mark.filterwarnings("ignore:.*fork.* was called:RuntimeWarning"),
+]
 
 
 @pytest.mark.parametrize("job", kills.JOBS)

@@ -21,6 +21,16 @@ theirs = jax.nn.initializers
 jnp = jax.numpy
 KEY = jax.random.key(42)
 
+
+@pytest.fixture(autouse=True)
+def usual_widths():
+    """As JAX starts; a benchmark of JAX in the same process asks for 64 bits."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 MAKERS = [n for n in init.__all__ if n not in ("Initializer", "generator", "ones", "zeros")]
 DRAWING = [n for n in MAKERS if n != "constant"]
 DIVISIBLE = [n for n in DRAWING if "orthogonal" not in n]
