@@ -53,7 +53,7 @@ lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/stubtest fastinit._kernels --allowlist tests/stubtest.txt
+	$(BIN)/stubtest fastinit._kernels --allowlist tests/stubtest.txt --mypy-config-file pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache

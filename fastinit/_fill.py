@@ -276,9 +276,16 @@ def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
 
 @lru_cache
 def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return the parameters with the bounds rounded, inwards, to numbers of the dtype."""
-    low, high = distribution.params[:2]
-    lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
+    """Return the parameters with the bounds rounded, inwards, to numbers of the dtype.
+
+    Without a spread the bounds are the mean itself, which rounds to the nearest, as a normal's.
+    """
+    low, high, mean, std = distribution.params[:4]
+    if std == 0.0 and low == high:
+        computed = mean if dtype.name == "float64" else float(np.float32(mean))
+        lowest = highest = _on_grid(computed, dtype, round)
+    else:
+        lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
     if lowest > highest:
         raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
     return (lowest, highest, *distribution.params[2:])
@@ -288,9 +295,13 @@ def _rounded_up(value: float, dtype: Float) -> float:
     """Return the least finite number of the dtype that is at least the value, or infinity."""
     if value > dtype.max:
         return math.inf
-    value = max(value, -dtype.max)
+    return _on_grid(max(value, -dtype.max), dtype, math.ceil)
+
+
+def _on_grid(value: float, dtype: Float, rounded: Callable[[float], int]) -> float:
+    """Return a neighbour of the value among the dtype's numbers: `round` is to nearest even."""
     spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
-    return math.copysign(math.ceil(value / spacing) * spacing, value)
+    return math.copysign(rounded(value / spacing) * spacing, value)
 
 
 # A backend fills an array that has been checked; the values do not depend on which.

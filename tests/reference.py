@@ -507,7 +507,13 @@ def at_least(x: float, dtype: str) -> float:
 
 
 def inward(i: Interval, dtype: str) -> Pair:
-    """The interval's ends, rounded to numbers of the dtype that lie in it."""
+    """The interval's ends, rounded to numbers of the dtype that lie in it.
+
+    Without a spread they are the mean itself, which rounds to the nearest, as a normal's.
+    """
+    if i.std == 0 and i.low == i.high:
+        mean = convert(convert(i.mean, FLOAT64 if dtype == "float64" else FLOAT32), FORMATS[dtype])
+        return mean, mean
     return at_least(i.low, dtype), -at_least(-i.high, dtype)
 
 
@@ -537,7 +543,9 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
     computed = FLOAT64 if dtype == "float64" else FLOAT32
     if distribution == "truncated_normal":
         i = interval(*params)
-        x = clamp(truncated_normal(key, index, i, computed), *inward(i, dtype))
+        low, high = inward(i, dtype)
+        x = low if low == high else truncated_normal(key, index, i, computed)
+        x = clamp(x, low, high)
         return pattern(convert(x, FORMATS[dtype]), dtype)
     if distribution == "uniform":
         low, high = params

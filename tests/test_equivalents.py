@@ -199,6 +199,20 @@ def test_jax_signatures():
             assert parameter.default in (parameter.empty, ours[name].default)
 
 
+FACTORIES = set(JAX) - {"zeros", "ones", "delta_orthogonal"}  # ours has in_axis and out_axis
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_jax_axes_have_the_same_defaults(name):
+    theirs = inspect.signature(getattr(adapter("jax").nn.initializers, name)).parameters
+    ours = dict(inspect.signature(getattr(fi, JAX[name][1])).parameters)
+    if "options" in ours:  # those of variance_scaling
+        ours |= inspect.signature(fi.variance_scaling).parameters
+    for axis in ("in_axis", "out_axis", "batch_axis", "column_axis"):
+        if axis in theirs:
+            assert ours[axis].default == theirs[axis].default
+
+
 @pytest.fixture(scope="module")
 def keras():
     if "KERAS_BACKEND" not in os.environ:
@@ -274,6 +288,7 @@ def test_keras_has_no_others(keras):
 
 
 def test_timm_truncates_in_standard_deviations():
+    pytest.importorskip("torchvision", reason="timm needs torchvision, and is not there")
     torch, timm = adapter("torch"), pytest.importorskip("timm.layers.weight_init")
     torch.manual_seed(1)
     theirs = timm.trunc_normal_tf_(torch.empty(DENSE), 0.5, 0.1, -1.0, 2.0)

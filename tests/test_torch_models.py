@@ -284,6 +284,7 @@ class TestAccelerate:
         assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.02)
 
     def test_timm(self):
+        pytest.importorskip("torchvision", reason="timm needs torchvision, and is not there")
         timm = pytest.importorskip("timm.layers.weight_init")
         with init.accelerate(seed=1):
             w = timm.trunc_normal_(torch.empty(20, 30), std=0.02)
