@@ -31,13 +31,17 @@ def using(isa: str) -> Iterator[None]:
     if isa == "numba":
         pytest.importorskip("numba")
         backend = import_module("fastinit._numba_fill")
-        yield
-        backend = _kernels
+        try:
+            yield
+        finally:
+            backend = _kernels
         return
     before = _kernels.isa()
     _kernels.use_isa(isa)
-    yield
-    _kernels.use_isa(before)
+    try:
+        yield
+    finally:
+        _kernels.use_isa(before)
 
 
 class Case(NamedTuple):
