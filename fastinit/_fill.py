@@ -365,20 +365,25 @@ def fill(
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
     A list of arrays is filled one after the other, as if it were one.
     """
+    # Most calls are this one, and 64 elements take less time than their checks in Python.
+    as_set = threads is None and backend is None and _default_backend is _kernels.fill
+    whole = global_shape is None and offset is None
+    if as_set and whole and _kernels.fill_usual(distribution, x, rng, _default_threads):
+        return x
     if type(x) is list:
-        if not (global_shape is None and offset is None):
+        if not whole:
             raise ValueError("global_shape and offset are for one array, and x is a list")
         _fill_list(distribution, cast(list[object], x), rng, threads, backend)
         return x
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
-    if global_shape is None and offset is None:
+    if whole:
         fill_memory(distribution, array, dtype, rng, threads, backend)
     else:
-        whole, at = place(array.shape, global_shape, offset)
-        steps = index_steps(whole)
+        tensor, at = place(array.shape, global_shape, offset)
+        steps = index_steps(tensor)
         start = sum(map(operator.mul, at, steps))
-        size = math.prod(whole)
+        size = math.prod(tensor)
         fill_memory(distribution, array, dtype, rng, threads, backend, start, size, steps)
     return x
 

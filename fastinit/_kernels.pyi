@@ -68,6 +68,7 @@ def fill(
     threads: int,
     index_steps: Sequence[int] | None = None,
 ) -> None: ...
+def fill_usual(distribution: tuple[Any, ...], x: object, rng: Cursor, threads: int) -> bool: ...
 def fill_line(
     distribution: int,
     dtype: int,

@@ -8,6 +8,7 @@ memory corruption, as in C.
 from threading import get_ident, main_thread
 
 cimport cython
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport getenv
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -272,8 +273,8 @@ def gather(int distribution, int dtype, cnp.ndarray out, uint64_t[::1] indices, 
             begin = end
 
 
-def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
-         index_steps=None):
+cpdef fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int threads,
+           index_steps=None):
     """Fills x in place; its element at index (i0, i1, ...) gets the value of stream index
     ``start + sum(i * step)``. The steps are those of x's own shape in C order unless given;
     the key is two 64-bit words or a Cursor, whose next ``x.size`` indices a start of None takes.
@@ -314,6 +315,35 @@ def fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int thr
             steps[d] = index_steps[d]
 
     run(&r, cnp.PyArray_SIZE(x), threads)
+
+
+cdef int usual_dtype(x, double magnitude) noexcept:
+    """The dtype of an array that needs no closer look: NumPy's, float32 or float64, in C order,
+    writable, aligned, and able to hold the magnitude; or -1.
+    """
+    if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISCARRAY(x):
+        return -1
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and magnitude <= FLT_MAX:
+        return fi_dtype.FI_FLOAT32
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
+        return fi_dtype.FI_FLOAT64
+    return -1
+
+
+def fill_usual(distribution, x, rng, int threads):
+    """Fills x, an array or a list of arrays, and returns True, if none needs a closer look, nor
+    the distribution, whose parameters may depend on the dtype.
+    """
+    cdef list arrays = x if type(x) is list else [x]
+    kernel, params, largest, _, bounded = <tuple> distribution
+    if bounded:
+        return False
+    for array in arrays:
+        if usual_dtype(array, largest) < 0:
+            return False
+    for array in arrays:
+        fill(kernel, usual_dtype(array, largest), array, None, rng, params, threads)
+    return True
 
 
 def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, uint64_t n,

@@ -347,6 +347,50 @@ def test_constants_that_do_not_fit_write_nothing(dtype, value, error):
     assert untouched(x)
 
 
+@pytest.mark.parametrize(
+    ("x", "usual"),
+    [
+        (np.zeros((3, 5), np.float32), True),
+        (np.zeros((3, 5)), True),
+        (np.zeros((), np.float32), True),
+        ([np.zeros(3, np.float32), np.zeros((2, 2))], True),
+        ([np.zeros(3, np.float32), np.zeros((3, 4)).T], False),
+        (np.zeros((3, 5), np.float16), False),
+        (np.zeros((3, 5), np.int32), False),
+        (np.zeros(5, ">f4"), False),
+        (np.zeros(10, np.float32)[::2], False),
+        (np.zeros(13, np.uint8)[1:].view(np.float32), False),
+        (np.frombuffer(bytes(12), np.float32), False),
+        (np.zeros((3, 5), np.float32).view(np.recarray), False),
+        (array.array("f", [0, 0]), False),
+        (3, False),
+    ],
+)
+def test_the_usual_arrays_take_the_short_way_to_the_same_values(x, usual):
+    distribution, rng = fi.random.normal_distribution(0.5, 2.0), fi.default_rng(7)
+    before = str(x)
+    assert fi._kernels.fill_usual(distribution, x, rng, 1) is usual
+    if not usual:
+        assert (str(x), rng.position) == (before, 0)
+        return
+    arrays = x if isinstance(x, list) else [x]
+    assert rng.position == sum(a.size for a in arrays)
+    other = fi.default_rng(7)
+    for a in arrays:
+        # Asked for threads, the door goes the long way.
+        assert (fi.normal(a.shape, 0.5, 2.0, dtype=a.dtype, rng=other, threads=1) == a).all()
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [fi.random.normal_distribution(1e39, 0.0), fi.random.truncated_normal_distribution(0, 1, 0, 1)],
+)
+def test_what_depends_on_the_dtype_takes_the_long_way(distribution):
+    x, rng = np.zeros(3, np.float32), fi.default_rng(7)
+    assert not fi._kernels.fill_usual(distribution, x, rng, 1)
+    assert not x.any()
+
+
 @pytest.mark.parametrize("fill", [fi.uniform_, fi.normal_, fi.truncated_normal_])
 def test_a_list_is_filled_as_if_it_were_one_array(fill):
     lengths = [3, 0, 5000, 1, 64]
