@@ -40,9 +40,11 @@ bench: .venv/with-test .venv/with-bench
 
 # Of a quiet machine; the peers are those that .venv has.
 tables: .venv/with-cli .venv/with-bench
-	$(BIN)/fastinit bench --output build/bench --dtype float32 --dtype bfloat16 --dtype float64 \
-	    --dtype float16 --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
-	$(BIN)/python bench/tables.py build/bench/results.json
+	$(BIN)/fastinit bench --output build/bench --power 26 \
+	    --dtype float32 --dtype bfloat16 --dtype float64
+	$(BIN)/fastinit bench --output build/sizes --distribution normal --dtype float32 --threads 1 \
+	    --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
+	$(BIN)/python bench/tables.py build/bench/results.json build/sizes/results.json
 
 # What programs write into docs/: tables, the guides' output, pictures.
 docs: .venv/with-docs

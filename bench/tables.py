@@ -1,10 +1,12 @@
-"""Write the tables of README.md and docs/performance.md from a benchmark's results.
+"""Write the tables of README.md and docs/performance.md from benchmarks' results.
 
-    fastinit bench --output build/bench
-    python bench/tables.py build/bench/results.json
+    fastinit bench --power 26 --output build/bench
+    fastinit bench --distribution normal --dtype float32 --output build/sizes
+    python bench/tables.py build/bench/results.json build/sizes/results.json
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end of table -->``; NAME is that of a
-function in TABLES.
+function in TABLES. What a table holds is of one run: those of large arrays of the first, that of
+all sizes of the second.
 """
 
 import re
@@ -25,23 +27,25 @@ Text = Callable[[bench.Result], str]
 
 
 def libraries(report: bench.Report) -> str:
-    """Each library at its best, for the README."""
+    """Each library at its best, for the README; we come last, beside the ceiling."""
     some = [r for name in IN_README for r in in_dram(report) if kind(r) == name]
+    some.sort(key=lambda r: (r.library in OURS, r.library == bench.CONSTANT))
     table = pivot("ns per element", some, lambda r: f"{r.library}{threads(r)}", kind)
     return f"{table}\n\n{about(report, some)}"
 
 
 def peers(report: bench.Report) -> str:
     """Every way of every library."""
-    some = [r for r in in_dram(report) if r.library not in ("fastinit", bench.CONSTANT)]
+    some = [r for r in in_dram(report) if r.library not in OURS]
     return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind)
 
 
 def shares(report: bench.Report) -> str:
     """What fastinit reaches on each instruction set, and of the ceiling."""
-    some = [r for r in in_dram(report) if r.library in ("fastinit", bench.CONSTANT)]
+    some = [r for r in in_dram(report) if r.library in OURS]
+    column = lambda r: r.library if r.library == bench.CONSTANT else r.way  # noqa: E731
     cell = lambda r: f"{r.best:.2f} ({r.share:.0%})"  # noqa: E731
-    return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind, cell)
+    return pivot("ns per element", some, case, column, cell)
 
 
 def sizes(report: bench.Report) -> str:
@@ -55,10 +59,14 @@ def sizes(report: bench.Report) -> str:
 def cold(report: bench.Report) -> str:
     """New memory: what the system's pages cost."""
     some = largest([r for r in report.results if r.case.cold])
-    return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind)
+    column = lambda r: r.name if r.way.startswith("in ") else r.library  # noqa: E731
+    return pivot("ns per element", some, case, column)
 
 
-TABLES = {function.__name__: function for function in (libraries, peers, shares, sizes, cold)}
+OURS = ("fastinit", bench.CONSTANT)
+OF_LARGE = {function.__name__: function for function in (libraries, peers, shares, cold)}
+OF_SIZES = {sizes.__name__: sizes}
+TABLES = OF_LARGE | OF_SIZES
 
 
 def in_dram(report: bench.Report) -> Results:
@@ -76,6 +84,10 @@ def kind(result: bench.Result) -> str:
 
 def threads(result: bench.Result) -> str:
     return f", {result.case.threads} thread{'s' if result.case.threads > 1 else ''}"
+
+
+def case(result: bench.Result) -> str:
+    return f"{kind(result)}{threads(result)}"
 
 
 def about(report: bench.Report, results: Results) -> str:
@@ -108,14 +120,14 @@ def pivot(
     return bench.markdown([corner, *columns], lines)
 
 
-def write_tables(document: Path, report: bench.Report) -> None:
+def write_tables(document: Path, large: bench.Report, all_sizes: bench.Report) -> None:
     """Write each of the document's tables between its marks."""
 
     def written(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
         if name not in TABLES:
             raise ValueError(f"{document}: table {name!r} is unknown; allowed: {', '.join(TABLES)}")
-        return f"{begin}{TABLES[name](report)}\n{end}"
+        return f"{begin}{TABLES[name](large if name in OF_LARGE else all_sizes)}\n{end}"
 
     text = MARKED.sub(written, document.read_text())
     with appearing(document) as file:
@@ -123,11 +135,11 @@ def write_tables(document: Path, report: bench.Report) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    report = bench.load(Path(sys.argv[1]))
+    large, all_sizes = (bench.load(Path(path)) for path in sys.argv[1:])
     for document in DOCUMENTS:
-        write_tables(document, report)
+        write_tables(document, large, all_sizes)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 DIRECTORY is on the disk to measure, with 18 GB free. Models have Llama 3's layers, fewer of them
 for fewer bytes. Each measurement is a process of its own, and they take turns: writing normals,
 writing constants into the same files by the same method, checking what is there. Also, for 4 GB,
-the other method, filling a mapped file, and all CPUs instead of so many threads. The table and the
-picture go into docs/large-models.md.
+the other method, filling a mapped file. The table and the picture go into docs/large-models.md.
 """
 
 import argparse
@@ -25,7 +24,6 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"
 SIZES = (1, 2, 4, 8, 16)  # GB, as `model` makes them
 TASKS = {"write": "normals", "constants": "constants", "check": "check"}
 MAPPED = {"mapped": "normals, mapped", "mapped constants": "constants, mapped"}
-ALL = {"write": "write, all CPUs", "constants": "constants, all CPUs"}
 
 
 def model(size: int, init: str) -> Any:
@@ -129,8 +127,6 @@ def measure(directory: Path, threads: int | None, repeats: int) -> list[dict[str
                 results.append(measured(what, size, directory, threads))
         for what in MAPPED:
             results.append(measured(what, 4, directory, threads))
-        for what, name in ALL.items():
-            results.append({**measured(what, 4, directory, None), "what": name})
     shutil.rmtree(directory)
     directory.with_suffix(".toml").unlink()
     return results
@@ -155,7 +151,6 @@ def table(results: list[dict[str, Any]], machine: str) -> str:
         )
     lines += ["", "| 4 GB | wall, s | user, s | system, s |", "| --- | --- | --- | --- |"]
     labels = {"write": "normals, pwrite", "constants": "constants, pwrite", **MAPPED}
-    labels |= {ALL[what]: f"{labels[what]}, all CPUs" for what in ALL}
     for what, label in labels.items():
         row = (best(results, what, 4, key) for key in ("seconds", "user", "system"))
         lines.append(f"| {label} | {' | '.join(f'{value:.1f}' for value in row)} |")

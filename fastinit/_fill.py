@@ -365,26 +365,27 @@ def fill(
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
     A list of arrays is filled one after the other, as if it were one.
     """
-    # Most calls are this one, and 64 elements take less time than their checks in Python.
-    as_set = threads is None and backend is None and _default_backend is _kernels.fill
+    n = _default_threads if threads is None else _threads(threads)
+    write = _default_backend if backend is None else _backend(backend)
     whole = global_shape is None and offset is None
-    if as_set and whole and _kernels.fill_usual(distribution, x, rng, _default_threads):
+    # Most calls are this one, and 64 elements take less time than their checks in Python.
+    if write is _kernels.fill and whole and _kernels.fill_usual(distribution, x, rng, n):
         return x
     if type(x) is list:
         if not whole:
             raise ValueError("global_shape and offset are for one array, and x is a list")
-        _fill_list(distribution, cast(list[object], x), rng, threads, backend)
+        _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
-        fill_memory(distribution, array, dtype, rng, threads, backend)
+        fill_memory(distribution, array, dtype, rng, threads=n, write=write)
     else:
         tensor, at = place(array.shape, global_shape, offset)
         steps = index_steps(tensor)
         start = sum(map(operator.mul, at, steps))
         size = math.prod(tensor)
-        fill_memory(distribution, array, dtype, rng, threads, backend, start, size, steps)
+        fill_memory(distribution, array, dtype, rng, start, size, steps, n, write)
     return x
 
 
@@ -393,11 +394,11 @@ def fill_memory(
     array: NDArray[Any],
     dtype: Float,
     rng: _kernels.Cursor,
-    threads: int | None = None,
-    backend: str | None = None,
     start: int | None = None,
     size: int = 0,
     steps: list[int] | None = None,
+    threads: int | None = None,
+    write: _Backend | None = None,
 ) -> None:
     """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
 
@@ -409,23 +410,21 @@ def fill_memory(
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
-    n = _default_threads if threads is None else _threads(threads)
-    write = _default_backend if backend is None else _backend(backend)
+    n = _default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
-    write(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+    kernel = distribution.kernel
+    (write or _default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
 
 
 def _fill_list(
     distribution: Distribution,
     arrays: list[object],
     rng: _kernels.Cursor,
-    threads: int | None,
-    backend: str | None,
+    threads: int,
+    write: _Backend,
 ) -> None:
-    """Fill arrays one after the other, when all have been checked; that is once for each."""
-    n = _default_threads if threads is None else _threads(threads)
-    write = _default_backend if backend is None else _backend(backend)
+    """Fill arrays one after the other, when all have been checked."""
     checked = []
     for i, x in enumerate(arrays):
         try:
@@ -437,7 +436,7 @@ def _fill_list(
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params))
     for code, array, params in checked:
-        write(distribution.kernel, code, array, None, rng, params, n, None)
+        write(distribution.kernel, code, array, None, rng, params, threads, None)
 
 
 def fill_line(

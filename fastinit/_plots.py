@@ -61,6 +61,7 @@ def _scaling_over_threads(results: list[Result], kind: str) -> Figure:
 
 def _share_of_ceiling(results: list[Result], kinds: list[str]) -> Figure:
     figure, axes = _figure("Largest arrays, each on as many threads as suit it")
+    figure.set_figheight(1.0 + 0.9 * max(5, len(kinds)))
     largest = {kind: max(r.case.size for r in results if _kind(r) == kind) for kind in kinds}
     those = [r for r in results if r.case.size == largest[_kind(r)]]
     lines = _best(those, lambda result: kinds.index(_kind(result)))
@@ -68,10 +69,12 @@ def _share_of_ceiling(results: list[Result], kinds: list[str]) -> Figure:
     for i, (who, speeds) in enumerate(lines.items()):
         at = [kind + (i + 0.5) * width - 0.4 for kind in speeds]
         shares = [speed / ceiling[kind] for kind, speed in speeds.items()]
-        axes.bar(at, shares, width, label=who)
-    axes.axhline(1.0, color="black", linestyle="--")
-    axes.set_xticks(range(len(kinds)), [kind.replace(" ", "\n") for kind in kinds], fontsize=7)
-    axes.set_ylabel("share of the speed of storing a constant")
+        axes.barh(at, shares, width, label=who)
+    axes.axvline(1.0, color="black", linestyle="--")
+    axes.set_yticks(range(len(kinds)), [kind.replace(" ", "\n") for kind in kinds])
+    axes.margins(y=0.02)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the speed of storing a constant")
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
 

@@ -197,7 +197,7 @@ def test_tables_stand_between_their_marks(report, tables, tmp_path):
         "before\n<!-- table libraries -->\nold\n<!-- end of table -->\nbetween\n"
         "<!-- table sizes -->\n<!-- end of table -->\nafter\n"
     )
-    tables.write_tables(document, report)
+    tables.write_tables(document, report, report)
     text = document.read_text()
     assert "old" not in text
     for kept in ("before\n<!-- table libraries -->\n| ns", "-->\nbetween\n<!--", "-->\nafter\n"):
@@ -209,7 +209,7 @@ def test_tables_stand_between_their_marks(report, tables, tmp_path):
     )
     [row] = [line for line in text.splitlines() if line.startswith("| fastinit, 1 thread")]
     assert row.split("|")[2].strip() == f"{best:.2f}"
-    tables.write_tables(document, report)
+    tables.write_tables(document, report, report)
     assert document.read_text() == text
 
 
@@ -224,7 +224,7 @@ def test_an_unknown_table_is_refused_and_nothing_written(report, tables, tmp_pat
     document = tmp_path / "a.md"
     document.write_text("<!-- table speeds -->\n<!-- end of table -->\n")
     with pytest.raises(ValueError, match="table 'speeds' is unknown; allowed: libraries"):
-        tables.write_tables(document, report)
+        tables.write_tables(document, report, report)
     assert list(tmp_path.iterdir()) == [document]
 
 

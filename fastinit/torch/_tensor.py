@@ -145,7 +145,7 @@ def fill(
     elif start is None and tensor.is_contiguous():
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
-        fill_memory(distribution, array_of(tensor), dtype, rng, start=start, steps=steps)
+        fill_memory(distribution, array_of(tensor), dtype, rng, start, steps=steps)
     # torch.autograd.graph.increment_version without its check, which takes as long as 64 values.
     torch._C._increment_version((tensor,))
     return tensor
@@ -157,7 +157,7 @@ def _fill_pieces(
     steps = index_steps(tuple(tensor.shape))
     for memory, box in pieces(tensor):
         start = sum(part.start * step for part, step in zip(box, steps, strict=True))
-        fill_memory(distribution, array_of(memory), dtype, rng, start=start, steps=steps)
+        fill_memory(distribution, array_of(memory), dtype, rng, start, steps=steps)
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
