@@ -82,7 +82,7 @@ def hostile(rng: random.Random) -> bytes:
         text = spoil_text(rng, text)
     length = len(text)
     if rng.random() < 0.1:
-        length = rng.choice([0, 1, length - 1, length + 1, 2**31, 2**63, 2**64 - 1])
+        length = rng.choice([0, 1, max(length - 1, 0), length + 1, 2**31, 2**63, 2**64 - 1])
     data = length.to_bytes(8, "little") + text + bytes(end)
     if rng.random() < 0.15:
         data = data[: rng.randrange(len(data))]
