@@ -12,10 +12,15 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import cases  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from fastinit import _kernels  # noqa: E402
 
 SRC = Path(_kernels.__file__).parent / "src"
+
+# The same examples on every machine, and no clock but where a test asks for one.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(params=cases.ISAS)

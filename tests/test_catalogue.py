@@ -47,7 +47,7 @@ def assemble(shape, cuts, dtype, fill_part):
 
 @pytest.mark.parametrize("name", DIVIDED)
 def test_parts_equal_the_whole(name):
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=40)
     @given(divisions(name), st.sampled_from(["float32", "float64", "bfloat16"]), st.integers(0, 99))
     def check(division, dtype, position):
         shape, cuts = division

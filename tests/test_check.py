@@ -145,7 +145,7 @@ BOX = recipe.parse(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(0, 3), st.booleans())
 def test_slices_are_those_of_the_whole(data, axes, ellipsis):
     index = tuple(data.draw(parts(length)) for length in SHAPE[:axes])

@@ -49,7 +49,7 @@ def chunked(draw, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_chunks_give_the_same_array(name):
-    @settings(max_examples=20, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=20)
     @given(chunked(name), st.sampled_from(["float32", "float64", "bfloat16"]))
     def check(given_chunks, dtype):
         shape, chunks = given_chunks

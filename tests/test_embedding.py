@@ -221,7 +221,7 @@ DRAWS = {
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("distribution", DRAWS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(indices=st.lists(st.integers(0, 4999), max_size=40), run=st.integers(0, 2000))
 def test_values_at(distribution, dtype, indices, run):
     fill, params = DRAWS[distribution]

@@ -25,7 +25,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, job):
     kills.kill(tmp_path, 2, seed=1, jobs=[job])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.randoms(use_true_random=False))
 def test_hostile_headers_end_in_one_line(tmp_path_factory, rng):
     headers.outcome(headers.hostile(rng), tmp_path_factory.mktemp("hostile"))

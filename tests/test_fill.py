@@ -110,6 +110,7 @@ def test_narrow_subnormals_and_overflow_round_as_numpy(std, dtype):
 
 class Interface:
     def __init__(self, x):
+        self.x = x  # whose memory it is: the interface alone does not keep it
         self.__array_interface__ = x.__array_interface__
 
 

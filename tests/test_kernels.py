@@ -30,7 +30,7 @@ Compiled = Callable[[str], ctypes.CDLL]
 METHODS = ("central", "wide", "body", "far")
 
 every_case = pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
-DRAWS = settings(max_examples=60, deadline=None, derandomize=True)
+DRAWS = settings(max_examples=60)
 
 
 # The generator.

@@ -248,7 +248,7 @@ def test_fill_in_jitted_code(fill, distribution, dtype, start):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(index=st.integers(0, 2**63 - 1))
 def test_value_at(distribution, dtype, index):
     jitted, at_the_door = drawn(distribution, dtype)

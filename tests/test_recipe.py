@@ -552,7 +552,7 @@ def spoilt(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=500, deadline=2000)
+@settings(max_examples=500, deadline=10_000)
 @given(spoilt())
 def test_spoilt_recipes_are_read_or_refused(text: str) -> None:
     """Never with another error, never with a wait."""
@@ -561,7 +561,7 @@ def test_spoilt_recipes_are_read_or_refused(text: str) -> None:
             assert math.prod(tensor.shape) >= 0
 
 
-@settings(max_examples=500, deadline=2000)
+@settings(max_examples=500, deadline=10_000)
 @given(st.lists(st.sampled_from([*WORDS, "x", "2", " "]), max_size=12) | st.text(max_size=12))
 def test_any_expression_has_a_value_or_is_refused(words: list[str] | str) -> None:
     try:
