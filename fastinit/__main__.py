@@ -4,7 +4,7 @@ import sys
 
 _EXTRA = ("typer", "rich", "psutil", "safetensors", "ml_dtypes", "tomli")
 _LATER = {
-    **dict.fromkeys(("matplotlib", "jinja2", "sklearn"), "probe"),
+    **dict.fromkeys(("matplotlib", "jinja2", "sklearn", "threadpoolctl"), "probe"),
     **dict.fromkeys(("dask", "distributed"), "dask"),
 }
 _WHAT = {"cli": "the command line", "probe": "a report", "dask": "--scheduler"}

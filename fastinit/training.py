@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from fastinit import specs
 from fastinit._check import integer, positive
@@ -124,7 +125,9 @@ def descend(
     runs = []
     for rate in rates:
         theta = _start(setting, specs.parse(initializer), seed)
-        with np.errstate(all="ignore"):  # a start that explodes shows in the loss
+        # A start that explodes shows in the loss. Matrices are small: of several threads of BLAS
+        # most would wait for each other, on a busy machine fifteen times as long as one takes.
+        with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
             loss = _descend(setting, theta, images, labels, positive("rates", rate), steps)
         runs.append(Run(initializer, rate, loss))
         progress()
