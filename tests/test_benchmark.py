@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 
@@ -29,9 +30,8 @@ CASE = Case("normal", "float32", 1000, 1, cold=False)
 @pytest.fixture(autouse=True)
 def instruction_set():
     """That in use, which contenders change."""
-    before = _kernels.isa()
-    yield
-    _kernels.use_isa(before)
+    with cases.using(_kernels.isa()):
+        yield
 
 
 def values(x, dtype):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adapters import adapter
-from cases import FLOATS
+from cases import FLOATS, using
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -184,12 +184,9 @@ def test_every_kernel_has_an_address():
 @pytest.mark.parametrize("isa", _kernels.isas())
 def test_addresses_are_those_of_the_instruction_set_in_use(isa):
     before, address = _kernels.isa(), fi.capi().table
-    try:
-        _kernels.use_isa(isa)
+    with using(isa):
         assert fi.capi().isa == isa
         assert (fi.capi().table == address) == (isa == before)
-    finally:
-        _kernels.use_isa(before)
 
 
 def test_truncate_by_its_address():

@@ -67,6 +67,8 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 )
 def test_threads_inherit_a_mode(before: str, isa: str, modes: CDLL) -> None:
     """The pools' threads start from a thread in a mode, and then that thread sets it aside."""
+    if isa == "numba":
+        pytest.importorskip("numba")
     program = f"""
 import ctypes, sys
 import cases, numpy as np
