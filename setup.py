@@ -28,7 +28,7 @@ FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
 
 # Left to itself on x86, GCC computes one vector after the other; in turns they wait less for
 # each other (measured: 5 to 25 % of a fill). Clang has no such options.
-GCC_FLAGS = ["-fschedule-insns", "-fsched-pressure"]
+GCC_FLAGS = ["-fschedule-insns", "-fsched-pressure", "--param=sched-pressure-algorithm=2"]
 
 kernels = Extension(
     "fastinit._kernels",

@@ -186,7 +186,7 @@ def info() -> dict[str, _Any]:
     Examples
     --------
     >>> fi.info()["stream"]
-    'fastinit-1'
+    'fastinit-2'
     """
     return {
         "version": __version__,

@@ -295,38 +295,36 @@ def word_pair(state, inc, power, sum_):
 # normal.h
 
 LOG32 = floats32(
-    "-0x1.665dcap-3 0x1.255856p-2 -0x1.318864p-2 0x1.534d96p-2 -0x1.98d11ap-2"
-    " 0x1.000514p-1 -0x1.5556fcp-1 0x1.fffff8p-1 -0x1p1"
+    "0x1.292386p1 0x1.09438p1 0x1.80d21cp0 -0x1.a05cacp-4 0x1.142232p-1 -0x1.5419c4p-1"
+    " 0x1.000338p0 -0x1p1"
 )
 LOG64 = floats64(
     "-0x1.2f1eb18cb8e09p-2 -0x1.399f3838deaf9p-2 -0x1.746657fd76585p-2 -0x1.c71c518cabffdp-2"
     " -0x1.2492494290e03p-1 -0x1.999999997f18bp-1 -0x1.5555555555595p0 -0x1p2"
 )
-SIN32 = floats32("-0x1.992cf8p-13 0x1.1106e6p-7 -0x1.555544p-3")
+SIN32 = floats32("-0x1.2f5992p-8 0x1.466b2p-4 -0x1.4abbecp-1 0x1.921fb6p0")
 SIN64 = floats64(
     "0x1.5d8e4fb4e7ee1p-33 -0x1.ae5e54bf8deb3p-26 0x1.71de355f53bf5p-19"
     " -0x1.a01a019bf261fp-13 0x1.111111110f75ep-7 -0x1.5555555555548p-3"
 )
-COS32 = floats32("0x1.99e912p-16 -0x1.6c0c2ap-10 0x1.55554ap-5 -0x1p-1 0x1p0")
+COS32 = floats32("-0x1.4e84d8p-6 0x1.03b07cp-2 -0x1.3bd39cp0 0x1p0")
 COS64 = floats64(
     "-0x1.9073edbb62cbp-37 0x1.1eeb586f405a7p-29 -0x1.27e4fa0384523p-22 0x1.a01a019f38ba5p-16"
     " -0x1.6c16c16c168ccp-10 0x1.5555555555555p-5 -0x1p-1 0x1p0"
 )
-(MINUS_2_LOG_2_32,) = floats32("-0x1.62e43p0")
+(MINUS_2_LOG_2_32,) = floats32("-0x1.62e43p-23")
 (MINUS_2_LOG_2_64,) = floats64("-0x1.62e42fefa39efp0")
-(ANGLE32,) = floats32("0x1.921fb6p-23")
 (ANGLE64,) = floats64("0x1.921fb54442d18p-52")
-SQRT_HALF32, SQRT_HALF64 = U32(0x3F3504F3), U64(0x3FE6A09E667F3BCD)
+HALF32, SQRT_HALF64 = U32(0x3F000000), U64(0x3FE6A09E667F3BCD)
 ONE = F32(1.0)
 
 
 @jit
-def minus_2_log32(u, one_minus_u):
-    scaled = U32(bits32(u) - SQRT_HALF32)
-    e = I32(scaled) >> 23
-    f = float_of((scaled & U32(0x7FFFFF)) + SQRT_HALF32)
-    t = -one_minus_u if e == 0 else f - ONE
-    return fma(F32(e), MINUS_2_LOG_2_32, horner(LOG32, t) * t)
+def minus_2_log32(u, u_minus_1, near_1):
+    e = I32((bits32(u) - HALF32) & U32(0xFF800000))
+    f = float_of(bits32(u) & U32(0x7FFFFF) | HALF32)
+    t = u_minus_1 if near_1 else f - ONE
+    return fma(F32(I32(0) if near_1 else e), MINUS_2_LOG_2_32, horner(LOG32, t) * t)
 
 
 @jit
@@ -340,23 +338,14 @@ def minus_2_log64(u, one_minus_u):
 
 
 @jit
-def sin_of(coefficients, x):
-    y = x * x
-    return fma(horner(coefficients, y), y * x, x)
-
-
-@jit
 def normal_pair32(d0, d1):
-    high = F32(I32(d0 >> U32(8)))
-    low = F32(I32((d0 & U32(0xFF)) << U32(8) | (d1 & U32(0xFF))))
-    u = fma(high, F32(2.0**-24), fma(low, F32(2.0**-40), F32(2.0**-41)))
-    low = fma(F32(0xFFFF) - low, F32(2.0**-40), F32(2.0**-41))
-    one_minus_u = fma(F32(0xFFFFFF) - high, F32(2.0**-24), low)
-    radius = math.sqrt(minus_2_log32(u, one_minus_u))
+    low = float_of(U32(0x37000000) | d1 & U32(0xFF)) - F32(2.0**-17 - 2.0**-41)
+    v = fma(F32(I32(d0)), F32(2.0**-32), low)
+    radius = math.sqrt(minus_2_log32(v, v, v < F32(0.0)))
 
-    x = F32(I32(U32(d1 << U32(2))) >> 9 | 1) * ANGLE32
-    s = sin_of(SIN32, x)
-    c = float_of(bits32(horner(COS32, x * x)) ^ (d1 & U32(0x80000000)))
+    r = float_of((d1 >> U32(7) & U32(0x7FFFFE)) ^ U32(0x3FC00001)) - F32(1.5)
+    s = horner(SIN32, r * r) * r
+    c = float_of(bits32(horner(COS32, r * r)) ^ (d1 & U32(0x80000000)))
     swap = (d1 & U32(0x40000000)) != 0
     return radius * (s if swap else c), radius * (c if swap else s)
 
@@ -376,7 +365,7 @@ def normal_pair64(w0, w1):
     radius = math.sqrt(minus_2_log64(u, one_minus_u))
 
     x = F64(I64(w1 << U64(2)) >> 12 | 1) * ANGLE64
-    s = sin_of(SIN64, x)
+    s = fma(horner(SIN64, x * x), x * x * x, x)
     c = double_of(bits64(horner(COS64, x * x)) ^ (w1 & U64(1 << 63)))
     swap = (w1 & U64(1 << 62)) != 0
     return radius * (s if swap else c), radius * (c if swap else s)
@@ -419,10 +408,19 @@ RATIOS = np.array([float(number) for number in QUANTILE.split()]).reshape(3, 2, 
 def fractions_of_draw(d):
     high, low = F32(I32(d >> U32(16))), F32(I32(d & U32(0xFFFF)))
     u = fma(high, F32(2.0**-16), fma(low, F32(2.0**-32), F32(2.0**-33)))
-    centred = fma(low, F32(2.0**-31), F32(2.0**-32))
-    centred = fma(high - F32(0x8000), F32(2.0**-15), centred)
     low = fma(F32(0xFFFF) - low, F32(2.0**-32), F32(2.0**-33))
-    return u, fma(F32(0xFFFF) - high, F32(2.0**-16), low), centred
+    return u, fma(F32(0xFFFF) - high, F32(2.0**-16), low)
+
+
+@jit
+def centred(d, t):
+    odd = I32((d ^ U32(0x80000000)) | U32(1))
+    return fma(F32(odd), F32(t.mass * 2.0**-31), F32(t.p_low - t.q_high))
+
+
+@jit
+def two_w32(four_p_q, y):
+    return minus_2_log32(four_p_q, -(y * y), y * y < F32(0.5))
 
 
 @jit
@@ -437,17 +435,15 @@ def tail_ratio32(two_w):
 
 @jit
 def central32(d, t):
-    _, _, centred = fractions_of_draw(d)
-    y = fma(centred, F32(t.mass), F32(t.p_low - t.q_high))
-    return y * central_ratio32(minus_2_log32(fma(-y, y, ONE), y * y))
+    y = centred(d, t)
+    return y * central_ratio32(two_w32(fma(-y, y, ONE), y))
 
 
 @jit
 def wide32(d, t):
-    u, rest, centred = fractions_of_draw(d)
-    y = fma(centred, F32(t.mass), F32(t.p_low - t.q_high))
+    y, (u, rest) = centred(d, t), fractions_of_draw(d)
     p, q = fma(u, F32(t.mass), F32(t.p_low)), fma(rest, F32(t.mass), F32(t.q_high))
-    two_w = minus_2_log32(F32(4.0) * p * q, y * y)
+    two_w = two_w32(F32(4.0) * p * q, y)
     # A mask, as in C: of a conditional expression LLVM makes a branch around the root.
     central = U32(0xFFFFFFFF) if two_w < F32(10.0) else U32(0)
     r = bits32(central_ratio32(two_w)) & central | bits32(tail_ratio32(two_w)) & ~central

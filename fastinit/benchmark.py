@@ -399,7 +399,7 @@ def machine() -> dict[str, Any]:
     Examples
     --------
     >>> machine()["fastinit"]["stream"]
-    'fastinit-1'
+    'fastinit-2'
     """
     huge_pages = _HUGE_PAGES.read_text().strip() if _HUGE_PAGES.exists() else ""
     return {

@@ -1,4 +1,4 @@
-"""The stream fastinit-1, as a specification: slow, and without a trick of the C code.
+"""The stream fastinit-2, as a specification: slow, and without a trick of the C code.
 
 A value is a function of (key, index, distribution and its parameters, dtype), and of nothing
 else; `value` is that function, and returns the bit pattern.
@@ -22,7 +22,7 @@ from numpy.random import SeedSequence
 Key = tuple[int, int]
 Pair = tuple[float, float]
 
-STREAM = "fastinit-1"
+STREAM = "fastinit-2"
 BLOCK = 1024
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 
@@ -147,19 +147,19 @@ def hexes(text: str) -> list[float]:
 
 
 LOG32 = hexes(
-    "-0x1.665dcap-3 0x1.255856p-2 -0x1.318864p-2 0x1.534d96p-2 -0x1.98d11ap-2"
-    " 0x1.000514p-1 -0x1.5556fcp-1 0x1.fffff8p-1 -0x1p1"
+    "0x1.292386p1 0x1.09438p1 0x1.80d21cp0 -0x1.a05cacp-4 0x1.142232p-1 -0x1.5419c4p-1"
+    " 0x1.000338p0 -0x1p1"
 )
 LOG64 = hexes(
     "-0x1.2f1eb18cb8e09p-2 -0x1.399f3838deaf9p-2 -0x1.746657fd76585p-2 -0x1.c71c518cabffdp-2"
     " -0x1.2492494290e03p-1 -0x1.999999997f18bp-1 -0x1.5555555555595p0 -0x1p2"
 )
-SIN32 = hexes("-0x1.992cf8p-13 0x1.1106e6p-7 -0x1.555544p-3")
+SIN32 = hexes("-0x1.2f5992p-8 0x1.466b2p-4 -0x1.4abbecp-1 0x1.921fb6p0")
 SIN64 = hexes(
     "0x1.5d8e4fb4e7ee1p-33 -0x1.ae5e54bf8deb3p-26 0x1.71de355f53bf5p-19"
     " -0x1.a01a019bf261fp-13 0x1.111111110f75ep-7 -0x1.5555555555548p-3"
 )
-COS32 = hexes("0x1.99e912p-16 -0x1.6c0c2ap-10 0x1.55554ap-5 -0x1p-1 0x1p0")
+COS32 = hexes("-0x1.4e84d8p-6 0x1.03b07cp-2 -0x1.3bd39cp0 0x1p0")
 COS64 = hexes(
     "-0x1.9073edbb62cbp-37 0x1.1eeb586f405a7p-29 -0x1.27e4fa0384523p-22 0x1.a01a019f38ba5p-16"
     " -0x1.6c16c16c168ccp-10 0x1.5555555555555p-5 -0x1p-1 0x1p0"
@@ -168,36 +168,39 @@ MINUS_2_LOG_2 = {
     FLOAT32: float.fromhex("-0x1.62e43p0"),
     FLOAT64: float.fromhex("-0x1.62e42fefa39efp0"),
 }
-HALF_PI = {FLOAT32: float.fromhex("0x1.921fb6p0"), FLOAT64: float.fromhex("0x1.921fb54442d18p0")}
-SQRT_HALF = {
-    FLOAT32: float.fromhex("0x1.6a09e6p-1"),
-    FLOAT64: float.fromhex("0x1.6a09e667f3bcdp-1"),
-}
+HALF_PI = float.fromhex("0x1.921fb54442d18p0")
+SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
 
 
 def minus_2_log(u: float, one_minus_u: float, to: Format) -> float:
-    """-2 log u.  u = 2**e * f, with f from sqrt(1/2) to sqrt(2)."""
+    """-2 log u, also where u, rounded, no longer knows how far away 1 is."""
     f, e = math.frexp(u)
-    if f < SQRT_HALF[to]:
-        f, e = 2 * f, e - 1
-    t = -one_minus_u if e == 0 else f - 1
-    if to == FLOAT32:
+    if to == FLOAT32:  # u = 2**e * f, with f from 1/2 to 1
+        t, e = (-one_minus_u, 0) if one_minus_u < 0.5 else (f - 1, e)
         log_f = convert(t * horner(LOG32, t, to), to)
-    else:
+    else:  # with f from sqrt(1/2) to sqrt(2)
+        f, e = (f, e) if f >= SQRT_HALF else (2 * f, e - 1)
+        t = -one_minus_u if e == 0 else f - 1
         s = t / (2 + t)
         log_f = s * horner(LOG64, s * s, to)
     return fma(e, MINUS_2_LOG_2[to], log_f, to)
 
 
-def sin(x: float, to: Format) -> float:
-    y = convert(x * x, to)
-    q = horner(SIN32 if to == FLOAT32 else SIN64, y, to)
-    return fma(q, convert(y * x, to), x, to)
+def sin32(r: float) -> float:
+    """The sine of pi/2 * r."""
+    return convert(r * horner(SIN32, convert(r * r, FLOAT32), FLOAT32), FLOAT32)
 
 
-def cos(x: float, to: Format) -> float:
-    y = convert(x * x, to)
-    return horner(COS32 if to == FLOAT32 else COS64, y, to)
+def cos32(r: float) -> float:
+    return horner(COS32, convert(r * r, FLOAT32), FLOAT32)
+
+
+def sin64(x: float) -> float:
+    return fma(horner(SIN64, x * x, FLOAT64), x * x * x, x, FLOAT64)
+
+
+def cos64(x: float) -> float:
+    return horner(COS64, x * x, FLOAT64)
 
 
 def fraction(bits: int, of: int, to: Format) -> Pair:
@@ -206,41 +209,45 @@ def fraction(bits: int, of: int, to: Format) -> Pair:
     return rounded(numerator, -of - 1, to), rounded(2 ** (of + 1) - numerator, -of - 1, to)
 
 
-def box_muller(radius_bits: int, of: int, sign: int, swap: int, angle: int, to: Format) -> Pair:
-    """Two standard normals.
+def box_muller(two_e: float, s: float, c: float, sign: int, swap: int, to: Format) -> Pair:
+    """Two standard normals, from the square of the radius and from an angle's sine and cosine.
 
-    u = (radius_bits + 1/2) / 2**of gives the radius.  The angle is an odd multiple of
-    (pi/2) / 2**p, of less than pi/4 either way; `swap` and `sign` bring it to the other
-    quarters of the circle.
+    The angle is less than pi/4 either way; `swap` and `sign` bring it to the other quarters of
+    the circle.
     """
-    p = to.precision - 1
-    u, one_minus_u = fraction(radius_bits, of, to)
-    radius = convert(math.sqrt(minus_2_log(u, one_minus_u, to)), to)
-    x = convert(angle * math.ldexp(HALF_PI[to], -p), to)
-    s, c = sin(x, to), -cos(x, to) if sign else cos(x, to)
+    radius = convert(math.sqrt(two_e), to)
+    c = -c if sign else c
     z = (s, c) if swap else (c, s)
     return convert(radius * z[0], to), convert(radius * z[1], to)
 
 
-def odd_signed(field: int, bits: int) -> int:
-    """2 * field + 1, field being a two's complement number of so many bits."""
-    return 2 * (field - (field >> bits - 1 << bits)) + 1
+def signed(field: int, bits: int) -> int:
+    """A two's complement number of so many bits."""
+    return field - (field >> bits - 1 << bits)
 
 
 @lru_cache(maxsize=2**18)
 def normal_pair32(key: Key, index: int) -> Pair:
-    """Of indices index (even) and index + 1: 40 bits for the radius, 24 for the angle."""
+    """Of indices index (even) and index + 1: 40 bits for the radius, 24 for the angle.
+
+    u = (bits + 1/2) / 2**40 from 0 to 1/2, and u - 1 from there on, is made of a rounded number
+    of 32 bits and an exact one of 8.  The angle is an odd multiple of (pi/2) / 2**23.
+    """
     d0, d1 = draw(key, index), draw(key, index + 1)
-    angle = odd_signed(d1 >> 8 & 2**22 - 1, 22)
-    return box_muller(d0 << 8 | d1 & 0xFF, 40, d1 >> 31, d1 >> 30 & 1, angle, FLOAT32)
+    low = rounded(2 * (d1 & 0xFF) + 1, -41, FLOAT32)
+    v = fma(convert(signed(d0, 32), FLOAT32), 2**-32, low, FLOAT32)
+    two_e = minus_2_log(v, 1.0, FLOAT32) if v >= 0 else minus_2_log(1.0, -v, FLOAT32)
+    r = math.ldexp(2 * signed(d1 >> 8 & 2**22 - 1, 22) + 1, -23)
+    return box_muller(two_e, sin32(r), cos32(r), d1 >> 31, d1 >> 30 & 1, FLOAT32)
 
 
 @lru_cache(maxsize=2**18)
 def normal_pair64(key: Key, index: int) -> Pair:
-    """As normal_pair32, with 64 bits for the radius and 53 for the angle."""
+    """As normal_pair32, with 64 bits for the radius, at once, and 53 for the angle."""
     w0, w1 = word(key, index), word(key, index + 1)
-    angle = odd_signed(w1 >> 11 & 2**51 - 1, 51)
-    return box_muller(w0, 64, w1 >> 63, w1 >> 62 & 1, angle, FLOAT64)
+    two_e = minus_2_log(*fraction(w0, 64, FLOAT64), FLOAT64)
+    x = (2 * signed(w1 >> 11 & 2**51 - 1, 51) + 1) * math.ldexp(HALF_PI, -52)
+    return box_muller(two_e, sin64(x), cos64(x), w1 >> 63, w1 >> 62 & 1, FLOAT64)
 
 
 def standard_normal(key: Key, index: int, to: Format) -> float:
@@ -389,7 +396,7 @@ def ratio(two_w: float) -> float:
 def easy_quantile(d: int, i: Interval) -> float:
     """The methods "central" and "wide": float32, of a draw."""
     u, rest = fraction(d, 32, FLOAT32)
-    centred = rounded(2 * d + 1 - 2**32, -32, FLOAT32)  # 2u - 1
+    centred = rounded(2 * (d >> 1) + 1 - 2**31, -31, FLOAT32)  # 2u - 1
     p_low, q_high, mass, middle = (
         convert(x, FLOAT32) for x in (i.p_low, i.q_high, i.mass, i.p_low - i.q_high)
     )

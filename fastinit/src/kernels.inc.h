@@ -75,21 +75,35 @@ static inline void rotate_lanes(uint32_t x[LANES], const uint32_t r[LANES])
 #endif
 }
 
-/* The halves of 64-bit lanes.  By vectors: GCC's own way from a loop takes half as many
- * instructions again. */
-typedef uint32_t half_lanes __attribute__((vector_size(FI_VECTOR)));
-enum { HALF_LANES = FI_VECTOR / sizeof(uint32_t) };
+enum { IN_VECTOR = FI_VECTOR / sizeof(uint32_t) };
 
+/* The halves of 64-bit lanes, in vectors.h's own order. */
 static inline void split(const uint64_t whole[LANES], uint32_t high[LANES], uint32_t low[LANES])
 {
-    for (int l = 0; l < LANES; l += HALF_LANES) {
-        half_lanes a, b, first, second;
+    for (int l = 0; l < LANES; l += IN_VECTOR) {
+        fi_vector a, b, first, second;
         memcpy(&a, whole + l, sizeof a);
-        memcpy(&b, whole + l + HALF_LANES / 2, sizeof b);
-        first = FI_EVEN(a, b);
-        second = FI_ODD(a, b);
+        memcpy(&b, whole + l + IN_VECTOR / 2, sizeof b);
+        first = FI_SPLIT(a, b, 0);
+        second = FI_SPLIT(a, b, 1);
         memcpy((FI_BIG_ENDIAN ? high : low) + l, &first, sizeof first);
         memcpy((FI_BIG_ENDIAN ? low : high) + l, &second, sizeof second);
+    }
+}
+
+/* Pairs of 32 bits each, in their natural order again. */
+static inline void zip(const void *even, const void *odd, void *pairs)
+{
+    const char *from_even = even, *from_odd = odd;
+    char *to = pairs;
+    for (int at = 0; at < (int)(LANES * sizeof(uint32_t)); at += FI_VECTOR) {
+        fi_vector a, b, first, second;
+        memcpy(&a, from_even + at, sizeof a);
+        memcpy(&b, from_odd + at, sizeof b);
+        first = FI_ZIP(a, b, 0);
+        second = FI_ZIP(a, b, 2);
+        memcpy(to + 2 * at, &first, sizeof first);
+        memcpy(to + 2 * at + FI_VECTOR, &second, sizeof second);
     }
 }
 
@@ -124,25 +138,11 @@ static inline void draw64(uint64_t high[LANES], uint64_t low[LANES], uint64_t in
     uint32_t high_even[LANES], high_odd[LANES], low_even[LANES], low_odd[LANES];
     draw32(high, inc, high_even, high_odd);
     draw32(low, inc, low_even, low_odd);
-    for (int l = 0; l < LANES; l++) {
-        even[l] = (uint64_t)high_even[l] << 32 | low_even[l];
-        odd[l] = (uint64_t)high_odd[l] << 32 | low_odd[l];
-    }
+    zip(FI_BIG_ENDIAN ? high_even : low_even, FI_BIG_ENDIAN ? low_even : high_even, even);
+    zip(FI_BIG_ENDIAN ? high_odd : low_odd, FI_BIG_ENDIAN ? low_odd : high_odd, odd);
 }
 
 /* The distributions: two draws or words to two values, given a scale and a shift. */
-
-static inline void bits_pair32(uint32_t d0, uint32_t d1, uint32_t *x0, uint32_t *x1)
-{
-    *x0 = d0;
-    *x1 = d1;
-}
-
-static inline void bits_pair64(uint64_t w0, uint64_t w1, uint64_t *x0, uint64_t *x1)
-{
-    *x0 = w0;
-    *x1 = w1;
-}
 
 /* As NumPy: the top 24 bits of a draw, or 53 of a word, over their power of two. */
 static inline void uniform_pair32(uint32_t d0, uint32_t d1, float *u0, float *u1)
@@ -225,39 +225,77 @@ static inline affine32 affine32_of(affine64 a)
     uint64_t even[LANES], odd[LANES];                                                              \
     draw64(high, low, g.inc, even, odd)
 
-#define FILL_PAIRS(V, PAIR, STORED)                                                                \
+#define FILL_PAIRS(V, PAIR, VALUE, STORE)                                                          \
     V x0[LANES], x1[LANES];                                                                        \
     for (int l = 0; l < LANES; l++)                                                                \
         PAIR(even[l], odd[l], &x0[l], &x1[l]);                                                     \
     for (int l = 0; l < LANES; l++) {                                                              \
-        to[2 * l] = STORED(x0[l]);                                                                 \
-        to[2 * l + 1] = STORED(x1[l]);                                                             \
+        x0[l] = VALUE(x0[l]);                                                                      \
+        x1[l] = VALUE(x1[l]);                                                                      \
+    }                                                                                              \
+    STORE(x0, x1, to)
+
+#define AFFINE32(x) fma32(x, a.scale, a.shift)
+#define AFFINE64(x) fma64(x, a.scale, a.shift)
+
+/* The 32-bit types are stored by `zip`; 64-bit ones already are in their natural order. */
+#define STORE64(T)                                                                                 \
+    static inline void store_##T(const T x0[LANES], const T x1[LANES], T to[CHUNK])                \
+    {                                                                                              \
+        for (int l = 0; l < LANES; l++) {                                                          \
+            to[2 * l] = x0[l];                                                                     \
+            to[2 * l + 1] = x1[l];                                                                 \
+        }                                                                                          \
     }
 
-#define AS_DRAWN(x) (x)
-#define AS_FLOAT32(x) fma32(x, a.scale, a.shift)
-#define AS_FLOAT64(x) fma64(x, a.scale, a.shift)
-#define AS_FLOAT16(x) float16_of(AS_FLOAT32(x))
-#define AS_BFLOAT16(x) bfloat16_of(AS_FLOAT32(x))
+STORE64(double)
+STORE64(uint64_t)
 
-#define AS_FLOAT8_E4M3FN(x) float8_e4m3fn_of(AS_FLOAT32(x))
-#define AS_FLOAT8_E5M2(x) float8_e5m2_of(AS_FLOAT32(x))
+#define STORE_NARROW(DTYPE, T)                                                                     \
+    static inline void store_##DTYPE(const float x0[LANES], const float x1[LANES], T to[CHUNK])    \
+    {                                                                                              \
+        float x[CHUNK];                                                                            \
+        zip(x0, x1, x);                                                                            \
+        for (int i = 0; i < CHUNK; i++)                                                            \
+            to[i] = DTYPE##_of(x[i]);                                                              \
+    }
 
-#define FLOAT32_KERNEL(NAME, DTYPE, T, STORED)                                                     \
+STORE_NARROW(float16, uint16_t)
+STORE_NARROW(float8_e4m3fn, uint8_t)
+STORE_NARROW(float8_e5m2, uint8_t)
+
+/* bfloat16 is a shift of float32: a pair makes 32 bits where it is (measured: 2 % less than by
+ * STORE_NARROW on AVX-512, 7 % on AVX2). */
+static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], uint16_t to[CHUNK])
+{
+    uint32_t pair[LANES];
+    for (int l = 0; l < LANES; l++) {
+        uint32_t first = bfloat16_of(x0[l]), second = bfloat16_of(x1[l]);
+        pair[l] = FI_BIG_ENDIAN ? first << 16 | second : second << 16 | first;
+    }
+    for (int l = 0; l < LANES; l += IN_VECTOR) {
+        fi_wide_vector a;
+        memcpy(&a, pair + l, sizeof a);
+        a = FI_NATURAL(a);
+        memcpy(to + 2 * l, &a, sizeof a);
+    }
+}
+
+#define FLOAT32_KERNEL(NAME, DTYPE, T, STORE)                                                      \
     KERNEL(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
-           FILL_PAIRS(float, NAME##_pair32, STORED))
+           FILL_PAIRS(float, NAME##_pair32, AFFINE32, STORE))
 
 #define FLOAT_KERNELS(NAME)                                                                        \
-    FLOAT32_KERNEL(NAME, float32, float, AS_FLOAT32)                                               \
-    FLOAT32_KERNEL(NAME, float16, uint16_t, AS_FLOAT16)                                            \
-    FLOAT32_KERNEL(NAME, bfloat16, uint16_t, AS_BFLOAT16)                                          \
-    FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, AS_FLOAT8_E4M3FN)                                 \
-    FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, AS_FLOAT8_E5M2)                                     \
+    FLOAT32_KERNEL(NAME, float32, float, zip)                                                      \
+    FLOAT32_KERNEL(NAME, float16, uint16_t, store_float16)                                         \
+    FLOAT32_KERNEL(NAME, bfloat16, uint16_t, store_bfloat16)                                       \
+    FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, store_float8_e4m3fn)                              \
+    FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, store_float8_e5m2)                                  \
     KERNEL(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
-           FILL_PAIRS(double, NAME##_pair64, AS_FLOAT64))
+           FILL_PAIRS(double, NAME##_pair64, AFFINE64, store_double))
 
-KERNEL(bits_uint32, uint32_t, START32, DRAW32, FILL_PAIRS(uint32_t, bits_pair32, AS_DRAWN))
-KERNEL(bits_uint64, uint64_t, START64, DRAW64, FILL_PAIRS(uint64_t, bits_pair64, AS_DRAWN))
+KERNEL(bits_uint32, uint32_t, START32, DRAW32, zip(even, odd, to))
+KERNEL(bits_uint64, uint64_t, START64, DRAW64, store_uint64_t(even, odd, to))
 FLOAT_KERNELS(uniform)
 FLOAT_KERNELS(normal)
 
@@ -274,21 +312,18 @@ FLOAT_KERNELS(normal)
 #define WIDE(d) fma32(wide32(d, i), std, mean)
 #define HARD(d) (float)fma64(hard_of_draw(d, t), t->std, t->mean)
 
-#define FILL_SINGLES(VALUE, STORED)                                                                \
+#define FILL_SINGLES(VALUE, STORE)                                                                 \
     float x0[LANES], x1[LANES];                                                                    \
     for (int l = 0; l < LANES; l++) {                                                              \
         x0[l] = clamp32(VALUE(even[l]), low, high);                                                \
         x1[l] = clamp32(VALUE(odd[l]), low, high);                                                 \
     }                                                                                              \
-    for (int l = 0; l < LANES; l++) {                                                              \
-        to[2 * l] = STORED(x0[l]);                                                                 \
-        to[2 * l + 1] = STORED(x1[l]);                                                             \
-    }
+    STORE(x0, x1, to)
 
-#define TRUNCATED_KERNEL(DTYPE, T, STORED)                                                         \
-    KERNEL(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORED))           \
-    KERNEL(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORED))                 \
-    KERNEL(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORED))                 \
+#define TRUNCATED_KERNEL(DTYPE, T, STORE)                                                          \
+    KERNEL(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORE))            \
+    KERNEL(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORE))                  \
+    KERNEL(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORE))                  \
     static void truncated_##DTYPE(void *out, size_t n, uint64_t start, fi_key key,                 \
                                   const void *params)                                              \
     {                                                                                              \
@@ -299,11 +334,11 @@ FLOAT_KERNELS(normal)
         way(out, n, start, key, params);                                                           \
     }
 
-TRUNCATED_KERNEL(float32, float, AS_DRAWN)
-TRUNCATED_KERNEL(float16, uint16_t, float16_of)
-TRUNCATED_KERNEL(bfloat16, uint16_t, bfloat16_of)
-TRUNCATED_KERNEL(float8_e4m3fn, uint8_t, float8_e4m3fn_of)
-TRUNCATED_KERNEL(float8_e5m2, uint8_t, float8_e5m2_of)
+TRUNCATED_KERNEL(float32, float, zip)
+TRUNCATED_KERNEL(float16, uint16_t, store_float16)
+TRUNCATED_KERNEL(bfloat16, uint16_t, store_bfloat16)
+TRUNCATED_KERNEL(float8_e4m3fn, uint8_t, store_float8_e4m3fn)
+TRUNCATED_KERNEL(float8_e5m2, uint8_t, store_float8_e5m2)
 
 #define HARD64(w) clamp64(fma64(hard_of_word(w, t), t->std, t->mean), t->low, t->high)
 #define FILL_WORDS                                                                                 \

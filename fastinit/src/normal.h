@@ -3,16 +3,18 @@
  * G. E. P. Box, M. E. Muller, "A Note on the Generation of Random Normal Deviates",
  * Ann. Math. Statist. 29 (1958).
  *
- * The polynomials are minimax fits (Sollya's fpminimax, relative error).  Errors, in units
- * in the last place, as tests/test_accuracy.py reads them here and measures them: in float32
- * the first three at every argument that occurs, all others in sweeps of some 2^20.
+ * The polynomials are minimax fits (Sollya's fpminimax, relative error), those of float32 with
+ * no more terms than keep z0 and z1 within 5 units in the last place: its kernels are bound by
+ * the instructions they have.  Errors, in such units, as tests/test_accuracy.py reads them here
+ * and measures them: in float32 the first three at every argument that occurs, all others in
+ * sweeps of some 2^20.
  *
  *   function         of                     float32   float64
- *   -2 log u         u, or 1 - u near 1        1.95      2.29
- *   sin x            x in [-pi/4, pi/4]        0.68      0.65
- *   cos x            x in [-pi/4, pi/4]        0.88      0.87
- *   sqrt(-2 log u)   the bits drawn            1.83      2.16
- *   z0, z1           the bits drawn            3.67      3.38
+ *   -2 log u         u, or 1 - u near 1        4.09      2.29
+ *   sin x            x in [-pi/4, pi/4]        1.57      0.65
+ *   cos x            x in [-pi/4, pi/4]        1.41      0.87
+ *   sqrt(-2 log u)   the bits drawn            2.58      2.16
+ *   z0, z1           the bits drawn            4.38      3.38
  *
  * No branch and no select between polynomials: a choice is a mask over bits, which
  * every compiler vectorises.
@@ -24,73 +26,76 @@
 
 static inline uint32_t mask_if(int condition) { return 0u - (uint32_t)condition; }
 static inline uint64_t mask64_if(int condition) { return 0u - (uint64_t)condition; }
+static inline uint32_t mask_if_negative(uint32_t b) { return (uint32_t)((int32_t)b >> 31); }
 
-/* -2 log u, from u and from 1 - u, each correctly rounded: near u = 1 only the second
- * still knows how far away 1 is.  u = 2^e * f with f in [sqrt(1/2), sqrt(2)). */
-static inline float minus_2_log32(float u, float one_minus_u)
+/* -2 log u, from u, or where the mask near_1 says so from u - 1, which alone knows how far away
+ * 1 is; u >= 1/2 there.  u = 2^e * f with f in [1/2, 1): the polynomial is one in f - 1 or in
+ * u - 1, both in [-1/2, 0].  e is left where an exponent is, 23 bits up. */
+static inline float minus_2_log32(float u, float u_minus_1, uint32_t near_1)
 {
-    const uint32_t sqrt_half = 0x3f3504f3u;
-    uint32_t scaled = bits32(u) - sqrt_half;
-    int32_t e = (int32_t)scaled >> 23;
-    float f = float_of((scaled & 0x7fffffu) + sqrt_half);
-    uint32_t near_1 = mask_if(e == 0);
-    float t = float_of((bits32(-one_minus_u) & near_1) | (bits32(f - 1.0f) & ~near_1));
-    float q = -0x1.665dcap-3f;
-    q = fma32(q, t, 0x1.255856p-2f);
-    q = fma32(q, t, -0x1.318864p-2f);
-    q = fma32(q, t, 0x1.534d96p-2f);
-    q = fma32(q, t, -0x1.98d11ap-2f);
-    q = fma32(q, t, 0x1.000514p-1f);
-    q = fma32(q, t, -0x1.5556fcp-1f);
-    q = fma32(q, t, 0x1.fffff8p-1f);
+    const uint32_t half = 0x3f000000u;
+    int32_t e = (int32_t)((bits32(u) - half) & 0xff800000u & ~near_1);
+    float f = float_of((bits32(u) & 0x7fffffu) | half);
+    float t = float_of((bits32(u_minus_1) & near_1) | (bits32(f - 1.0f) & ~near_1));
+    float q = 0x1.292386p1f;
+    q = fma32(q, t, 0x1.094380p1f);
+    q = fma32(q, t, 0x1.80d21cp0f);
+    q = fma32(q, t, -0x1.a05cacp-4f);
+    q = fma32(q, t, 0x1.142232p-1f);
+    q = fma32(q, t, -0x1.5419c4p-1f);
+    q = fma32(q, t, 0x1.000338p0f);
     q = fma32(q, t, -2.0f);
-    return fma32((float)e, -0x1.62e43p0f, q * t);
+    return fma32((float)e, -0x1.62e43p-23f, q * t);
 }
 
-static inline float sin32(float x)
+/* Sine and cosine of x = pi/2 * r, r in (-1/2, 1/2). */
+static inline float sin32(float r)
 {
-    float y = x * x, q = -0x1.992cf8p-13f;
-    q = fma32(q, y, 0x1.1106e6p-7f);
-    q = fma32(q, y, -0x1.555544p-3f);
-    return fma32(q, y * x, x);
+    float y = r * r, q = -0x1.2f5992p-8f;
+    q = fma32(q, y, 0x1.466b2p-4f);
+    q = fma32(q, y, -0x1.4abbecp-1f);
+    q = fma32(q, y, 0x1.921fb6p0f);
+    return q * r;
 }
 
-static inline float cos32(float x)
+static inline float cos32(float r)
 {
-    float y = x * x, q = 0x1.99e912p-16f;
-    q = fma32(q, y, -0x1.6c0c2ap-10f);
-    q = fma32(q, y, 0x1.55554ap-5f);
-    q = fma32(q, y, -0.5f);
+    float y = r * r, q = -0x1.4e84d8p-6f;
+    q = fma32(q, y, 0x1.03b07cp-2f);
+    q = fma32(q, y, -0x1.3bd39cp0f);
     return fma32(q, y, 1.0f);
+}
+
+/* Of u's 40 bits, d0 and the low 8 of d1, at the middle of their interval, so that neither u nor
+ * 1 - u is ever 0, and the radius reaches sqrt(2 * 41 * log 2) = 7.54.  As a signed number d0
+ * is u below 1/2, and u - 1 from there on: v is what minus_2_log32 wants. */
+static inline float radius32(uint32_t d0, uint32_t d1)
+{
+    float low = float_of(0x37000000u | (d1 & 0xffu)) - (0x1p-17f - 0x1p-41f);
+    float v = fma32((float)(int32_t)d0, 0x1p-32f, low);
+    return __builtin_sqrtf(minus_2_log32(v, v, mask_if_negative(bits32(v))));
 }
 
 /* Two standard normals of draws d0, d1.
  *
- * Radius: 40 bits, d0 and the low 8 of d1, at the middle of their interval, so that
- * neither u nor 1 - u is ever 0, and the radius reaches sqrt(2 * 41 * log 2) = 7.54.
- * Rounded, u may be 1: the logarithm then is that of 1 - u.
  * Angle: 24 bits.  Bit 31 is the cosine's sign, bit 30 says which of the pair gets the
  * cosine, the other 22 choose an odd multiple of (pi/2) / 2^23 in (-pi/4, pi/4): every
- * quarter of the circle once, without a range reduction, and never exactly 0. */
+ * quarter of the circle once, without a range reduction, and never exactly 0.  They are a
+ * float's mantissa, their top bit turned as in two's complement. */
 static inline void normal_pair32(uint32_t d0, uint32_t d1, float *z0, float *z1)
 {
-    float high = (float)(int32_t)(d0 >> 8);
-    float low = float_of(0x4b000000u | (d0 << 8 & 0xff00u) | (d1 & 0xffu)); /* and 2^23 */
-    float rest = fma32(low, 0x1p-40f, 0x1p-41f - 0x1p-17f);
-    float u = fma32(high, 0x1p-24f, rest);
-    float one_minus_u = fma32(0x1p24f - high, 0x1p-24f, -rest);
-    float radius = __builtin_sqrtf(minus_2_log32(u, one_minus_u));
-
-    float x = fma32((float)((int32_t)(d1 << 2) >> 10), 0x1.921fb6p-22f, 0x1.921fb6p-23f);
-    uint32_t s = bits32(sin32(x));
-    uint32_t c = bits32(cos32(x)) ^ (d1 & 0x80000000u);
-    uint32_t swap = (s ^ c) & mask_if((d1 & 0x40000000u) != 0);
+    float radius = radius32(d0, d1);
+    float r = float_of((d1 >> 7 & 0x7ffffeu) ^ 0x3fc00001u) - 1.5f;
+    uint32_t s = bits32(sin32(r));
+    uint32_t c = bits32(cos32(r)) ^ (d1 & 0x80000000u);
+    uint32_t swap = (s ^ c) & mask_if_negative(d1 << 1);
     *z0 = radius * float_of(c ^ swap);
     *z1 = radius * float_of(s ^ swap);
 }
 
-/* As minus_2_log32; log f = 2 atanh(s) with s = t / (2 + t), an odd series in s
- * (as fdlibm's e_log.c does it; FreeBSD, lib/msun/src). */
+/* -2 log u, from u and from 1 - u, each correctly rounded: near u = 1 only the second still
+ * knows how far away 1 is.  u = 2^e * f with f in [sqrt(1/2), sqrt(2)); log f = 2 atanh(s)
+ * with s = t / (2 + t), an odd series in s (as fdlibm's e_log.c does it; FreeBSD, lib/msun/src). */
 static inline double minus_2_log64(double u, double one_minus_u)
 {
     const uint64_t sqrt_half = 0x3fe6a09e667f3bcdu;
@@ -145,16 +150,20 @@ static inline double double_of_int52(uint64_t n)
     return double_of(n ^ 0x4338000000000000u) - 0x1.8p52;
 }
 
-/* As normal_pair32, of 64-bit words: the radius from all 64 bits of w0 (reaching
- * sqrt(2 * 65 * log 2) = 9.49), the angle from the top 53 bits of w1. */
-static inline void normal_pair64(uint64_t w0, uint64_t w1, double *z0, double *z1)
+/* Of all 64 bits of w, as radius32; it reaches sqrt(2 * 65 * log 2) = 9.49. */
+static inline double radius64(uint64_t w)
 {
-    double high = double_of_uint32(w0 >> 32), low = double_of_uint32(w0 & 0xffffffffu);
+    double high = double_of_uint32(w >> 32), low = double_of_uint32(w & 0xffffffffu);
     double u = fma64(high, 0x1p-32, fma64(low, 0x1p-64, 0x1p-65));
     double one_minus_u =
         fma64(0xffffffff - high, 0x1p-32, fma64(0xffffffff - low, 0x1p-64, 0x1p-65));
-    double radius = __builtin_sqrt(minus_2_log64(u, one_minus_u));
+    return __builtin_sqrt(minus_2_log64(u, one_minus_u));
+}
 
+/* As normal_pair32, of 64-bit words: the angle from the top 53 bits of w1. */
+static inline void normal_pair64(uint64_t w0, uint64_t w1, double *z0, double *z1)
+{
+    double radius = radius64(w0);
     double x = double_of_int52(((w1 >> 10) & 0xfffffffffffffu) | 1) * 0x1.921fb54442d18p-52;
     uint64_t s = bits64(sin64(x));
     uint64_t c = bits64(cos64(x)) ^ (w1 & 0x8000000000000000u);

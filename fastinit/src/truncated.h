@@ -34,9 +34,9 @@
 #include "internal.h"
 #include "normal.h"
 
-/* u and 1 - u at the middle of their interval of 2^-32, and 2u - 1. */
+/* u and 1 - u at the middle of their interval of 2^-32. */
 typedef struct {
-    float u, rest, centred;
+    float u, rest;
 } fraction32;
 
 static inline fraction32 fraction_of_draw(uint32_t d)
@@ -45,8 +45,19 @@ static inline fraction32 fraction_of_draw(uint32_t d)
     fraction32 f;
     f.u = fma32(high, 0x1p-16f, fma32(low, 0x1p-32f, 0x1p-33f));
     f.rest = fma32(0xffff - high, 0x1p-16f, fma32(0xffff - low, 0x1p-32f, 0x1p-33f));
-    f.centred = fma32(high - 0x8000, 0x1p-15f, fma32(low, 0x1p-31f, 0x1p-32f));
     return f;
+}
+
+/* (2u - 1) * 2^31, to an odd number, so that opposite draws have opposite ones, also rounded. */
+static inline float centred_draw(uint32_t d)
+{
+    return (float)(int32_t)((d ^ 0x80000000u) | 1);
+}
+
+/* -2 log(4 p q), 4 p q being 1 - y^2. */
+static inline float two_w32(float four_p_q, float y)
+{
+    return minus_2_log32(four_p_q, -(y * y), mask_if_negative(bits32(y * y - 0.5f)));
 }
 
 /* R for 2w in [0, 10]. */
@@ -79,28 +90,28 @@ static inline float tail_ratio32(float two_w)
 }
 
 typedef struct {
-    float p_low, q_high, mass, middle;
+    float p_low, q_high, mass, mass_of_1, middle; /* mass_of_1: of one of centred_draw's units */
 } interval32;
 
 static inline interval32 interval32_of(const void *params)
 {
     const fi_truncated *t = params;
     return (interval32){(float)t->p_low, (float)t->q_high, (float)t->mass,
-                        (float)(t->p_low - t->q_high)};
+                        (float)(t->mass * 0x1p-31), (float)(t->p_low - t->q_high)};
 }
 
 static inline float central32(uint32_t d, interval32 i)
 {
-    float y = fma32(fraction_of_draw(d).centred, i.mass, i.middle);
-    return y * central_ratio32(minus_2_log32(fma32(-y, y, 1.0f), y * y));
+    float y = fma32(centred_draw(d), i.mass_of_1, i.middle);
+    return y * central_ratio32(two_w32(fma32(-y, y, 1.0f), y));
 }
 
 static inline float wide32(uint32_t d, interval32 i)
 {
     fraction32 f = fraction_of_draw(d);
-    float y = fma32(f.centred, i.mass, i.middle);
+    float y = fma32(centred_draw(d), i.mass_of_1, i.middle);
     float p = fma32(f.u, i.mass, i.p_low), q = fma32(f.rest, i.mass, i.q_high);
-    float two_w = minus_2_log32(4.0f * p * q, y * y);
+    float two_w = two_w32(4.0f * p * q, y);
     uint32_t central = mask_if(two_w < 10.0f);
     uint32_t r = (bits32(central_ratio32(two_w)) & central) | (bits32(tail_ratio32(two_w)) & ~central);
     return y * float_of(r);

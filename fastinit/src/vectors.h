@@ -1,26 +1,59 @@
-/* What C has no word for: every other element of two vectors, as one.  GCC before 12 has
- * another name for it than Clang. */
+/* What C has no word for: vectors of 32-bit numbers, taken apart and put together.
+ *
+ * Both work within each 16 bytes, which is one instruction everywhere (on x86 shufps and unpck);
+ * in natural order across a whole vector they would be two, or want an index in a register
+ * (measured: 4 % of a normal on AVX-512, 6 % on AVX2).  So between FI_SPLIT and FI_ZIP numbers
+ * lie in an order of their own, which the second undoes: of each 16 bytes, two come from the
+ * first vector and two from the second.
+ *
+ * The vectors are floats, as GCC knows shufps for them alone. */
 #ifndef FI_VECTORS_H
 #define FI_VECTORS_H
 
+#include <stdint.h>
+
+typedef float fi_vector __attribute__((vector_size(FI_VECTOR)));
+typedef int32_t fi_indices __attribute__((vector_size(FI_VECTOR)));
+
+/* FI_SPLIT: every other number of two vectors, from number N on; FI_ZIP: the numbers of two
+ * vectors in turn, from numbers N and N + 1 of each 16 bytes on. */
+#define FI_SPLIT_16(N, OF) N, N + 2, OF + N, OF + N + 2
+#define FI_ZIP_16(N, OF) N, OF + N, N + 1, OF + N + 1
+
 #if FI_VECTOR == 16
-#define FI_INDICES(FROM) FROM, FROM + 2, FROM + 4, FROM + 6
+#define FI_EACH_16(LIST, N) LIST(N, 4)
 #elif FI_VECTOR == 32
-#define FI_INDICES(FROM)                                                                           \
-    FROM, FROM + 2, FROM + 4, FROM + 6, FROM + 8, FROM + 10, FROM + 12, FROM + 14
+#define FI_EACH_16(LIST, N) LIST(N, 8), LIST(N + 4, 8)
 #else
-#define FI_INDICES(FROM)                                                                           \
-    FROM, FROM + 2, FROM + 4, FROM + 6, FROM + 8, FROM + 10, FROM + 12, FROM + 14, FROM + 16,      \
-        FROM + 18, FROM + 20, FROM + 22, FROM + 24, FROM + 26, FROM + 28, FROM + 30
+#define FI_EACH_16(LIST, N) LIST(N, 16), LIST(N + 4, 16), LIST(N + 8, 16), LIST(N + 12, 16)
 #endif
 
+/* GCC before 12 has another name for it than Clang. */
 #if defined(__clang__)
 #define FI_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define FI_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a)){__VA_ARGS__})
+#define FI_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (fi_indices){__VA_ARGS__})
 #endif
-#define FI_EVEN(a, b) FI_SHUFFLE(a, b, FI_INDICES(0))
-#define FI_ODD(a, b) FI_SHUFFLE(a, b, FI_INDICES(1))
+#define FI_SPLIT(a, b, N) FI_SHUFFLE(a, b, FI_EACH_16(FI_SPLIT_16, N))
+#define FI_ZIP(a, b, N) FI_SHUFFLE(a, b, FI_EACH_16(FI_ZIP_16, N))
+
+/* The same order undone where a 32-bit number is a pair already: two such make one of 64 bits. */
+typedef uint64_t fi_wide_vector __attribute__((vector_size(FI_VECTOR)));
+typedef int64_t fi_wide_indices __attribute__((vector_size(FI_VECTOR)));
+
+#if FI_VECTOR == 16
+#define FI_NATURAL(a) (a)
+#elif FI_VECTOR == 32
+#define FI_NATURAL(a) FI_SHUFFLE_WIDE(a, 0, 2, 1, 3)
+#else
+#define FI_NATURAL(a) FI_SHUFFLE_WIDE(a, 0, 2, 4, 6, 1, 3, 5, 7)
+#endif
+
+#if defined(__clang__)
+#define FI_SHUFFLE_WIDE(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
+#else
+#define FI_SHUFFLE_WIDE(a, ...) __builtin_shuffle(a, (fi_wide_indices){__VA_ARGS__})
+#endif
 
 #define FI_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
