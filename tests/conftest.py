@@ -1,6 +1,7 @@
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from hypothesis import settings  # noqa: E402
 from fastinit import _kernels  # noqa: E402
 
 SRC = Path(_kernels.__file__).parent / "src"
+
+# A shell script's `make test &` ignores Ctrl-C, and so would every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine, and no clock but where a test asks for one.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
