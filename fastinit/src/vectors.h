@@ -41,18 +41,18 @@ typedef int32_t fi_indices __attribute__((vector_size(FI_VECTOR)));
 typedef uint64_t fi_wide_vector __attribute__((vector_size(FI_VECTOR)));
 typedef int64_t fi_wide_indices __attribute__((vector_size(FI_VECTOR)));
 
+#if defined(__clang__)
+#define FI_SHUFFLE_WIDE(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
+#else
+#define FI_SHUFFLE_WIDE(a, ...) __builtin_shuffle(a, (fi_wide_indices){__VA_ARGS__})
+#endif
+
 #if FI_VECTOR == 16
 #define FI_NATURAL(a) (a)
 #elif FI_VECTOR == 32
 #define FI_NATURAL(a) FI_SHUFFLE_WIDE(a, 0, 2, 1, 3)
 #else
 #define FI_NATURAL(a) FI_SHUFFLE_WIDE(a, 0, 2, 4, 6, 1, 3, 5, 7)
-#endif
-
-#if defined(__clang__)
-#define FI_SHUFFLE_WIDE(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
-#else
-#define FI_SHUFFLE_WIDE(a, ...) __builtin_shuffle(a, (fi_wide_indices){__VA_ARGS__})
 #endif
 
 #define FI_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)

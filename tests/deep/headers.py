@@ -9,6 +9,7 @@ be a RecipeError of one line. Each file that is accepted is also written anew an
 """
 
 import argparse
+import copy
 import json
 import random
 import re
@@ -91,21 +92,26 @@ def hostile(rng: random.Random) -> bytes:
     return data
 
 
+def odd(rng: random.Random) -> Any:
+    """Return an odd value of its own: what is put into it must not be in the next file, too."""
+    return copy.deepcopy(rng.choice(ODD))
+
+
 def spoil_entries(rng: random.Random, entries: dict[str, Any]) -> None:
     names = [name for name in entries if name != "__metadata__"]
     if not names:
-        entries[rng.choice(NAMES)] = rng.choice(ODD)
+        entries[rng.choice(NAMES)] = odd(rng)
         return
     name = rng.choice(names)
     match rng.randrange(8):
         case 0:
-            entries[name] = rng.choice(ODD)
+            entries[name] = odd(rng)
         case 1:
             entries[rng.choice(NAMES)] = entries.pop(name)
         case 2 if isinstance(entries[name], dict):
             entries[name].pop(rng.choice(["dtype", "shape", "data_offsets"]), None)
         case 3 if isinstance(entries[name], dict):
-            entries[name][rng.choice(["dtype", "shape", "data_offsets"])] = rng.choice(ODD)
+            entries[name][rng.choice(["dtype", "shape", "data_offsets"])] = odd(rng)
         case 4 if isinstance(entries[name], dict):
             entries[name]["shape"] = [rng.choice(NUMBERS) for _ in range(rng.randrange(70))]
         case 5 if isinstance(entries[name], dict):
