@@ -20,6 +20,7 @@ SOURCES = [
     "kernels_base.c",
     "kernels_avx2.c",
     "kernels_avx512.c",
+    "kernels_avx512bf16.c",
 ]
 
 # GCC vectorises the kernels at -O3 only, and sqrt only without errno; contraction would

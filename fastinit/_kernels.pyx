@@ -145,10 +145,12 @@ def cpus():
     return fi_cpus()
 
 
-if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", "base", "avx2", "avx512"):
+if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in (
+    "", "base", "avx2", "avx512", "avx512bf16"
+):
     raise ImportError(
         f"FASTINIT_ISA={getenv('FASTINIT_ISA').decode()!r} is unknown; "
-        "allowed: base, avx2, avx512"
+        "allowed: base, avx2, avx512, avx512bf16"
     )
 
 

@@ -128,6 +128,9 @@ EXTREMES = [
         ("normal", ["float16"], [(0.0, 1e-4), (0.0, 1e-7), (0.0, 3e4)]),
         ("normal", FLOAT8S, [(0.0, 1e-1), (0.0, 1e-3), (0.0, 1e-5), (0.0, 200.0)]),
         ("normal", ["bfloat16", "float32"], [(0.0, 1e-38), (1e-40, 1e-39), (0.0, 3e38)]),
+        # Around what may be converted by AVX-512's instruction, which has no subnormals.
+        ("normal", ["bfloat16"], [(0.0, 2.0**-30), (2.0**-103, 2.0**-30), (-1e-38, 1e-36)]),
+        ("uniform", ["bfloat16"], [(-1e-38, 1e-38), (-(2.0**-103), 2.0**-30), (0.0, 3e38)]),
         ("normal", ["float64"], [(0.0, 1e-308), (0.0, 5e-324), (0.0, 1.7e308)]),
     ]
     for dtype in dtypes

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -26,13 +27,20 @@ OBJDUMP = shutil.which("objdump")
 
 LANES = 32  # of kernels.inc.h
 CHUNK = 2 * LANES
-REGISTERS = {"base": "%xmm", "avx2": "%ymm", "avx512": "%zmm"}
+REGISTERS = {"base": "%xmm", "avx2": "%ymm", "avx512": "%zmm", "avx512bf16": "%zmm"}
 HOT = [
     "bits_uint32",
     "bits_uint64",
     *(f"{name}_{dtype}" for name in ("uniform", "normal") for dtype in FLOATS),
     *(f"{name}_{dtype}" for name in ("central", "wide") for dtype in FLOATS if dtype != "float64"),
 ]
+
+# Of each instruction set; the last has one thing of its own.
+KERNELS = {
+    "avx2": HOT,
+    "avx512": HOT,
+    "avx512bf16": [f"{name}_bfloat16_by_instruction" for name in ("uniform", "normal")],
+}
 
 SCALAR = re.compile(r"v?(add|sub|mul|div|sqrt|min|max|fn?m(add|sub)\d+)s[sd]")
 PRODUCTS = {
@@ -74,6 +82,7 @@ class Instruction(NamedTuple):
 Code = Sequence[Instruction]
 
 
+@cache
 def compiled_code(isa: str, *flags: str) -> dict[str, Code]:
     """The instructions of each function of an instruction set's kernels."""
     known = dict(
@@ -169,13 +178,14 @@ def step(loop: Code) -> int:
     raise AssertionError(f"cannot tell how many lanes are done at once: {loop[-1]}")
 
 
-def counts(functions: dict[str, Code]) -> dict[str, float]:
-    return {kernel: per_element(kernel, functions) for kernel in HOT}
+def counts(isa: str, *flags: str) -> dict[str, float]:
+    functions = compiled_code(isa, *flags)
+    return {kernel: per_element(kernel, functions) for kernel in KERNELS[isa]}
 
 
 def main() -> None:
     recorded = json.loads(FILE.read_text()) if FILE.exists() else {}
-    recorded[compiler()] = {isa: counts(compiled_code(isa)) for isa in ("avx2", "avx512")}
+    recorded[compiler()] = {isa: counts(isa) for isa in KERNELS}
     FILE.write_text(json.dumps(recorded, indent=1) + "\n")
 
 

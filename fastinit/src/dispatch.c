@@ -1,7 +1,7 @@
 /* Which table this process uses: the best that its CPU and system run, chosen once.
  *
  * The compiler's __builtin_cpu_supports asks CPUID and, for AVX and AVX-512, XCR0 (does
- * the system save those registers).  FASTINIT_ISA=base|avx2 lowers the choice; it never
+ * the system save those registers).  FASTINIT_ISA=base|avx2|avx512 lowers the choice; it never
  * raises it, so that one setting serves a cluster of unlike machines.
  */
 #include <stdlib.h>
@@ -14,10 +14,15 @@ static int runs_here(const fi_table *table)
 #if defined(__x86_64__)
     if (table == &fi_table_avx2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                 __builtin_cpu_supports("fma");
     if (table == &fi_table_avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("fma");
+        return avx512;
+#endif
+#if FI_KNOWS_AVX512BF16
+    if (table == &fi_table_avx512bf16)
+        return avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
     return table == &fi_table_base;
 }
@@ -28,6 +33,9 @@ static const fi_table *const tables[] = {
 #if defined(__x86_64__)
     &fi_table_avx2,
     &fi_table_avx512,
+#endif
+#if FI_KNOWS_AVX512BF16
+    &fi_table_avx512bf16,
 #endif
 };
 

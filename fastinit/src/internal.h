@@ -9,6 +9,17 @@ extern const fi_table fi_table_base;
 #if defined(__x86_64__)
 extern const fi_table fi_table_avx2, fi_table_avx512;
 #endif
+/* GCC from 10 and Clang from 9 on know the instructions. */
+#if defined(__x86_64__) && defined(__clang__)
+#define FI_KNOWS_AVX512BF16 (__clang_major__ >= 9)
+#elif defined(__x86_64__)
+#define FI_KNOWS_AVX512BF16 (__GNUC__ >= 10)
+#else
+#define FI_KNOWS_AVX512BF16 0
+#endif
+#if FI_KNOWS_AVX512BF16
+extern const fi_table fi_table_avx512bf16;
+#endif
 
 /* dispatch.c: name of the i-th table this CPU can run, from the plainest up; NULL past the end. */
 const char *fi_isa_name(int i);

@@ -285,10 +285,46 @@ static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], 
     KERNEL(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
            FILL_PAIRS(float, NAME##_pair32, AFFINE32, STORE))
 
+#if defined(FI_BFLOAT16_32)
+
+static inline void convert_bfloat16(const float x0[LANES], const float x1[LANES],
+                                    uint16_t to[CHUNK])
+{
+    float x[CHUNK];
+    zip(x0, x1, x);
+    for (int i = 0; i < CHUNK; i += 32)
+        FI_BFLOAT16_32(to + i, x + i);
+}
+
+/* The instruction takes numbers below 2^-126 for 0.  No x * scale + shift is one of them: x is
+ * made of 2^-66, so the product, if scale is not less than 2^-30, of 2^-119; and a shift from
+ * 2^-103 on is made of 2^-126. */
+static inline int never_subnormal(affine32 a)
+{
+    float scale = __builtin_fabsf(a.scale), shift = __builtin_fabsf(a.shift);
+    return scale >= 0x1p-30f && (shift == 0 || shift >= 0x1p-103f);
+}
+
+#define BFLOAT16_KERNEL(NAME)                                                                      \
+    FLOAT32_KERNEL(NAME, bfloat16_in_general, uint16_t, store_bfloat16)                            \
+    FLOAT32_KERNEL(NAME, bfloat16_by_instruction, uint16_t, convert_bfloat16)                      \
+    static void NAME##_bfloat16(void *out, size_t n, uint64_t start, fi_key key,                   \
+                                const void *params)                                                \
+    {                                                                                              \
+        fi_kernel *way = never_subnormal(affine32_of(NAME##_affine64(params)))                     \
+                             ? NAME##_bfloat16_by_instruction                                      \
+                             : NAME##_bfloat16_in_general;                                         \
+        way(out, n, start, key, params);                                                           \
+    }
+
+#else
+#define BFLOAT16_KERNEL(NAME) FLOAT32_KERNEL(NAME, bfloat16, uint16_t, store_bfloat16)
+#endif
+
 #define FLOAT_KERNELS(NAME)                                                                        \
     FLOAT32_KERNEL(NAME, float32, float, zip)                                                      \
     FLOAT32_KERNEL(NAME, float16, uint16_t, store_float16)                                         \
-    FLOAT32_KERNEL(NAME, bfloat16, uint16_t, store_bfloat16)                                       \
+    BFLOAT16_KERNEL(NAME)                                                                          \
     FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, store_float8_e4m3fn)                              \
     FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, store_float8_e5m2)                                  \
     KERNEL(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
