@@ -16,7 +16,7 @@ def asked() -> list[Question]:
     return list(questions())
 
 
-@pytest.mark.parametrize("optimisation", ["-O1", "-O2", "-O3"])
+@pytest.mark.parametrize("optimisation", ["-O0", "-O1", "-O2", "-O3"])
 def test_same_bits(optimisation: str, asked: list[Question], tmp_path: Path) -> None:
     build = Build(CC, (optimisation,))
     if build.missing():
@@ -24,6 +24,7 @@ def test_same_bits(optimisation: str, asked: list[Question], tmp_path: Path) -> 
     program = build.make(tmp_path)
     for isa in build.isas():
         assert not differences(program, build, isa, asked), isa
+        assert not differences(program, build, isa, asked, "traps"), isa
     assert not differences(program, build, "base", asked, "upward")
     # That it can fail: a hash of other values is no answer.
     spoilt = [asked[0]._replace(start=asked[0].start + 1), *asked[1:]]

@@ -189,9 +189,9 @@ static inline affine32 affine32_of(affine64 a)
     return (affine32){(float)a.scale, (float)a.shift};
 }
 
-/* A kernel is: draws, a distribution, and what is stored. */
+/* A kernel is: draws, a distribution, and what is stored, chunk by chunk; and the run over them. */
 
-#define KERNEL(NAME, T, START, DRAW, FILL)                                                         \
+#define CHUNKS(NAME, T, START, DRAW, FILL)                                                         \
     static void NAME##_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,                 \
                               const void *params)                                                  \
     {                                                                                              \
@@ -202,11 +202,14 @@ static inline affine32 affine32_of(affine64 a)
             FILL;                                                                                  \
         }                                                                                          \
         (void)params;                                                                              \
-    }                                                                                              \
+    }
+
+#define RUN(NAME, T)                                                                               \
     static void NAME(void *out, size_t n, uint64_t start, fi_key key, const void *params)          \
     {                                                                                              \
         run(NAME##_chunks, sizeof(T), out, n, start, key, params);                                 \
     }
+
 
 #define START32                                                                                    \
     uint64_t lane[LANES];                                                                          \
@@ -281,9 +284,13 @@ static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], 
     }
 }
 
-#define FLOAT32_KERNEL(NAME, DTYPE, T, STORE)                                                      \
-    KERNEL(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
+#define FLOAT32_CHUNKS(NAME, DTYPE, T, STORE)                                                      \
+    CHUNKS(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
            FILL_PAIRS(float, NAME##_pair32, AFFINE32, STORE))
+
+#define FLOAT32_KERNEL(NAME, DTYPE, T, STORE)                                                      \
+    FLOAT32_CHUNKS(NAME, DTYPE, T, STORE)                                                          \
+    RUN(NAME##_##DTYPE, T)
 
 #if defined(FI_BFLOAT16_32)
 
@@ -306,16 +313,17 @@ static inline int never_subnormal(affine32 a)
 }
 
 #define BFLOAT16_KERNEL(NAME)                                                                      \
-    FLOAT32_KERNEL(NAME, bfloat16_in_general, uint16_t, store_bfloat16)                            \
-    FLOAT32_KERNEL(NAME, bfloat16_by_instruction, uint16_t, convert_bfloat16)                      \
-    static void NAME##_bfloat16(void *out, size_t n, uint64_t start, fi_key key,                   \
-                                const void *params)                                                \
+    FLOAT32_CHUNKS(NAME, bfloat16_in_general, uint16_t, store_bfloat16)                            \
+    FLOAT32_CHUNKS(NAME, bfloat16_by_instruction, uint16_t, convert_bfloat16)                      \
+    static void NAME##_bfloat16_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,        \
+                                       const void *params)                                         \
     {                                                                                              \
-        fi_kernel *way = never_subnormal(affine32_of(NAME##_affine64(params)))                     \
-                             ? NAME##_bfloat16_by_instruction                                      \
-                             : NAME##_bfloat16_in_general;                                         \
-        way(out, n, start, key, params);                                                           \
-    }
+        chunk_writer *way = never_subnormal(affine32_of(NAME##_affine64(params)))                  \
+                                ? NAME##_bfloat16_by_instruction_chunks                            \
+                                : NAME##_bfloat16_in_general_chunks;                               \
+        way(out, chunks, g, chunk, params);                                                        \
+    }                                                                                              \
+    RUN(NAME##_bfloat16, uint16_t)
 
 #else
 #define BFLOAT16_KERNEL(NAME) FLOAT32_KERNEL(NAME, bfloat16, uint16_t, store_bfloat16)
@@ -327,11 +335,14 @@ static inline int never_subnormal(affine32 a)
     BFLOAT16_KERNEL(NAME)                                                                          \
     FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, store_float8_e4m3fn)                              \
     FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, store_float8_e5m2)                                  \
-    KERNEL(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
-           FILL_PAIRS(double, NAME##_pair64, AFFINE64, store_double))
+    CHUNKS(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
+           FILL_PAIRS(double, NAME##_pair64, AFFINE64, store_double))                              \
+    RUN(NAME##_float64, double)
 
-KERNEL(bits_uint32, uint32_t, START32, DRAW32, zip(even, odd, to))
-KERNEL(bits_uint64, uint64_t, START64, DRAW64, store_uint64_t(even, odd, to))
+CHUNKS(bits_uint32, uint32_t, START32, DRAW32, zip(even, odd, to))
+RUN(bits_uint32, uint32_t)
+CHUNKS(bits_uint64, uint64_t, START64, DRAW64, store_uint64_t(even, odd, to))
+RUN(bits_uint64, uint64_t)
 FLOAT_KERNELS(uniform)
 FLOAT_KERNELS(normal)
 
@@ -357,9 +368,12 @@ FLOAT_KERNELS(normal)
     STORE(x0, x1, to)
 
 #define TRUNCATED_KERNEL(DTYPE, T, STORE)                                                          \
-    KERNEL(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORE))            \
-    KERNEL(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORE))                  \
-    KERNEL(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORE))                  \
+    CHUNKS(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORE))            \
+    RUN(central_##DTYPE, T)                                                                        \
+    CHUNKS(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORE))                  \
+    RUN(wide_##DTYPE, T)                                                                           \
+    CHUNKS(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORE))                  \
+    RUN(hard_##DTYPE, T)                                                                           \
     static void truncated_##DTYPE(void *out, size_t n, uint64_t start, fi_key key,                 \
                                   const void *params)                                              \
     {                                                                                              \
@@ -383,7 +397,8 @@ TRUNCATED_KERNEL(float8_e5m2, uint8_t, store_float8_e5m2)
         to[2 * l + 1] = HARD64(odd[l]);                                                            \
     }
 
-KERNEL(truncated_float64, double, START64; const fi_truncated *t = params, DRAW64, FILL_WORDS)
+CHUNKS(truncated_float64, double, START64; const fi_truncated *t = params, DRAW64, FILL_WORDS)
+RUN(truncated_float64, double)
 
 #define CONSTANT_KERNEL(T)                                                                         \
     static void constant_##T(void *out, size_t n, uint64_t start, fi_key key, const void *params)  \
