@@ -145,12 +145,11 @@ def cpus():
     return fi_cpus()
 
 
-if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in (
-    "", "base", "avx2", "avx512", "avx512bf16"
-):
+_allowed = ("base", "avx2", "avx512", "avx512bf16")
+if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", *_allowed):
     raise ImportError(
         f"FASTINIT_ISA={getenv('FASTINIT_ISA').decode()!r} is unknown; "
-        "allowed: base, avx2, avx512, avx512bf16"
+        f"allowed: {', '.join(_allowed)}"
     )
 
 

@@ -6,8 +6,6 @@
 FI_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,fma")
 #define FI_HAS_FMA 1
 #define FI_VECTOR 64
-#define FI_ROTATE_16(x, r)                                                                         \
-    _mm512_storeu_si512(x, _mm512_rorv_epi32(_mm512_loadu_si512(x), _mm512_loadu_si512(r)))
 #define FI_TABLE fi_table_avx512
 #define FI_ISA "avx512"
 #include "kernels.inc.h"

@@ -8,8 +8,6 @@
 FI_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")
 #define FI_HAS_FMA 1
 #define FI_VECTOR 64
-#define FI_ROTATE_16(x, r)                                                                         \
-    _mm512_storeu_si512(x, _mm512_rorv_epi32(_mm512_loadu_si512(x), _mm512_loadu_si512(r)))
 #define FI_BFLOAT16_32(to, x)                                                                      \
     do {                                                                                           \
         __m512bh v = _mm512_cvtne2ps_pbh(_mm512_loadu_ps((x) + 16), _mm512_loadu_ps(x));           \

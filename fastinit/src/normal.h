@@ -150,14 +150,25 @@ static inline double double_of_int52(uint64_t n)
     return double_of(n ^ 0x4338000000000000u) - 0x1.8p52;
 }
 
-/* Of all 64 bits of w, as radius32; it reaches sqrt(2 * 65 * log 2) = 9.49. */
-static inline double radius64(uint64_t w)
+/* u and 1 - u, of all 64 bits of a word at the middle of their interval. */
+typedef struct {
+    double u, rest;
+} fraction64;
+
+static inline fraction64 fraction_of_word(uint64_t w)
 {
     double high = double_of_uint32(w >> 32), low = double_of_uint32(w & 0xffffffffu);
-    double u = fma64(high, 0x1p-32, fma64(low, 0x1p-64, 0x1p-65));
-    double one_minus_u =
-        fma64(0xffffffff - high, 0x1p-32, fma64(0xffffffff - low, 0x1p-64, 0x1p-65));
-    return __builtin_sqrt(minus_2_log64(u, one_minus_u));
+    fraction64 f;
+    f.u = fma64(high, 0x1p-32, fma64(low, 0x1p-64, 0x1p-65));
+    f.rest = fma64(0xffffffff - high, 0x1p-32, fma64(0xffffffff - low, 0x1p-64, 0x1p-65));
+    return f;
+}
+
+/* As radius32; it reaches sqrt(2 * 65 * log 2) = 9.49. */
+static inline double radius64(uint64_t w)
+{
+    fraction64 f = fraction_of_word(w);
+    return __builtin_sqrt(minus_2_log64(f.u, f.rest));
 }
 
 /* As normal_pair32, of 64-bit words: the angle from the top 53 bits of w1. */

@@ -195,10 +195,8 @@ static inline double hard_of_draw(uint32_t d, const fi_truncated *t)
 
 static inline double hard_of_word(uint64_t w, const fi_truncated *t)
 {
-    double high = double_of_uint32(w >> 32), low = double_of_uint32(w & 0xffffffffu);
-    double u = fma64(high, 0x1p-32, fma64(low, 0x1p-64, 0x1p-65));
-    double rest = fma64(0xffffffff - high, 0x1p-32, fma64(0xffffffff - low, 0x1p-64, 0x1p-65));
-    return hard64(u, rest, t);
+    fraction64 f = fraction_of_word(w);
+    return hard64(f.u, f.rest, t);
 }
 
 static inline float clamp32(float x, float low, float high)
