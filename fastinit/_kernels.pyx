@@ -336,7 +336,6 @@ cpdef fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int t
             r.key.k0, r.key.k1 = key
         r.start = take(<Cursor> key, size) if start is None else start
 
-    held = hold(x) if size > KEEP_GIL else None
     run(&r, size, threads)
 
 
