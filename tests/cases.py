@@ -19,18 +19,20 @@ from fastinit.random import truncated_normal_distribution
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
-ISAS = [*_kernels.isas(), "numba"]
+ISAS = [*_kernels.isas(), "numba", "cuda"]
+_OTHERS = {"numba": "fastinit._numba_fill", "cuda": "cuda_host"}
 backend: Any = _kernels  # the module that fills
 POISON = 0xA5
 
 
 @contextmanager
 def using(isa: str) -> Iterator[None]:
-    """Fill by that instruction set's kernels in C, or by those in Numba."""
+    """Fill by that instruction set's kernels in C, by those in Numba, or by CUDA's on the host."""
     global backend
-    if isa == "numba":
-        pytest.importorskip("numba")
-        backend = import_module("fastinit._numba_fill")
+    if isa in _OTHERS:
+        if isa == "numba":
+            pytest.importorskip("numba")
+        backend = import_module(_OTHERS[isa])
         try:
             yield
         finally:
