@@ -13,14 +13,14 @@ import reference
 from numpy.typing import NDArray
 
 from fastinit import _kernels
+from fastinit._distributions import truncated_normal_distribution
 from fastinit._fill import as_dtype, in_dtype
-from fastinit.random import truncated_normal_distribution
 
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
 ISAS = [*_kernels.isas(), "numba", "cuda"]
-_OTHERS = {"numba": "fastinit._numba_fill", "cuda": "cuda_host"}
+_OTHERS = {"numba": "fastinit.numba._fill", "cuda": "cuda_host"}
 backend: Any = _kernels  # the module that fills
 POISON = 0xA5
 
