@@ -19,7 +19,8 @@ from fastinit._fill import as_dtype, in_dtype
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
-ISAS = [*_kernels.isas(), "numba", "cuda"]
+ON_CPU = [*_kernels.isas(), "numba"]
+ISAS = [*ON_CPU, "cuda"]  # the last by the host, with a stand-in for the grid
 _OTHERS = {"numba": "fastinit.numba._fill", "cuda": "cuda_host"}
 backend: Any = _kernels  # the module that fills
 POISON = 0xA5
