@@ -2,8 +2,8 @@
 
 import contextlib
 import doctest
-import importlib
 import hashlib
+import importlib
 import inspect
 import math
 import re
