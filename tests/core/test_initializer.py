@@ -63,9 +63,8 @@ def test_check_raises_what_fill_raises_and_allocates_nothing():
 
 def test_it_is_a_value():
     he = fi.Initializer("he_normal", nonlinearity="gelu")
-    assert (
-        he == fi.Initializer("kaiming_normal", nonlinearity="gelu") == fi.Initializer.parse(str(he))
-    )
+    assert he == fi.Initializer("kaiming_normal", nonlinearity="gelu")
+    assert he == fi.Initializer.parse(str(he))
     assert he != fi.Initializer("he_normal")
     assert he != "he_normal(nonlinearity='gelu')"
     assert len({he, fi.Initializer("he_normal", nonlinearity="gelu"), fi.Initializer("he")}) == 2

@@ -201,9 +201,8 @@ def test_some_recommendations():
     assert fi.recommend("selu").initializer.name == "lecun_normal"
     assert fi.recommend(layer="recurrent").initializer.name == "eye"
     assert fi.recommend("tanh", "recurrent").initializer.name == "orthogonal"
-    assert fi.recommend(layer="residual", depth=12).initializer.arguments == {
-        "std": 0.02 / math.sqrt(24)
-    }
+    residual = fi.recommend(layer="residual", depth=12).initializer
+    assert residual == fi.Initializer("normal", std=0.02 / math.sqrt(24))
 
 
 @pytest.mark.parametrize(
