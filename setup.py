@@ -15,6 +15,8 @@ from setuptools.command.build_ext import build_ext
 SOURCES = [
     "fill.c",
     "threads.c",
+    "cpus.c",
+    "memory.c",
     "dispatch.c",
     "truncated.c",
     "kernels_base.c",
