@@ -21,7 +21,8 @@ from conftest import SRC
 
 from fastinit import _kernels
 
-PROGRAM = Path(__file__).with_name("values.c")
+VALUES = Path(__file__).with_name("values.c")
+STRESS = Path(__file__).with_name("stress.c")
 NATIVE = platform.machine()
 
 
@@ -50,17 +51,17 @@ class Build(NamedTuple):
         """The command that compiles and links for the target."""
         return [*ZIG, "cc", "-target", self.zig_target] if self.zig_target else [self.cc]
 
-    def make(self, directory: Path) -> Path:
-        """Build the static library by its Makefile, and values.c with it."""
+    def make(self, directory: Path, source: Path = VALUES) -> Path:
+        """Build the static library by its Makefile, and a program with it."""
         flags = " ".join(["-Wall -Wextra -Werror", *self.flags])
         tools = [f"CC={' '.join(self.compiler())}"]
         if self.zig_target:
             tools.append(f"AR={' '.join(ZIG)} ar")
         command = ["make", "-s", "-C", SRC, f"OUT={directory}", *tools, "OPTIMIZE="]
         subprocess.run([*command, f"CFLAGS={flags}"], check=True, stdout=subprocess.DEVNULL)
-        program = directory / "values.exe"
+        program = directory / source.with_suffix(".exe").name
         paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
-        inputs = [PROGRAM, directory / "libfastinit.a", "-pthread", "-lm"]
+        inputs = [source, directory / "libfastinit.a", "-pthread", "-lm"]
         static = ["-static"] if self.runner.startswith("qemu") else []
         compiler = [*self.compiler(), *flags.split(), "-std=gnu11", *static]
         subprocess.run([*compiler, *paths, *inputs, "-o", program], check=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builds import NATIVE, Build, Question, differences, questions
+from builds import NATIVE, STRESS, Build, Question, differences, questions
+from sanitizers import stress
 
 OPTIMISATIONS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
 BUILDS = [
@@ -65,6 +66,8 @@ def main() -> int:
             continue
         with tempfile.TemporaryDirectory() as directory:
             bad += report(build, build.make(Path(directory)), asked)
+            if build.runner == "wine":  # the pool and its locks are Windows's own
+                print(stress(build.make(Path(directory), STRESS), 500, 4, 1, "wine"), end="")
     for build in LINKED:
         if missing := build.missing():
             print(f"{build}: skipped, needs {missing}")
