@@ -124,7 +124,7 @@ typedef struct {
 
 static inline void start_lanes(lanes *s, pcg32 g, unsigned chunk)
 {
-    const uint64_t state = pcg_jump(g, chunk);
+    const uint64_t state = pcg_at_chunk(g, chunk);
     const fi_wide_vector zero = {0}, first = zero + state, inc = zero + g.inc;
     uint32_t mul_high[LANES], mul_low[LANES], add_high[LANES], add_low[LANES];
     uint32_t carry[LANES], unused[LANES];
@@ -186,7 +186,7 @@ typedef struct {
 
 static inline void start_lanes(lanes *s, pcg32 g, unsigned chunk)
 {
-    const uint64_t first = pcg_jump(g, chunk);
+    const uint64_t first = pcg_at_chunk(g, chunk);
     for (int l = 0; l < LANES; l++)
         s->state[l] = first * pcg_mul[l] + g.inc * pcg_add[l];
 }

@@ -98,10 +98,17 @@ static const uint64_t pcg_add_chunk[32] = {
     0x670d261f658fed00u, 0xe9a56570f64ba7c0u, 0x11c983c436b42280u, 0xb4d21561f5895d40u,
 };
 
-/* The state at the first draw of a chunk of 64. */
-static inline uint64_t pcg_jump(pcg32 g, unsigned chunk)
+/* The state at the first draw of a chunk of 64, and at any draw. */
+static inline uint64_t pcg_at_chunk(pcg32 g, unsigned chunk)
 {
     return g.state * pcg_mul_chunk[chunk] + g.inc * pcg_add_chunk[chunk];
+}
+
+static inline uint64_t pcg_jump(pcg32 g, unsigned n)
+{
+    const uint64_t chunk = pcg_at_chunk(g, n / 64);
+    const uint64_t even = chunk * pcg_mul[n % 64 / 2] + g.inc * pcg_add[n % 64 / 2];
+    return n % 2 == 0 ? even : even * PCG_MULTIPLIER + g.inc;
 }
 
 #endif
