@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._files import PART_LENGTH
 from fastinit.checkpoint import _safetensors
 from fastinit.recipe import Recipe, RecipeError, Rule, Tensor
 
@@ -174,15 +175,17 @@ def _npy(tensor: Tensor, rule: Rule, seed: int) -> Shard:
     }
     np.lib.format.write_array_header_1_0(head, header)
     # A tensor's name may have what a file's must not, such as a path's separators.
-    name = f"{quote(tensor.name, safe=' ')}.npy"
-    if len(name) + len(_TEMPORARY) > _LONGEST_NAME:
+    name = npy_name(tensor.name)
+    if len(name) + PART_LENGTH > _LONGEST_NAME:
         raise RecipeError(f"{tensor}: its name is too long for a file's, {_LONGEST_NAME} bytes")
     begin = head.tell()
     item = Item(tensor, rule, begin)
     return Shard(name, seed, head.getvalue(), (item,), begin + tensor.nbytes)
 
 
-_TEMPORARY = "..0123456789abcdef"  # what a file's name has more until it is whole
+def npy_name(tensor: str) -> str:
+    """Return the name of the file of a tensor in NumPy's format."""
+    return f"{quote(tensor, safe=' ')}.npy"
 
 
 def _metadata(recipe: Recipe, seed: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from fastinit._fill import as_dtype
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, buffer
-from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL
+from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
 from fastinit.recipe import DTYPES, RecipeError, Tensor
 
 _SHARD = re.compile(r"model-[0-9]{5,}-of-[0-9]{5,}\.safetensors")
@@ -45,15 +46,29 @@ def is_stored(path: Path) -> bool:
 
 
 def belonging(directory: Path) -> list[str]:
-    """Return the names of the files that are of a checkpoint, whole or not, in a directory."""
+    """Return the names of the files that are of a checkpoint, whole or not, in a directory.
+
+    They are those that the format itself gives, and the arrays that an index of ours names.
+    """
     if not directory.is_dir():
         return []
     names = [path.name for path in directory.iterdir() if _SHARD.fullmatch(path.name)]
-    names += [name for name in (MODEL, *INDEX.values()) if (directory / name).exists()]
+    names += [name for name in (MODEL, *INDEX.values()) if os.path.lexists(directory / name)]
     npy = directory / INDEX["npy"]
     if npy.is_file():
-        names += _Index.read(npy).files
+        names += _arrays_of_ours(npy)
     return names
+
+
+def _arrays_of_ours(npy: Path) -> list[str]:
+    """Return the files that an index names, if we have written it."""
+    try:
+        index = _Index.read(npy)
+    except RecipeError:
+        return []
+    if "fastinit.version" not in index.metadata:
+        return []
+    return [file for name, file in index.weight_map.items() if file == npy_name(name)]
 
 
 def read(path: Path) -> Checkpoint:
