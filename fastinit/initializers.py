@@ -169,7 +169,10 @@ def uniform_(
         Filled in place: any float dtype that fastinit knows, any strides. A list's arrays are
         filled one after the other, as if they were one; small ones sooner than by calls.
     low, high : float
-        The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
+        The bounds, finite in x's dtype and rounded to it. In float32 and float64 each value is
+        at least `low` and less than `high`; if both are the same number, each value is that
+        number. A narrower format rounds float32's values to nearest, so that `high` appears where
+        it is nearer than the number below it: in bfloat16, once in 512 values on [0, 1).
     rng : int, SeedSequence, Generator, or None
         As `default_rng` takes them; a `Generator` moves on.
     threads : int, optional

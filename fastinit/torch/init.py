@@ -143,7 +143,8 @@ def uniform_(
         `DTensor`'s process fills what it holds. What fastinit cannot fill (another device,
         a complex dtype) is filled by torch.
     a, b : float
-        The bounds.
+        The bounds, rounded to the tensor's dtype. In float16 and bfloat16, which round float32's
+        values, `b` itself can appear; in float32 and float64 it cannot.
     generator : torch.Generator, fastinit.Generator, int, or None
         Where the key is from: drawn from torch's generator, which moves on; a fastinit
         generator, which moves on; or a seed. None: torch's default generator, so that
