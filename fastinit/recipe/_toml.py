@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from fastinit._fill import as_dtype
 from fastinit.recipe._expressions import RecipeError, evaluate
-from fastinit.recipe._model import DTYPES, GIVEN, Recipe, Rule, Tensor, initializers, keywords
+from fastinit.recipe._model import GIVEN, Recipe, Rule, initializers, keywords
 from fastinit.recipe._patterns import regex
+from fastinit.recipe._tensor import DTYPES, Tensor, as_dtype
 
 if sys.version_info >= (3, 11):
     import tomllib
