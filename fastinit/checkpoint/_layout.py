@@ -147,7 +147,7 @@ def _with_digests(plan: Plan, seed: int) -> tuple[Plan, dict[str, dict[str, Any]
         tensor, origin = item
         if isinstance(origin, Rule):
             return origin, None
-        if not origin.parts and tensor.nbytes <= _HELD:
+        if not origin.divisible and tensor.nbytes <= _HELD:
             values = origin.whole(tensor, root)
             origin = Held(values, str(origin), origin.seeded)
         pieces = (origin.box(tensor, root, block.box) for block in blocks(tensor, origin))

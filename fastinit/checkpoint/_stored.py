@@ -41,7 +41,7 @@ class Recorded(Values):
     digest: str
     seeded: bool
     seed: int
-    parts = True
+    divisible = True
 
     def check(self, tensor: Tensor) -> None:
         """Raise unless they are there, and of this shape."""

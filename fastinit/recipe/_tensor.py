@@ -54,7 +54,8 @@ def as_dtype(name: str) -> np.dtype[Any]:
         import ml_dtypes
     except ImportError:
         raise TypeError(f"dtype={name!r} needs the package ml_dtypes") from None
-    return np.dtype(ml_dtypes.float8_e8m0fnu)
+    known: np.dtype[Any] = np.dtype(ml_dtypes.float8_e8m0fnu)
+    return known
 
 
 @dataclass(frozen=True)

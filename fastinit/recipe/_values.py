@@ -9,7 +9,6 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from fastinit.random import Generator
@@ -20,12 +19,12 @@ from fastinit.recipe._tensor import Tensor
 class Values(ABC):
     """Where a tensor's values come from, if no rule draws them.
 
-    `seeded` is whether they depend on the seed, `parts` whether a part of them can be had for
-    about its share of the whole's cost, and the text is what they are, for people.
+    `seeded` is whether they depend on the seed, `divisible` whether a part of them can be had
+    for about its share of the whole's cost, and the text is what they are, for people.
     """
 
     seeded: bool
-    parts: bool
+    divisible: bool
 
     @abstractmethod
     def check(self, tensor: Tensor) -> None:
@@ -77,13 +76,13 @@ class Computed(Values):
     Examples
     --------
     >>> tensor = Tensor("A_log", (3,), np.dtype("float32"))
-    >>> Computed(lambda _: np.log([1.0, 2.0, 3.0]), False).whole(tensor, Generator(SeedSequence(0)))
+    >>> Computed(lambda _: np.log([1.0, 2.0, 3.0]), False).whole(tensor, fi.default_rng(0))
     array([0.       , 0.6931472, 1.0986123], dtype=float32)
     """
 
     compute: Callable[[Generator], NDArray[Any]]
     seeded: bool
-    parts = False
+    divisible = False
 
     def check(self, tensor: Tensor) -> None:
         """Refuse nothing: the model's code gives the shape."""
@@ -102,7 +101,7 @@ class Missing(Values):
 
     reason: str
     seeded = False
-    parts = False
+    divisible = False
 
     def check(self, tensor: Tensor) -> None:
         """Raise, with the reason."""
@@ -123,14 +122,14 @@ class Held(Values):
     Examples
     --------
     >>> held = Held(np.arange(3), "three numbers", False)
-    >>> held.box(Tensor("x", (3,), np.dtype("int32")), Generator(SeedSequence(0)), (slice(1, 3),))
+    >>> held.box(Tensor("x", (3,), np.dtype("int32")), fi.default_rng(0), (slice(1, 3),))
     array([1, 2], dtype=int32)
     """
 
     array: NDArray[Any]
     text: str
     seeded: bool
-    parts = True
+    divisible = True
 
     def check(self, tensor: Tensor) -> None:
         """Raise unless the shapes are the same."""
@@ -156,7 +155,7 @@ def digest(parts: Iterable[NDArray[Any]]) -> str:
     Examples
     --------
     >>> digest([np.arange(3, dtype=np.uint8)])
-    'e3ca2a5ef66a5e6f0f5a5e3a0f6d7b0d'
+    'a75c0b0d97360c1ba783496eb6a0395a'
     """
     state = blake2b(digest_size=16)
     for part in parts:

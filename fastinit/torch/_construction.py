@@ -31,8 +31,8 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from fastinit.torch._accelerate import truncated_overridable
 from fastinit.torch import init
+from fastinit.torch._accelerate import truncated_overridable
 from fastinit.torch._fills import FUNCTIONS
 from fastinit.torch._tensor import torchs_generator
 
@@ -65,9 +65,7 @@ class Place(NamedTuple):
 
     def within(self, storage: torch.UntypedStorage) -> torch.Tensor:
         """Return the tensor at this place of a storage."""
-        return torch.empty(0, dtype=self.dtype).set_(
-            storage, self.offset, self.shape, self.stride
-        )
+        return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)
 
 
 class Operation(NamedTuple):
@@ -231,9 +229,7 @@ class Tape(TorchDispatchMode):
         return fake
 
     @staticmethod
-    def _targets(
-        func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Place, ...]:
+    def _targets(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Place, ...]:
         """Return what an operation overwrites, by its schema."""
         if not hasattr(func, "_schema"):
             return (args[0],)
@@ -293,7 +289,7 @@ class Tape(TorchDispatchMode):
 
     def _is_all(self, place: Place) -> bool:
         """Return whether a place is all of its storage."""
-        return place.size * place.dtype.itemsize == self._nbytes[place.storage]
+        return bool(place.size * place.dtype.itemsize == self._nbytes[place.storage])
 
     def _content(self, storage: int, before: int) -> Content:
         at = next((i for i in reversed(self._written[storage]) if i < before), None)
@@ -461,9 +457,12 @@ class Tape(TorchDispatchMode):
             for i in operations:
                 operation = self.operations[i]
                 args, kwargs = _mapped(real, operation.args), _mapped(real, operation.kwargs)
-                if operation.random and draw is not None:
-                    if draw(i, partial(real, operation.writes[0])):
-                        continue
+                if (
+                    operation.random
+                    and draw is not None
+                    and draw(i, partial(real, operation.writes[0]))
+                ):
+                    continue
                 result = operation.call(*args, **kwargs)
                 made = _leaves(result, torch.Tensor)
                 for tensor, where in zip(made, _leaves(operation.result, Place), strict=True):
@@ -480,12 +479,17 @@ class Tape(TorchDispatchMode):
     def _same(self, tensor: torch.Tensor, place: Place) -> bool:
         """Return whether a tensor lies in its storage as its fake did."""
         mine = (tensor.dtype, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        return mine == place[1:] and tensor.untyped_storage().nbytes() == self._nbytes[place.storage]
+        nbytes = tensor.untyped_storage().nbytes()
+        return mine == place[1:] and nbytes == self._nbytes[place.storage]
 
 
 # Operations that write one number, and which argument of those that are told it says so.
-_NUMBERS = {f"{new}{name}{like}": number for name, number in (("zeros", 0.0), ("ones", 1.0))
-            for new in ("", "new_") for like in ("", "_like")} | {"zero_": 0.0}
+_NUMBERS = {
+    f"{new}{name}{like}": number
+    for name, number in (("zeros", 0.0), ("ones", 1.0))
+    for new in ("", "new_")
+    for like in ("", "_like")
+} | {"zero_": 0.0}
 _FULL = {"full": 1, "full_like": 1, "new_full": 2, "fill_": 1}
 _COPIES = {"copy_": 1, "clone": 0, "_to_copy": 0}
 _DRAWS = {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastinit import recipe as recipes
+from fastinit.initializer import Initializer
 from fastinit.random import Generator
 from fastinit.recipe import RecipeError
-from fastinit.torch._initialize import numpys
 from fastinit.torch._construction import Computed, Content, Draw, Place, Tape, recording
+from fastinit.torch._initialize import numpys
 from fastinit.torch._tensor import array_of
 
 
@@ -60,7 +61,7 @@ def recipe_of(
     >>> def make():
     ...     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.LayerNorm(3))
     >>> [str(rule) for _, rule in recipe_of(make, "small", {}).plan()]
-    ['uniform(low=-0.5, high=0.5)', 'uniform(low=-0.5, high=0.5)', 'ones()', 'zeros()']
+    ['uniform(low=-0.5, high=0.5)', 'uniform(low=-0.5, high=0.5)', 'ones', 'zeros']
     """
     with _fixed_seeds(), recording() as tape:
         model = make()
@@ -109,13 +110,6 @@ def _is_tensor(name: str, value: object) -> bool:
     raise RecipeError(f"{name!r} of the model's state is a {type(value).__name__}, not a tensor")
 
 
-class _Rule(NamedTuple):
-    """What fills a tensor: a recipe's `init`, and its arguments."""
-
-    init: str
-    arguments: tuple[tuple[str, float], ...]
-
-
 _ARGUMENTS = {
     "uniform": ("low", "high"),
     "normal": ("mean", "std"),
@@ -137,7 +131,8 @@ class _Noted:
         contents = {name: tape.content(tensor) for name, tensor in tensors.items()}
         self._owners = self._owned(contents)
         self._names = self._named(contents)
-        self.rules = {name: rule for name in tensors if (rule := _rule_of(contents[name], tensors[name]))}
+        rules = {name: _rule_of(content, tensors[name]) for name, content in contents.items()}
+        self.rules = {name: rule for name, rule in rules.items() if rule is not None}
         self.values: dict[str, recipes.Values] = {}
         for name, content in contents.items():
             if isinstance(content, Computed):
@@ -205,9 +200,7 @@ class _Noted:
         }
         return names
 
-    def _compute(
-        self, name: str, operations: tuple[int, ...], root: Generator
-    ) -> NDArray[Any]:
+    def _compute(self, name: str, operations: tuple[int, ...], root: Generator) -> NDArray[Any]:
         with _one_at_a_time, torch.random.fork_rng(devices=[]):
             draw = partial(self._draw, root)
             tensor = self._tape.run(operations, self._places[name], draw).contiguous()
@@ -221,8 +214,7 @@ class _Noted:
         if rule is None:
             torch.default_generator.manual_seed(root.stream(self._names[i]).key[0])
             return False
-        fill = recipes.Rule("*", rule.init, dict(rule.arguments)).fill
-        fill(as_array(target()), rng=root.stream(self._owners[i]))
+        rule.fill(as_array(target()), rng=root.stream(self._owners[i]))
         return True
 
 
@@ -233,35 +225,37 @@ _one_at_a_time = threading.Lock()
 def as_array(tensor: torch.Tensor) -> NDArray[Any]:
     """Return a tensor's values as an array of the dtype that a checkpoint has for it."""
     if tensor.dtype in (torch.bool, torch.complex64) or not tensor.is_floating_point():
-        return tensor.numpy()
+        array: NDArray[Any] = tensor.numpy()
+        return array
     return array_of(tensor).view(numpys(tensor.dtype))
 
 
-def _rule_of(content: Content, tensor: torch.Tensor | None) -> _Rule | None:
-    """Return the rule that a content amounts to, if it does."""
+def _rule_of(content: Content, tensor: torch.Tensor | None) -> Initializer | None:
+    """Return the initializer that a content amounts to, if it does."""
     if isinstance(content, float):
         return _constant(content)
     if not isinstance(content, Draw):
         return None
     params = content.params
     if content.row is not None and tensor is not None:
-        return _Rule("embedding", (("padding", content.row), ("std", params[1])))
+        return Initializer("embedding", padding=content.row, std=params[1])
     if content.distribution == "normal" and params[1] == 0:
         return _constant(params[0])
     if content.distribution == "uniform" and params[0] == params[1]:
         return _constant(params[0])
     names = _ARGUMENTS[content.distribution]
-    return _Rule(content.distribution, tuple(zip(names, params, strict=True)))
+    return Initializer(content.distribution, **dict(zip(names, params, strict=True)))
 
 
-def _constant(value: float) -> _Rule:
+def _constant(value: float) -> Initializer:
     if value == 0 and math.copysign(1, value) > 0:
-        return _Rule("zeros", ())
-    number = int(value) if value.is_integer() and value else value
-    return _Rule("ones", ()) if value == 1 else _Rule("constant", (("value", number),))
+        return Initializer("zeros")
+    if value == 1:
+        return Initializer("ones")
+    return Initializer("constant", value=int(value) if value and value.is_integer() else value)
 
 
-def _text(rules: Mapping[str, _Rule], tensors: Iterable[str]) -> str:
+def _text(rules: Mapping[str, Initializer], tensors: Iterable[str]) -> str:
     """Return rules: names that differ in numbers alone share a line if they share a rule."""
     alike = defaultdict(list)
     for tensor in tensors:
@@ -275,7 +269,7 @@ def _text(rules: Mapping[str, _Rule], tensors: Iterable[str]) -> str:
                 patterns[rules[each]].append(line)
     parts = []
     for rule, fitting in patterns.items():
-        arguments = "".join(f"{key} = {value!r}\n" for key, value in rule.arguments)
+        arguments = "".join(f"{key} = {value!r}\n" for key, value in rule.arguments.items())
         listed = "".join(f"    {json.dumps(line)},\n" for line in fitting)
-        parts.append(f'[[rule]]\npattern = [\n{listed}]\ninit = "{rule.init}"\n{arguments}')
+        parts.append(f'[[rule]]\npattern = [\n{listed}]\ninit = "{rule.name}"\n{arguments}')
     return "\n".join(parts)
