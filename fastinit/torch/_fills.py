@@ -85,7 +85,7 @@ class _Fill(NamedTuple):
     def do(self) -> None:
         """Fill; mostly this is the first touch of the memory, which costs more than the values."""
         local = local_of(self.tensor)
-        if local.nbytes >= _HUGE:
+        if local.is_cpu and local.nbytes >= _HUGE:
             _kernels.advise_huge(local.data_ptr(), local.nbytes)
         fill(*self)
 

@@ -26,7 +26,18 @@ def build(directory: Path) -> Path:
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
     paths = [f"-isystem{path}" for path in cpp_extension.include_paths()]
     linked = [f"-L{path}" for path in cpp_extension.library_paths()]
-    command = [compiler, *flags, abi, *paths, SOURCE, "-o", library, *linked, "-ltorch_cpu", "-lc10"]
+    command = [
+        compiler,
+        *flags,
+        abi,
+        *paths,
+        SOURCE,
+        "-o",
+        library,
+        *linked,
+        "-ltorch_cpu",
+        "-lc10",
+    ]
     subprocess.run(command, check=True)
     return library
 
