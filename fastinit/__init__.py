@@ -19,6 +19,7 @@ from fastinit._capi import capi, get_include, values_at
 from fastinit._settings import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
+from fastinit.initializer import Initializer
 from fastinit.initializers import (
     compute_fans,
     constant,
@@ -97,6 +98,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PCG32",
     "Generator",
+    "Initializer",
     "Recommendation",
     "__version__",
     "blocks_",

@@ -165,7 +165,7 @@ def eye_(
     array([[1., 0., 0.],
            [0., 1., 0.]], dtype=float32)
     """
-    _check_matrix("eye_", array_of(x).shape)
+    _check_matrix("eye_", place(array_of(x).shape, global_shape, offset)[0])
     return dirac_(
         x, 1, gain, threads=threads, backend=backend, global_shape=global_shape, offset=offset
     )

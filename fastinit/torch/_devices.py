@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -25,17 +26,56 @@ _BUFFERS = 2  # one is drawn into while the other is copied
 _BUFFER_BYTES = 1 << 22
 
 _NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
-_PATTERNS = {1: torch.uint8, 2: torch.int16}
+
+
+class _Shown:
+    """A tensor's memory as NumPy takes it, and the tensor, which it belongs to.
+
+    After `Tensor.numpy` a storage can never be resized again, which FSDP would do.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        known = tensor.dtype in _NUMPY_KNOWS
+        self.__array_interface__ = {
+            "data": (tensor.data_ptr(), False),
+            "shape": tuple(tensor.shape),
+            "strides": tuple(step * tensor.itemsize for step in tensor.stride()),
+            "typestr": np.dtype(f"{'f' if known else 'i'}{tensor.itemsize}").str,
+            "version": 3,
+        }
 
 
 def array_of(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return the CPU memory of a tensor as an array, of bit patterns where NumPy lacks the dtype."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.dtype not in _NUMPY_KNOWS:
-        tensor = tensor.view(_PATTERNS[tensor.itemsize])
-    array: NDArray[Any] = tensor.numpy()
-    return array
+    """Return the tensor's memory as an array, of bit patterns where NumPy lacks the dtype.
+
+    Of a GPU's memory too: NumPy does not look at it until values are asked for.
+    """
+    require_memory(tensor)
+    return np.asarray(_Shown(tensor))
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """Return whether the tensor's storage holds all of its elements.
+
+    It does not if it was resized after the tensor was made: torch checks that it was not freed,
+    and writes beyond the end of one that is merely shorter.
+    """
+    n = tensor.numel()
+    if n and not tensor.is_contiguous():
+        n = 1 + sum((m - 1) * s for m, s in zip(tensor.shape, tensor.stride(), strict=True))
+    end: int = (tensor.storage_offset() + n) * tensor.itemsize
+    return n == 0 or bool(end <= tensor.untyped_storage().nbytes())
+
+
+def require_memory(tensor: torch.Tensor) -> None:
+    """Raise RuntimeError, as torch does, unless the tensor has memory."""
+    if not has_memory(tensor):
+        raise RuntimeError(
+            f"the tensor, of shape {tuple(tensor.shape)} and {tensor.dtype}, does not lie within "
+            f"the {tensor.untyped_storage().nbytes()} bytes of its storage, which was resized; "
+            "allowed: a tensor whose memory is there"
+        )
 
 
 def fill(
@@ -53,9 +93,8 @@ def fill(
     if memory.is_cpu:
         fill_memory(distribution, array_of(memory), dtype, rng, start, steps=steps)
     elif _natively(memory.device):
-        fill_memory(
-            distribution, _address(memory), dtype, rng, start, steps=steps, write=_writer(memory)
-        )
+        array, write = array_of(memory), _writer(memory)  # the array is not to be read
+        fill_memory(distribution, array, dtype, rng, start, steps=steps, write=write)
     else:
         params_in(distribution, dtype)  # to refuse before the first copy
 
@@ -69,12 +108,6 @@ def fill(
 def _natively(device: torch.device) -> bool:
     """Return whether CUDA's kernels fill the device: PyTorch calls AMD's GPUs cuda too."""
     return device.type == "cuda" and torch.version.hip is None and cuda.missing() is None
-
-
-def _address(memory: torch.Tensor) -> NDArray[Any]:
-    """Return an array that stands for a GPU's memory, and must not be read."""
-    strides = tuple(stride * memory.itemsize for stride in memory.stride())
-    return cuda.array_at(memory.data_ptr(), tuple(memory.shape), strides, memory.itemsize)
 
 
 def _writer(memory: torch.Tensor) -> Callable[..., None]:
@@ -104,14 +137,16 @@ def on_cpu(memory: torch.Tensor, write: Write) -> None:
     if memory.is_cpu:
         write(memory, (0,) * memory.ndim)
         return
-    check_overlap(tuple(memory.shape), tuple(memory.stride()), 1)
+    if memory.device.type != "xla":  # whose tensors have no storage that could be seen
+        require_memory(memory)
+    check_overlap(tuple(memory.shape), memory.stride(), 1)
     order = sorted(range(memory.ndim), key=memory.stride, reverse=True)
     most = _BUFFER_BYTES // memory.itemsize
     stage = _Stage(
         memory.device, min(memory.numel(), most) * memory.itemsize, memory.numel() > most
     )
     for part, at in _parts(memory, (0,) * memory.ndim, order, most):
-        stage.copy_to(part, order, partial(write, at=at))
+        stage.copy_to(part, at, order, write)
     stage.finish()
 
 
@@ -154,7 +189,9 @@ class _Stage:
             pass  # this device, or this version of PyTorch, has no such memory
         self._buffers = [_bytes(nbytes)]
 
-    def copy_to(self, part: torch.Tensor, order: list[int], write: Callable[..., object]) -> None:
+    def copy_to(
+        self, part: torch.Tensor, at: tuple[int, ...], order: list[int], write: Write
+    ) -> None:
         """Have a buffer written, laid out as the part is, and copy it there."""
         number = self._count % len(self._buffers)
         if self._events and self._count >= len(self._buffers):
@@ -163,7 +200,7 @@ class _Stage:
         buffer = self._buffers[number][: part.numel() * part.itemsize].view(part.dtype)
         lying = buffer.view([part.shape[axis] for axis in order])
         staged = lying.permute([order.index(axis) for axis in range(part.ndim)])
-        write(staged)
+        write(staged, at)
         part.copy_(staged, non_blocking=bool(self._events))
         if self._events:
             self._events[number].record(torch.accelerator.current_stream(self._device))

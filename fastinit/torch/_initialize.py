@@ -212,7 +212,7 @@ def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) ->
             rng.move(0)
             array = array_of(part).view(numpys(tensor.dtype))
             offset = tuple(side.start + first for side, first in zip(box, at, strict=True))
-            rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+            rule.initializer.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
 
         on_cpu(memory, write)
     increment_version(tensor)

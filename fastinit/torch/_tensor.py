@@ -23,6 +23,7 @@ from fastinit._fill import FLOATS, Float, check_overlap, fill_line, index_steps,
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, default_rng
 from fastinit.torch import _devices
+from fastinit.torch._devices import require_memory
 
 Generator: TypeAlias = torch.Generator | RNG
 
@@ -97,7 +98,9 @@ def is_sharded(tensor: torch.Tensor) -> bool:
 def known_dtype(tensor: torch.Tensor) -> Float | None:
     """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
-        ours = tensor.layout is torch.strided and not tensor.is_meta
+        ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
+        # Torch refuses to write an inference tensor outside inference mode.
+        ours = ours and (torch.is_inference_mode_enabled() or not tensor.is_inference())
         return _DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
@@ -117,7 +120,11 @@ def refusal(tensor: torch.Tensor) -> str:
         return f"a {type(tensor).__name__}, a subclass of torch.Tensor"
     if tensor.layout is not torch.strided:
         return f"a tensor of layout {tensor.layout}"
-    return f"a tensor of dtype {tensor.dtype}"
+    if tensor.dtype not in _DTYPES:
+        return f"a tensor of dtype {tensor.dtype}"
+    if tensor.is_inference():
+        return "an inference tensor, outside of inference mode"
+    return "a view of the negatives of other values"
 
 
 _said: set[str] = set()
@@ -162,6 +169,7 @@ def fill(
     there, and what each axis adds; the generator stays.
     """
     if start is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous():
+        require_memory(tensor)
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)

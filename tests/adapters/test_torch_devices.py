@@ -38,7 +38,7 @@ def library(tmp_path_factory):
 def device(library):
     loaded = standin.load(library)
     loaded.standin_late_copies.restype = int
-    yield loaded
+    return loaded
 
 
 def on_device(tensor):

@@ -53,7 +53,7 @@ def tensors(world: int) -> None:
 
 
 def models(world: int) -> None:
-    """FSDP2 and tensor parallel from the meta device, against the whole on CPU and on the device."""
+    """FSDP2 and tensor parallel, from the meta device: equal to the whole on CPU and device."""
     here = sharded.Model()
     init.initialize(here, 42)
     expected = dict(here.named_parameters())

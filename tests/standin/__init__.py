@@ -51,8 +51,8 @@ def load(library: Path) -> ctypes.CDLL:
     module.is_initialized = lambda: True
     module.device_count = lambda: 1
     module.current_device = lambda: 0
-    module.set_device = lambda device: None
+    module.set_device = lambda _: None
     module._is_in_bad_fork = lambda: False
-    module.manual_seed_all = lambda seed: None
+    module.manual_seed_all = lambda _: None
     torch._register_device_module("standin", module)
     return ctypes.CDLL(str(library))
