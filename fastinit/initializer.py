@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastinit import _check, initializers, structured
+from fastinit import _check
+from fastinit._allocating import IN_PLACE, expanded
 from fastinit._fill import as_dtype
 from fastinit.random import RNG
 
@@ -31,12 +32,12 @@ _INDIVISIBLE = frozenset({"orthogonal", "delta_orthogonal", "sparse"})
 _LONGEST = 1000  # characters of a text: far more than any initializer needs
 
 
-@cache
 def registry() -> Mapping[str, Callable[..., Any]]:
     """Return all initializers: the in-place functions, each by its name without the underscore."""
-    public = {**vars(initializers), **vars(structured)}
-    names = sorted(name for name in public if not name.startswith("_") and f"{name}_" in public)
-    return MappingProxyType({name: public[f"{name}_"] for name in names})
+    return _REGISTRY
+
+
+_REGISTRY = MappingProxyType(IN_PLACE)
 
 
 @cache
@@ -45,11 +46,7 @@ def parameters(name: str) -> Mapping[str, object]:
 
     A parameter without a default has `inspect.Parameter.empty`.
     """
-    known = list(inspect.signature(registry()[name]).parameters.values())[1:]
-    defaults = {p.name: p.default for p in known if p.kind is not p.VAR_KEYWORD}
-    if len(defaults) < len(known):  # the function hands the rest on to variance_scaling_
-        defaults |= dict.fromkeys(initializers.ScalingOptions.__annotations__)
-    return MappingProxyType(defaults)
+    return MappingProxyType({p.name: p.default for p in expanded(registry()[name])})
 
 
 class Initializer:

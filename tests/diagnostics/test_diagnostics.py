@@ -11,7 +11,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import Initializer
-from fastinit.diagnostics import Setting, probe, training
+from fastinit.diagnostics import Setting, plain, probe, training
 from fastinit.diagnostics import _mean_field as mean_field
 from fastinit.diagnostics import _network as network
 from fastinit.diagnostics import _verdict as verdict
@@ -228,6 +228,19 @@ def test_what_recommend_recommends_is_healthy(activation, depth):
     advised = fi.recommend(activation, depth=depth).initializer
     (signal,) = probe([128] * (depth + 1), activation, advised, batch=32, spectrum=False)
     assert signal.verdict.kind == "healthy"
+
+
+@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+@pytest.mark.parametrize("initializer", ["zeros", "constant:1e38", "normal:1e-300", "normal:1e38"])
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"residual": True}])
+def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, options):
+    """Nothing comes through, or more than float64 holds, as measured and by theory."""
+    for widths in ([16] * 7, [16, 8, 16]):
+        (signal,) = probe(widths, activation, initializer, batch=4, seeds=[1], **options)
+        assert signal.verdict.leaves("float16") >= 0
+        assert signal.verdict.unevenness >= 0
+        json.dumps(found := plain(signal), allow_nan=False)
+        assert found["verdict"]["kind"] == signal.verdict.kind
 
 
 def test_the_depth_at_which_16_bits_end():
