@@ -33,6 +33,7 @@ cdef extern from "internal.h" nogil:
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
+    void fi_advise_huge(void *start, size_t length) noexcept
 
 cdef extern from "float_mode.h" nogil:
     bint rounds_to_nearest() noexcept
@@ -64,22 +65,6 @@ cdef extern from * nogil:
     uint64_t load(uint64_t *p) noexcept
     void store(uint64_t *p, uint64_t value) noexcept
     bint swap(uint64_t *p, uint64_t *expected, uint64_t value) noexcept
-
-cdef extern from * nogil:
-    """
-    #include <sys/mman.h>
-    #include <unistd.h>
-
-    static void ask_for_huge_pages(char *start, size_t length)
-    {
-    #ifdef MADV_HUGEPAGE
-        size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = -(size_t)start & (page - 1);
-        if (length > ahead)
-            madvise(start + ahead, length - ahead, MADV_HUGEPAGE);
-    #endif
-    }
-    """
-    void ask_for_huge_pages(char *start, size_t length) noexcept
 
 cdef uint64_t INDICES_C = 1ULL << 63
 INDICES = INDICES_C
@@ -247,7 +232,7 @@ def truncate(double mean, double std, double low, double high):
 
 def advise_huge(uintptr_t address, size_t nbytes):
     """Asks the system for huge pages where memory is first touched; it may not give them."""
-    ask_for_huge_pages(<char *> address, nbytes)
+    fi_advise_huge(<void *> address, nbytes)
 
 
 def hold(cnp.ndarray x):
