@@ -55,6 +55,6 @@ def load(library: Path) -> ctypes.CDLL:
     module._is_in_bad_fork = lambda: False
     module.manual_seed_all = lambda _: None
     module.get_rng_state = lambda _="standin": torch.zeros(0, dtype=torch.uint8)
-    module.set_rng_state = lambda state, _="standin": None
+    module.set_rng_state = lambda _, __="standin": None
     torch._register_device_module("standin", module)
     return ctypes.CDLL(str(library))
