@@ -22,11 +22,11 @@ from fastinit._distributions import Distribution
 from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
+from fastinit.torch._devices import has_memory
 from fastinit.torch._tensor import (
     Generator,
     cursor,
     fill,
-    has_memory,
     known_dtype,
     local_of,
     storage_of,
@@ -99,7 +99,7 @@ class _Fill(NamedTuple):
         local = local_of(self.tensor)
         if not has_memory(local):
             return
-        if local.nbytes >= _HUGE:
+        if local.is_cpu and local.nbytes >= _HUGE:
             _kernels.advise_huge(local.data_ptr(), local.nbytes)
         fill(*self)
 
