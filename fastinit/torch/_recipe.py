@@ -28,8 +28,8 @@ from fastinit.initializer import Initializer
 from fastinit.random import Generator
 from fastinit.recipe import RecipeError
 from fastinit.torch._construction import Computed, Content, Draw, Place, Tape, recording
+from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import numpys
-from fastinit.torch._tensor import array_of
 
 
 def recipe_of(
