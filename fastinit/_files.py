@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -152,7 +153,7 @@ def _lock(file: BinaryIO, directory: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[FileIO]:
     """Yield a file to read, which must be one: a pipe or a device could keep us for ever.
 
     Raises

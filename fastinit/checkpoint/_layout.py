@@ -239,4 +239,8 @@ def _index(shards: Iterable[Shard], metadata: Mapping[str, str]) -> bytes:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
+    except ValueError as error:  # an infinity, a NaN, half of a character
+        raise RecipeError(f"no JSON can hold what the config or a name is: {error}") from None

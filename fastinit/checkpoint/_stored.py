@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastinit._files import opened
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, buffer
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
@@ -215,7 +216,7 @@ _PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
 def _array(name: str, path: Path) -> Stored:
     """Return a tensor in NumPy's format."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             version = np.lib.format.read_magic(file)
             if version != (1, 0):
                 raise ValueError(f"version {version}; allowed: (1, 0)")
@@ -242,7 +243,7 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
         If it cannot be read.
     """
     x = buffer(block, use)
-    with stored.path.open("rb", buffering=0) as file:
+    with opened(stored.path) as file:
         file.seek(stored.begin + block.at)
         left = x.reshape(-1).view(np.uint8).data
         while left:

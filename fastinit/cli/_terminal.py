@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import psutil  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,20 +21,43 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+_LINE = 1000  # characters of an error
+
+
+class UsageError(ValueError):
+    """Options that do not go together, or are not what they must be."""
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user may meet into one line and status 1."""
+    """Turn what a user may meet into one line and a status: 1, or 2 for a `UsageError`."""
     try:
         yield
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
         raise
-    except (OSError, ValueError) as error:
-        reason = str(error)
+    except (OSError, ValueError, IndexError, MemoryError) as error:
+        reason = str(error) or "there is not enough memory"
         if isinstance(error, OSError) and error.filename is not None:
             reason = f"{error.filename}: {error.strerror}"
-        typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
-        raise typer.Exit(1) from None
+        tell_in_one_line(reason)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def tell_in_one_line(reason: str) -> None:
+    """Print why something ends, after our name and without what a line has no room for."""
+    line = " ".join(reason.split())
+    if len(line) > _LINE:
+        line = f"{line[: _LINE * 2 // 3]} ... {line[-_LINE // 3 :]}"
+    typer.echo(f"fastinit: {printable(line)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows as it is, and does not obey.
+
+    Names come out of foreign files: they may hold a terminal's commands, and characters that
+    turn the direction of a line.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class PeakMemory:
@@ -81,7 +105,7 @@ def _bar(
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(escape(printable(text)), total=total)
         yield lambda n: bar.advance(task, n)
 
 
@@ -89,12 +113,12 @@ def rows(values: Mapping[str, str]) -> None:
     """Print values, each after its name."""
     width = max(map(len, values))
     for label, value in values.items():
-        typer.echo(f"{label:<{width}}  {value}")
+        typer.echo(f"{label:<{width}}  {printable(value)}")
 
 
 def columns(head: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
     """Print lines of cells, each column as wide as its widest."""
-    all_lines = [head, *lines] if head else lines
+    all_lines = [[*map(printable, line)] for line in ([head, *lines] if head else lines)]
     widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
     for line in all_lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

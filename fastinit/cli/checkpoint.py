@@ -13,12 +13,23 @@ from fastinit import checkpoint
 from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
-from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
+from fastinit.cli._terminal import (
+    PeakMemory,
+    UsageError,
+    bytes_bar,
+    columns,
+    one_line_errors,
+    printable,
+    rows,
+    tell_in_one_line,
+)
 from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
 CHECK = "Example: fastinit check build/llama"
 INIT = "Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42"
+
+DIFFERENT = 3  # the exit status of a check that has found a difference
 
 Source = Annotated[
     str,
@@ -126,15 +137,16 @@ def check(
 ) -> None:
     """Prove a checkpoint: draw every tensor again, and compare it bit for bit.
 
-    Status 1, and the first element that differs, if one does; with --statistics, the tensors
-    that are not as the recipe draws them (one false alarm in 1000 checkpoints).
+    If an element differs, the first one is printed, and the status is 3; with --statistics, the
+    tensors that are not as the recipe draws them (one false alarm in 1000 checkpoints). Status 1
+    means that the checkpoint cannot be read or has no recipe.
     """
     with one_line_errors():
         if statistics:
             _statistics(path, recipe, threads, as_json, output)
             return
         if as_json or output is not None:
-            raise ValueError("--json and --output show statistics: give --statistics too")
+            raise UsageError("--json and --output show statistics: give --statistics too")
         memory = PeakMemory()
         nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
         with bytes_bar(f"check {path}", nbytes) as advance:
@@ -144,8 +156,9 @@ def check(
                 memory.sample()
 
             done = checkpoint.check(path, recipe, seed=seed, threads=threads, progress=progress)
-        if done.difference is not None:
-            raise ValueError(str(done.difference))
+    if done.difference is not None:
+        tell_in_one_line(str(done.difference))
+        raise typer.Exit(DIFFERENT)
     rows(
         {
             "equal": f"{done.tensors:,} tensors, {done.nbytes:,} bytes",
@@ -175,7 +188,8 @@ def _statistics(
     wrong = [each.name for each in checkpoint.wrong(found)]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}")
+        tell_in_one_line(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}")
+        raise typer.Exit(DIFFERENT)
 
 
 _MOMENTS = ("mean", "std", "min", "max", "kurtosis")
@@ -213,7 +227,7 @@ def show(
     """Show any slice of a tensor that init would write, without writing it."""
     with one_line_errors():
         if output is not None and output.suffix != ".npy":
-            raise ValueError(f"--output {output} must end in .npy")
+            raise UsageError(f"--output {output} must end in .npy")
         model = _load(source, recipe, variables, dtype)
         name, index = checkpoint.parse_slice(model, tensor)
         values = checkpoint.values(model, name, index, seed=seed, threads=threads)
@@ -222,7 +236,8 @@ def show(
                 np.save(file, values)
     lengths = "x".join(map(str, values.shape)) or "one value"
     given = model.values.get(name)
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
+    line = f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else "")
+    typer.echo(printable(line))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
@@ -243,7 +258,7 @@ def _numbers(settings: list[str]) -> dict[str, float]:
         try:
             numbers[name] = int(text) if text.isdecimal() else float(text)
         except ValueError:
-            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+            raise UsageError(f"--set {setting}: must be NAME=NUMBER") from None
     return numbers
 
 
