@@ -317,9 +317,10 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
     arguments = {key: value for key, value in entry.items() if key != "pattern"}
     init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
     where = f"rule {pattern!r}"
-    _check_kind(f"{where} init", init, str)
-    if init not in registry():
-        raise RecipeError(f"{where}: init={init!r} is unknown; allowed: {', '.join(registry())}")
+    if not isinstance(init, str) or init not in registry():
+        raise RecipeError(
+            f"{where}: init={shown(init)} is unknown; allowed: {', '.join(registry())}"
+        )
     if ndim is not None:
         _check_kind(f"{where} ndim", ndim, int)
     # A text is an expression, unless the initializer wants one (mode, nonlinearity).
