@@ -193,6 +193,8 @@ def _shard(name: str, plan: Plan, seed: int, metadata: Mapping[str, str]) -> Sha
 
 
 def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
+    if tensor.dtype.name.startswith("float8"):  # three dtypes, and NumPy's format has but one byte
+        raise RecipeError(f"{tensor}: NumPy's format has no such dtype; allowed: safetensors")
     head = BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(tensor.dtype),
