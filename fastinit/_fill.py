@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _check, _kernels, _settings
 from fastinit._check import Shape
 from fastinit._distributions import Distribution
+from fastinit._extras import missing
 from fastinit._settings import Backend
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         try:
             import ml_dtypes
         except ImportError:
-            raise TypeError(f"dtype={dtype!r} needs the package ml_dtypes") from None
+            raise TypeError(missing("ml_dtypes", f"dtype={dtype!r}")) from None
         dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)

@@ -205,6 +205,16 @@ cdef class Cursor:
             raise ValueError(f"position={position!r} must be 0 to 2**63")
         store(&self._position, position)
 
+    def shift(self, n):
+        """Moves the position by n, which may be negative, as one step among threads."""
+        cdef uint64_t position = load(&self._position)
+        while True:
+            to = position + n
+            if not 0 <= to <= INDICES:
+                raise ValueError(f"position={to!r} must be 0 to 2**63")
+            if swap(&self._position, &position, to):
+                return
+
     def take(self, n):
         """Returns the next index and moves on by n."""
         if n > INDICES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import numpy as np
 import typer
 
 from fastinit import checkpoint
+from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
 from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
@@ -159,11 +159,8 @@ def check(
 def _statistics(
     path: Path, recipe: str | None, threads: int | None, as_json: bool, output: Path | None
 ) -> None:
-    if output is not None and find_spec("matplotlib") is None:
-        raise ValueError(
-            "--output draws pictures and needs the package matplotlib: "
-            "in a checkout of fastinit, pip install '.[probe]'"
-        )
+    if output is not None:
+        require("matplotlib", "--output draws pictures: it")
     nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
     with bytes_bar(f"statistics of {path}", nbytes) as advance:
         found = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
