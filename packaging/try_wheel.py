@@ -65,8 +65,9 @@ def main() -> int:
         os.chdir(checkout)
     cases, wrong = compare_golden(checkout / "tests")
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    python = f"{sys.version.split()[0]}{'' if gil else ' without the GIL'}"
     print(
-        f"{sys.version.split()[0]}{'' if gil else ' without the GIL'}: README's {blocks} blocks ran, "
+        f"{python}: README's {blocks} blocks ran, "
         f"gpt2 written and checked ({nbytes:,} bytes), {cases} golden cases on "
         f"{', '.join(_kernels.isas())}: {wrong or 'the same bits'}"
     )
