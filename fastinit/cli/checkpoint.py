@@ -26,7 +26,7 @@ from fastinit.cli._terminal import (
     print_json,
     rows,
 )
-from fastinit.recipe import FLOATS, Recipe, builtin
+from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
 from fastinit.recipe._toml import described
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
@@ -276,7 +276,8 @@ def show(
         print_json(head | {"values": values.tolist()})
         return
     lengths = "x".join(map(str, values.shape)) or "one value"
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}")
+    given = model.values.get(name)
+    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
@@ -329,14 +330,18 @@ def _list(model: Recipe, as_json: bool) -> None:
         print_json({"recipe": model.name, "bytes": _nbytes(model), "tensors": plan})
         return
     lines = [
-        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
-        for t, rule in model.plan()
+        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, _described(origin))
+        for t, origin in model.plan()
     ]
     columns(None, lines)
     parameters = sum(tensor.size for tensor in model.tensors)
     typer.echo(
         f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written"
     )
+
+
+def _described(origin: Origin) -> str:
+    return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
 def _summarise(model: Recipe, written: checkpoint.Written, private: int, as_json: bool) -> None:
