@@ -12,15 +12,15 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 import fastinit
-from fastinit._files import appearing, only_writer, remove_left_behind
+from fastinit._files import appearing, no_empty_directory, only_writer, remove_left_behind
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._layout import (
@@ -139,8 +139,11 @@ def write(
     count_threads(threads)  # refuses what is no number of them
     layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
-    _make(path)
-    with only_writer(path), _writer(scheduler, path, threads, overwrite) as write_shards:
+    with (
+        no_empty_directory(path),
+        _writing(path),
+        _writer(scheduler, path, threads, overwrite) as write_shards,
+    ):
         todo = _begin(layout, path, overwrite, resume)
         kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
         tell = progress or (lambda _: None)
@@ -193,21 +196,27 @@ def begin(
         If there is too little space, if the directory cannot be made, or if another process is
         writing into it.
     """
-    _make(directory)
-    with only_writer(directory):
+    with _writing(directory):
         return _begin(layout, directory, overwrite, resume)
 
 
-def _make(directory: Path) -> None:
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Be the only one who writes into a directory, which is made if it is missing."""
     directory.mkdir(parents=True, exist_ok=True)
+    with only_writer(directory):
+        yield
 
 
 def _begin(layout: Layout, directory: Path, overwrite: bool, resume: bool) -> list[Shard]:
     whole = _whole(layout, directory) if resume else set()
     others = [path for path in _in_the_way(layout, directory) if path.name not in whole]
     if others and not overwrite:
-        of_another = " and is not of this job" if resume else ""
-        reason = f"file exists{of_another}, and overwrite is not set"
+        reason = (
+            "file exists: use overwrite=True to replace it or resume=True to keep what is whole"
+        )
+        if resume:
+            reason = "file exists and is not of this job: use overwrite=True to replace it"
         raise FileExistsError(errno.EEXIST, reason, str(others[0]))
     todo = [shard for shard in layout.shards if shard.name not in whole]
     remove_left_behind(directory, layout.names)
