@@ -14,25 +14,29 @@ typedef struct {
 static inline affine64 uniform_affine64(const void *params)
 {
     const double *p = (const double *)params;
-    return (affine64){p[1] - p[0], p[0]};
+    const affine64 made = {p[1] - p[0], p[0]};
+    return made;
 }
 
 /* Of integer_pair32. */
 static inline affine64 integer_affine64(const void *params)
 {
     affine64 a = uniform_affine64(params);
-    return (affine64){(float)a.scale * 0x1p-24, a.shift};
+    const affine64 made = {(float)a.scale * 0x1p-24, a.shift};
+    return made;
 }
 
 static inline affine64 normal_affine64(const void *params)
 {
     const double *p = (const double *)params;
-    return (affine64){p[1], p[0]};
+    const affine64 made = {p[1], p[0]};
+    return made;
 }
 
 static inline affine32 affine32_of(affine64 a)
 {
-    return (affine32){(float)a.scale, (float)a.shift};
+    const affine32 made = {(float)a.scale, (float)a.shift};
+    return made;
 }
 
 #endif
