@@ -17,7 +17,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import array_of, fill, fill_constant
+from fastinit._fill import fill, fill_constant, shape_of
 from fastinit.gains import calculate_gain
 from fastinit.random import RNG, default_rng
 
@@ -225,7 +225,10 @@ def uniform_(
         one after the other, as if they were one; for small arrays this takes less time than a
         call for each.
     low, high : float
-        The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
+        The bounds, finite in x's dtype and rounded to it. In float32 and float64 each value is
+        at least `low` and less than `high`; if both are the same number, each value is that
+        number. A narrower format rounds float32's values to nearest, so that `high` appears where
+        it is nearer than the number below it: in bfloat16, once in 512 values on [0, 1).
     rng : int, sequence of int, SeedSequence, Generator, or None
         What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
         the same values in each call, None gives others each time. A `Generator` of fastinit
@@ -653,7 +656,7 @@ def variance_scaling_(
         raise ValueError(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
         )
-    shape = array_of(x).shape if global_shape is None else check_shape("global_shape", global_shape)
+    shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     std = math.sqrt(variance)

@@ -14,7 +14,7 @@ from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
 from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
-from fastinit.recipe import FLOATS, Recipe, builtin
+from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
 CHECK = "Example: fastinit check build/llama"
@@ -221,7 +221,8 @@ def show(
             with appearing(output) as file:
                 np.save(file, values)
     lengths = "x".join(map(str, values.shape)) or "one value"
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}")
+    given = model.values.get(name)
+    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
@@ -253,14 +254,18 @@ def _nbytes(model: Recipe) -> int:
 def _list(model: Recipe) -> None:
     """Print a line for each tensor, and the totals."""
     lines = [
-        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
-        for t, rule in model.plan()
+        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, _described(origin))
+        for t, origin in model.plan()
     ]
     columns(None, lines)
     parameters = sum(tensor.size for tensor in model.tensors)
     typer.echo(
         f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written"
     )
+
+
+def _described(origin: Origin) -> str:
+    return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
 def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:

@@ -46,9 +46,9 @@ def on_gpu(x: object) -> OnGPU | None:
     TypeError
         If it is one of a dtype that the interface does not name.
     """
-    interface = getattr(x, "__cuda_array_interface__", None)
     # PyTorch's own tells no stream, and not every dtype.
-    if interface is None or _is_torchs(x):
+    interface = None if _is_torchs(x) else getattr(x, "__cuda_array_interface__", None)
+    if interface is None:
         if not _is_dlpacks(x):
             return None
         _require()

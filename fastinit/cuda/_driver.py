@@ -30,17 +30,24 @@ def _checked(result: tuple[Any, ...]) -> Any:
 
 @cache
 def version() -> int:
-    """Start the driver, and return the greatest major version of CUDA that it knows."""
-    _checked(driver.cuInit(0))
+    """Return the greatest major version of CUDA that the driver knows.
+
+    The driver is not started: after that, processes that are forked from this one could not use it.
+    """
     number: int = _checked(driver.cuDriverGetVersion())
     return number // 1000
+
+
+@cache
+def _start() -> None:
+    _checked(driver.cuInit(0))
 
 
 class Device:
     """A GPU: its compute capability, its multiprocessors, its primary context and kernels."""
 
     def __init__(self, number: int) -> None:
-        version()
+        _start()
         self._handle = _checked(driver.cuDeviceGet(number))
         major = self._attribute("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR")
         minor = self._attribute("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR")
@@ -96,6 +103,6 @@ def device(number: int) -> Device:
 
 def device_of(address: int) -> Device:
     """Return the GPU whose memory an address belongs to."""
-    version()
+    _start()
     which = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
     return device(int(_checked(driver.cuPointerGetAttribute(which, address))))

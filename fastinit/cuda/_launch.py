@@ -24,7 +24,7 @@ def missing() -> str | None:
     try:
         known = driver.version()
     except (RuntimeError, OSError) as error:
-        return f"there is no driver or no GPU ({_first_line(error)})"
+        return f"there is no driver of an NVIDIA GPU ({_first_line(error)})"
     from fastinit.cuda import _compile
 
     try:

@@ -53,7 +53,7 @@ _METHODS: dict[Any, Callable[..., torch.Tensor]] = {
 }
 # Those of torch.nn.init that modes can take over. By name, since transformers puts others in
 # their place for a while, and torch then hands out these.
-_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "uniform_": init.uniform_,
     "normal_": init.normal_,
     "kaiming_uniform_": init.kaiming_uniform_,
@@ -122,7 +122,7 @@ class Fills(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is init.draw:
             return self.draw(*args)
-        ours = _FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+        ours = FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
         # Otherwise torch has something to refuse, or to record.
         if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
             ours = _METHODS[func]

@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import FLOATS, as_dtype, params_in
+from fastinit._fill import FLOATS, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._accelerate import taking_over
@@ -201,7 +201,7 @@ def _by_recipe(
 
 
 def numpys(dtype: torch.dtype) -> np.dtype[Any]:
-    return as_dtype(str(dtype).removeprefix("torch."))
+    return recipes.as_dtype(str(dtype).removeprefix("torch."))
 
 
 def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) -> None:
