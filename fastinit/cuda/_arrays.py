@@ -139,7 +139,7 @@ def _from_dlpack(x: Any) -> OnGPU:
     else:
         tensor = _Tensor.from_address(pointer)
     array = _array_of(tensor, readonly)
-    # Whose stream the producer goes on with is not told, but for PyTorch: so the fill is waited for.
+    # Only of PyTorch we know the stream that it goes on with: any other waits for the fill.
     return OnGPU(array, partial(fill, stream=stream, wait=not _is_torchs(x)))
 
 
@@ -153,9 +153,7 @@ def _array_of(tensor: _Tensor, readonly: bool) -> NDArray[Any]:
 
     key = tensor.code, tensor.bits
     if key not in _NAMES or tensor.lanes != 1:
-        raise TypeError(
-            f"x has the type {key} of DLPack; allowed: {', '.join(_NAMES.values())}"
-        )
+        raise TypeError(f"x has the type {key} of DLPack; allowed: {', '.join(_NAMES.values())}")
     dtype = as_dtype(_NAMES[key])
     shape = tuple(tensor.shape[: tensor.ndim])
     if tensor.strides:

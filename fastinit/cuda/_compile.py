@@ -78,33 +78,27 @@ def machine_code(kernel: str, capability: int) -> bytes:
     return code
 
 
-def compiled(kernel: str, architecture: str, more_options: tuple[str, ...] = ()) -> bytes:
-    """Return what NVRTC makes of one kernel: machine code for sm_90, PTX for compute_90."""
+def compiled(kernel: str | None, architecture: str) -> bytes:
+    """Return what NVRTC makes of one kernel, or all: machine code for sm_90, PTX for compute_90."""
     names, texts = list(_SYSTEM_HEADERS), list(_SYSTEM_HEADERS.values())
     source = (_PACKAGE / "src" / "fill.cu").read_bytes()
     program = _checked(
-        nvrtc.nvrtcCreateProgram(
-            source, b"fill.cu", len(names), _encoded(texts), _encoded(names)
-        )
+        nvrtc.nvrtcCreateProgram(source, b"fill.cu", len(names), _encoded(texts), _encoded(names))
     )
     try:
-        options = [
-            *_OPTIONS,
-            f"--gpu-architecture={architecture}",
-            f'--define-macro=FI_ONLY="{kernel.removeprefix("fi_")}"',
-            *more_options,
-        ]
+        options = [*_OPTIONS, f"--gpu-architecture={architecture}"]
+        if kernel is not None:
+            options.append(f'--define-macro=FI_ONLY="{kernel.removeprefix("fi_")}"')
         done = nvrtc.nvrtcCompileProgram(program, len(options), _encoded(options))
         if done[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            size = _checked(nvrtc.nvrtcGetProgramLogSize(program))
-            log = b" " * size
+            log = bytes(_checked(nvrtc.nvrtcGetProgramLogSize(program)))
             _checked(nvrtc.nvrtcGetProgramLog(program, log))
             raise RuntimeError(f"NVRTC cannot compile {kernel} for {architecture}: {log.decode()}")
         if architecture.startswith("sm_"):
-            code = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+            code = bytes(_checked(nvrtc.nvrtcGetCUBINSize(program)))
             _checked(nvrtc.nvrtcGetCUBIN(program, code))
         else:
-            code = b" " * _checked(nvrtc.nvrtcGetPTXSize(program))
+            code = bytes(_checked(nvrtc.nvrtcGetPTXSize(program)))
             _checked(nvrtc.nvrtcGetPTX(program, code))
         return code
     finally:

@@ -51,7 +51,7 @@ def fill(
     dtype: int,
     x: NDArray[Any],
     start: int | None,
-    key: tuple[int, int] | Cursor,
+    key: tuple[int, int] | Cursor | None,
     params: Any,
     threads: int = 0,  # noqa: ARG001
     index_steps: Sequence[int] | None = None,
@@ -86,7 +86,7 @@ def fill(
     if x.size == 0:
         return
     steps = index_steps_of(x.shape) if index_steps is None else index_steps
-    made = _plan.plan(distribution, dtype, x, start or 0, key, params, steps)
+    made = _plan.plan(distribution, dtype, x, start or 0, key or (0, 0), params, steps)
     driver = _driver()
     gpu = driver.device_of(x.ctypes.data) if device is None else driver.device(device)
     gpu.launch(made, stream)
