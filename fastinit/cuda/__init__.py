@@ -4,7 +4,7 @@ It needs NVIDIA's driver and the packages cuda-bindings and nvidia-cuda-nvrtc, w
 PyTorch bring; without them `missing` says why there are no such fills.
 """
 
-from fastinit.cuda._arrays import OnGPU, on_gpu
+from fastinit.cuda._arrays import OnGPU, array_at, on_gpu
 from fastinit.cuda._launch import fill, missing
 
-__all__ = ["OnGPU", "fill", "missing", "on_gpu"]
+__all__ = ["OnGPU", "array_at", "fill", "missing", "on_gpu"]

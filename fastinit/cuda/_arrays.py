@@ -36,8 +36,31 @@ class _Interface:
         self.__array_interface__ = interface
 
 
+def array_at(
+    address: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    strides: tuple[int, ...] | None = None,
+    readonly: bool = False,
+) -> NDArray[Any]:
+    """Return an array that stands for memory at an address; in C order if no strides are given."""
+    array = np.asarray(
+        _Interface(
+            {
+                "version": 3,
+                "shape": shape,
+                "typestr": np.dtype(f"u{dtype.itemsize}").str,  # also where NumPy lacks the dtype
+                # Without elements there may be no address, which NumPy would not take.
+                "data": (address or dtype.itemsize, readonly),
+                "strides": strides,
+            }
+        )
+    )
+    return array.view(dtype)
+
+
 def on_gpu(x: object) -> OnGPU | None:
-    """Return what stands for an array of a GPU, or None if x is no such array.
+    """Return what stands for an array of a GPU (as x itself may), or None if x is no such array.
 
     Raises
     ------
@@ -46,6 +69,8 @@ def on_gpu(x: object) -> OnGPU | None:
     TypeError
         If it is one of a dtype that the interface does not name.
     """
+    if isinstance(x, OnGPU):
+        return x
     # PyTorch's own tells no stream, and not every dtype.
     interface = None if _is_torchs(x) else getattr(x, "__cuda_array_interface__", None)
     if interface is None:
@@ -160,16 +185,5 @@ def _array_of(tensor: _Tensor, readonly: bool) -> NDArray[Any]:
         steps = tuple(tensor.strides[: tensor.ndim])
     else:  # in C order
         steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    array: NDArray[Any] = np.asarray(
-        _Interface(
-            {
-                "version": 3,
-                "shape": shape,
-                "typestr": np.dtype(f"u{dtype.itemsize}").str,
-                # An array without elements may have no address.
-                "data": ((tensor.data or dtype.itemsize) + tensor.offset, readonly),
-                "strides": tuple(step * dtype.itemsize for step in steps),
-            }
-        )
-    )
-    return array.view(dtype)
+    strides = tuple(step * dtype.itemsize for step in steps)
+    return array_at((tensor.data or 0) + tensor.offset, shape, dtype, strides, readonly)

@@ -11,8 +11,9 @@
 #ifndef FASTINIT_CUH
 #define FASTINIT_CUH
 
-#if defined(__USE_FAST_MATH__) && __USE_FAST_MATH__
-#error "fastinit.cuh: --use_fast_math changes bits; compile without it"
+/* NVRTC tells how it compiles; nvcc does not. */
+#if (defined(__USE_FAST_MATH__) && __USE_FAST_MATH__) || (defined(__CUDA_FTZ) && __CUDA_FTZ)
+#error "fastinit.cuh: --use_fast_math and --ftz=true change bits; compile without them"
 #endif
 
 /* NVRTC has no system headers: whoever compiles with it names some for it, as fastinit.cuda does. */

@@ -4,6 +4,7 @@ That the text gives the CPU's bits is test_kernels's, by the host's compiler. Wh
 test_on_a_gpu.py.
 """
 
+import importlib
 import os
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 import cuda_host
 import numpy as np
 import pytest
+from adapters import adapter
 
 import fastinit as fi
 from fastinit import cuda
@@ -261,7 +263,7 @@ class TestArraysOfOthers:
         assert driver.launched == [("fi_normal_float32", 7 if way == "interface" else 1)]
         assert driver.waited == ([] if way == "interface" else [1])
 
-    def test_fans_parts_and_views(self, way, driver):
+    def test_fans_parts_and_views(self, way, driver):  # noqa: ARG002
         memory = np.zeros((20, 30), np.float32)
         fi.he_normal_(WAYS[way](memory[::2, 4:14].T), rng=3, global_shape=(10, 40), offset=(0, 7))
         whole = fi.he_normal((10, 40), rng=3)
@@ -280,8 +282,8 @@ class TestArraysOfOthers:
         assert len(driver.launched) == 2
 
     def test_what_cannot_be_filled_is_refused(self, way, driver):
+        strided = np.lib.stride_tricks.as_strided(np.zeros(9, np.float32), (3, 3), (4, 4))
         with pytest.raises(ValueError, match="overlapping"):
-            strided = np.lib.stride_tricks.as_strided(np.zeros(9, np.float32), (3, 3), (4, 4))
             fi.normal_(WAYS[way](strided), rng=3)
         with pytest.raises(TypeError, match="x has dtype 'int32'"):
             fi.normal_(WAYS[way](np.zeros(3, np.int32)), rng=3)
@@ -323,3 +325,46 @@ def test_the_grid_grows_with_the_array_and_not_with_its_layout():
     assert flat.blocks * _plan.THREADS == x.size / _plan._SPAN * 32
     assert (turned.fill.rows_first, turned.fill.team) == (1, 1)
     assert turned.blocks * _plan.THREADS == x.size / 64
+
+
+class TestJAX:
+    """Parts filled where they are; here JAX's devices are CPUs, which do for the GPUs."""
+
+    @pytest.fixture(autouse=True)
+    def gpus(self, monkeypatch, driver):
+        adapter("jax")
+        module = importlib.import_module("fastinit.jax")
+        monkeypatch.setattr(module, "_on_gpus", lambda _: True)
+        self.launched = driver.launched
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_values_are_the_cpus(self, dtype):
+        import jax
+
+        import fastinit.jax as init
+
+        key = jax.random.key(3)
+        made = init.he_normal()(key, (37, 53), dtype)
+        expected = fi.he_truncated_normal((37, 53), dtype=dtype, rng=init.generator(key))
+        assert np.asarray(made).tobytes() == expected.tobytes()
+        assert len(self.launched) == 1
+
+    def test_sharded(self):
+        import jax
+        from jax.sharding import NamedSharding, PartitionSpec
+
+        import fastinit.jax as init
+
+        mesh = jax.make_mesh((1,), ("x",))
+        sharding = NamedSharding(mesh, PartitionSpec(None, "x"))
+        made = init.normal()(jax.random.key(3), (8, 6), out_sharding=sharding)
+        assert made.sharding.is_equivalent_to(sharding, 2)
+        assert np.array_equal(made, init.normal()(jax.random.key(3), (8, 6)))
+
+    def test_matrices_come_from_the_host(self):
+        import jax
+
+        import fastinit.jax as init
+
+        init.orthogonal()(jax.random.key(3), (8, 6))
+        assert self.launched == []
