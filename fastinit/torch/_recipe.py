@@ -10,7 +10,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +18,8 @@ from torch import nn
 from fastinit import recipe as recipes
 from fastinit.random import default_rng
 from fastinit.torch import init
-from fastinit.torch._accelerate import taking_over
-from fastinit.torch._initialize import ByName, Home, geometry, named, numpys, run_rules
+from fastinit.torch._initialize import numpys, plan_of
+from fastinit.torch._writes import Write, whole
 
 
 def recipe_of(
@@ -56,10 +55,12 @@ def recipe_of(
     ['uniform(low=-0.5, high=0.5)', 'uniform(low=-0.5, high=0.5)', 'ones()', 'zeros()']
     """
     tensors = _stored(model)
-    notes = _Notes(named(model))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(notes):
-        run_rules(model, notes)
-    rules = {n: note for n, note in notes.rules.items() if n in tensors and note is not None}
+    plan = plan_of(model, default_rng(0))
+    rules = {}
+    for n, tensor in tensors.items():
+        rule = _rule(plan.writes(n), tuple(tensor.shape)) if plan.has(n) else None
+        if rule is not None:
+            rules[n] = rule
     # TOML takes more rules at its end, whatever it has before.
     text = f"{first.text if first else f'name = {json.dumps(name)}'}\n\n{_text(rules, tensors)}"
     variables = first.variables if first else None
@@ -93,57 +94,34 @@ _INITS = {
 }
 
 
-class _Notes(ByName):
-    """Notes what is written to each tensor; None is what no recipe can say."""
-
-    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        super().__init__(default_rng(0), tensors, set(tensors))
-        self.rules: dict[str, _Rule | None] = {}
-
-    def note(
-        self, home: Home, func: Any, target: torch.Tensor | None, args: tuple[Any, ...]
-    ) -> None:
-        """Note a write, which takes the place of what was there."""
-        if isinstance(func, FunctionType) and func is not init.draw:
-            return  # torch's own functions in Python: they come back with what they call
-        assert target is not None
-        rule = _rule(func, args)
-        if geometry(target) != geometry(home.tensor):
-            rule = _with_row(self.rules.get(home.name), rule, home.tensor, target)
-        self.rules[home.name] = rule
-
-    def draw(self, tensor: torch.Tensor, *_: Any) -> torch.Tensor:
-        """Draw nothing."""
-        return tensor
-
-
-def _rule(func: Any, args: tuple[Any, ...]) -> _Rule | None:
-    """Return the rule that a call amounts to, if it fills the tensor that it is called for."""
-    name = getattr(func, "__name__", "")
-    if func is init.draw:
-        _, kind, params, _ = args
-        init_name, names = _INITS[kind]
-        return _Rule(init_name, tuple(zip(names, map(float, params), strict=True)))
-    if name == "zero_" or (name == "fill_" and args[1] == 0):
-        return _Rule("zeros", ())
-    if name == "fill_" and isinstance(args[1], (int, float)):
-        return _Rule("ones", ()) if args[1] == 1 else _Rule("constant", (("value", args[1]),))
-    return None
-
-
-def _with_row(
-    before: _Rule | None, row: _Rule | None, whole: torch.Tensor, part: torch.Tensor
-) -> _Rule | None:
-    """Return the rule of a tensor of which one row was written after the rest."""
-    if before == row:
-        return before
-    if before is None or before.init != "normal" or row != _Rule("zeros", ()):
+def _rule(writes: list[Write] | None, shape: tuple[int, ...]) -> _Rule | None:
+    """Return the rule that writes amount to; None if no recipe can say it."""
+    if not writes or writes[0].box != whole(shape):
         return None
-    mean, std = (value for _, value in before.arguments)
-    line, at = whole.stride(0), part.storage_offset() - whole.storage_offset()
-    if mean != 0 or part.shape != whole.shape[1:] or not part.is_contiguous() or at % line:
+    rule, *rows = ((_of(write), write.box) for write in writes)
+    if not rows:
+        return rule[0]
+    ((row, box),) = rows if len(rows) == 1 else ((None, ()),)
+    if rule[0] is None or rule[0].init != "normal" or row != _Rule("zeros", ()):
         return None
-    return _Rule("embedding", (("padding", at // line), ("std", std)))
+    mean, std = (value for _, value in rule[0].arguments)
+    at = box[0].start
+    if mean != 0 or box != (slice(at, at + 1), *whole(shape)[1:]):
+        return None
+    return _Rule("embedding", (("padding", at), ("std", std)))
+
+
+def _of(write: Write) -> _Rule | None:
+    """Return the rule of one write."""
+    if write.rng is not None:
+        return None
+    if write.kind is not None:
+        init_name, names = _INITS[write.kind]
+        return _Rule(init_name, tuple(zip(names, map(float, write.params), strict=True)))
+    (value,) = write.params
+    if value in (0, 1):
+        return _Rule("ones" if value else "zeros", ())
+    return _Rule("constant", (("value", value),))
 
 
 def _text(rules: Mapping[str, _Rule], tensors: Iterable[str]) -> str:

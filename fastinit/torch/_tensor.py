@@ -24,12 +24,12 @@ from fastinit.random import RNG, default_rng
 
 Generator: TypeAlias = torch.Generator | RNG
 
-_DTYPES: dict[torch.dtype, Float] = {
+DTYPES: dict[torch.dtype, Float] = {
     getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
 }
 _NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
 _PATTERNS = {1: torch.uint8, 2: torch.int16}
-_PLAIN = {torch.Tensor, torch.nn.Parameter}
+_PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
 
 class Piece(NamedTuple):
@@ -94,11 +94,16 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is no subclass's, and dense."""
+    return type(tensor) in _PLAIN and tensor.layout is torch.strided
+
+
 def known_dtype(tensor: torch.Tensor) -> Float | None:
     """Return the dtype of a tensor that fastinit can fill; None if torch has to."""
     if type(tensor) in _PLAIN:
         ours = tensor.is_cpu and tensor.layout is torch.strided
-        return _DTYPES.get(tensor.dtype) if ours else None
+        return DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
     return known_dtype(tensor._local_tensor)
