@@ -11,84 +11,95 @@ True
 """
 
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+if _find_spec("fastinit._kernels") is None:
+    raise ImportError(
+        f"fastinit in {__path__[0]} is source text whose compiled part is missing. If fastinit is "
+        "installed, start Python in another folder; to use this source, run "
+        "'pip install --editable .' in the folder above"
+    )
+
 from fastinit import _kernels, _settings
+from fastinit._allocating import (
+    constant,
+    delta,
+    delta_orthogonal,
+    dirac,
+    embedding,
+    eye,
+    glorot_normal,
+    glorot_truncated_normal,
+    glorot_uniform,
+    hadamard,
+    he_normal,
+    he_truncated_normal,
+    he_uniform,
+    identity,
+    kaiming_normal,
+    kaiming_truncated_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_truncated_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    orthogonal,
+    sparse,
+    trunc_normal,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_truncated_normal,
+    xavier_uniform,
+    zeros,
+)
 from fastinit._capi import capi, get_include, values_at
 from fastinit._settings import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
+from fastinit.initializer import Initializer
 from fastinit.initializers import (
     compute_fans,
-    constant,
     constant_,
-    glorot_normal,
     glorot_normal_,
-    glorot_truncated_normal,
     glorot_truncated_normal_,
-    glorot_uniform,
     glorot_uniform_,
-    he_normal,
     he_normal_,
-    he_truncated_normal,
     he_truncated_normal_,
-    he_uniform,
     he_uniform_,
-    kaiming_normal,
     kaiming_normal_,
-    kaiming_truncated_normal,
     kaiming_truncated_normal_,
-    kaiming_uniform,
     kaiming_uniform_,
-    lecun_normal,
     lecun_normal_,
-    lecun_truncated_normal,
     lecun_truncated_normal_,
-    lecun_uniform,
     lecun_uniform_,
-    normal,
     normal_,
-    ones,
     ones_,
-    trunc_normal,
     trunc_normal_,
-    truncated_normal,
     truncated_normal_,
-    uniform,
     uniform_,
-    variance_scaling,
     variance_scaling_,
-    xavier_normal,
     xavier_normal_,
-    xavier_truncated_normal,
     xavier_truncated_normal_,
-    xavier_uniform,
     xavier_uniform_,
-    zeros,
     zeros_,
 )
 from fastinit.random import PCG32, Generator, default_rng
 from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
-    delta,
     delta_,
-    delta_orthogonal,
     delta_orthogonal_,
-    dirac,
     dirac_,
-    embedding,
     embedding_,
-    eye,
     eye_,
-    hadamard,
     hadamard_,
-    identity,
     identity_,
-    orthogonal,
     orthogonal_,
-    sparse,
     sparse_,
 )
 
@@ -97,6 +108,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PCG32",
     "Generator",
+    "Initializer",
     "Recommendation",
     "__version__",
     "blocks_",
@@ -213,3 +225,8 @@ def info() -> dict[str, _Any]:
 
 
 _settings.read_environment()
+
+# Errors, pickles and documentation name what a user writes, and not the file that it stands in.
+for _name in __all__:
+    if hasattr(globals()[_name], "__module__"):
+        globals()[_name].__module__ = "fastinit"

@@ -2,101 +2,52 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from inspect import signature
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-import fastinit
-from fastinit._fill import as_dtype
-from fastinit.initializers import ScalingOptions
-from fastinit.recipe._expressions import RecipeError, evaluate
-from fastinit.recipe._patterns import regex
-
-# The dtypes of a model's tensors, and their codes in a safetensors header.
-FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-DTYPES = FLOATS | {
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+from fastinit.initializer import Initializer
+from fastinit.random import default_rng
+from fastinit.recipe._advice import suggestion
+from fastinit.recipe._expressions import Expression, RecipeError
+from fastinit.recipe._patterns import regex, template
+from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
+from fastinit.recipe._values import Values
 
 _DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor of a model: its name, shape and dtype.
-
-    Examples
-    --------
-    >>> Tensor("wte.weight", (50257, 768), np.dtype("float32")).nbytes
-    154389504
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes."""
-        return self.size * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        return f"tensor {self.name!r} ({self.dtype.name}, {self.shape})"
-
-
-@dataclass(frozen=True)
 class Rule:
-    """The initializer for the tensors whose name fits a pattern.
+    """A pattern of names, and the initializer of the tensors whose name fits it.
 
     Parameters
     ----------
     pattern : str
         A shell pattern (``*``, ``?``, ``[...]``) on the whole name; case matters.
-    init : str
-        One of fastinit's in-place functions, without its underscore.
-    arguments : mapping
-        What that function takes by keyword.
+    initializer : Initializer
+        Its arguments may be expressions, which depend on the numbers in a tensor's name; see
+        `bind`.
     ndim : int, optional
         Only tensors with so many axes.
-    expressions : mapping
-        More arguments, which depend on the numbers in a tensor's name; see `bind`.
     variables : mapping
-        What the expressions know beside those.
+        What the expressions know beside the numbers in a name.
 
     Examples
     --------
-    >>> print(Rule("*.weight", "normal", {"std": 0.02}))
+    >>> print(Rule("*.weight", fi.Initializer("normal", std=0.02)))
     normal(std=0.02)
     """
 
     pattern: str
-    init: str
-    arguments: Mapping[str, Any]
+    initializer: Initializer
     ndim: int | None = None
-    expressions: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, float] = field(default_factory=dict)
 
     def bind(self, name: str) -> Rule:
-        """Return this rule for a tensor that it fits: without expressions.
+        """Return this rule for a tensor that it fits: each expression is replaced by its value.
 
         Raises
         ------
@@ -105,57 +56,41 @@ class Rule:
 
         Examples
         --------
-        >>> print(Rule("h.{layer}.w", "normal", {}, None, {"std": "1 / (layer + 1)"}).bind("h.3.w"))
+        >>> print(parse('''name = "x"
+        ... [[rule]]
+        ... pattern = "h.{layer}.w"
+        ... init = "normal"
+        ... std = "1 / (layer + 1)"''').rules[0].bind("h.3.w"))
         normal(std=0.25)
         """
-        if not self.expressions:
+        arguments = self.initializer.arguments
+        expressions = {k: v for k, v in arguments.items() if isinstance(v, Expression)}
+        if not expressions:
             return self
         match = regex(self.pattern).fullmatch(name)
         numbers = {k: int(v) for k, v in match.groupdict().items()} if match else {}
         variables = {**self.variables, **numbers}
-        values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
-        return replace(self, arguments={**self.arguments, **values}, expressions={})
+        values = {key: expression.value(variables) for key, expression in expressions.items()}
+        bound = Initializer(self.initializer.name, **{**arguments, **values})
+        return replace(self, initializer=bound)
 
     @property
-    def parts(self) -> bool:
+    def divisible(self) -> bool:
         """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
-        return self.init not in _WHOLE
+        return self.initializer.divisible
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
 
         Examples
         --------
-        >>> Rule("*.bias", "zeros", {}).fits(Tensor("h.bias", (3,), np.dtype("float32")))
+        >>> rule = Rule("*.bias", fi.Initializer("zeros"))
+        >>> rule.fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
         return self.ndim in (None, len(tensor.shape)) and bool(
             regex(self.pattern).fullmatch(tensor.name)
         )
-
-    def fill(self, x: NDArray[Any], **options: Any) -> None:
-        """Fill x in place.
-
-        Parameters
-        ----------
-        x : array
-            What the initializer takes.
-        **options
-            Any of rng, threads, backend, global_shape and offset, used if the initializer knows it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As the initializer.
-
-        Examples
-        --------
-        >>> x = np.empty(3, np.float32)
-        >>> Rule("*", "ones", {}).fill(x, rng=1)
-        """
-        function = initializers()[self.init]
-        known = keywords(function)
-        function(x, **self.arguments, **{k: v for k, v in options.items() if k in known})
 
     def check(self, tensor: Tensor) -> None:
         """Raise if this rule cannot fill a tensor; allocate nothing of its size.
@@ -167,22 +102,20 @@ class Rule:
 
         Examples
         --------
-        >>> Rule("*", "normal", {}).check(Tensor("h.weight", (2**20, 2**20), np.dtype("float32")))
+        >>> rule = Rule("*", fi.Initializer("normal"))
+        >>> rule.check(Tensor("h.weight", (2**20, 2**20), np.dtype("float32")))
         """
-        corner = (0,) * len(tensor.shape)
         try:
-            self.fill(
-                np.empty(corner, tensor.dtype), rng=0, global_shape=tensor.shape, offset=corner
-            )
+            self.initializer.check(tensor.shape, tensor.dtype)
         except (TypeError, ValueError) as error:
             raise RecipeError(f"{tensor}: rule {self.pattern!r}: {self}: {error}") from None
 
     def __str__(self) -> str:
-        shown = ", ".join(
-            f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v!r}"
-            for k, v in {**self.arguments, **self.expressions}.items()
-        )
-        return f"{self.init}({shown})"
+        return str(self.initializer)
+
+
+Origin = Rule | Values
+"""Where a tensor's values come from."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +138,8 @@ class Recipe:
         The model's ``config.json``; empty if not known.
     variables : mapping
         The numbers that the text was read with.
+    values : mapping of str to Values
+        What tensors hold that no rule fits, by their names.
     """
 
     name: str
@@ -214,14 +149,15 @@ class Recipe:
     rules: tuple[Rule, ...]
     config: Mapping[str, Any]
     variables: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
 
-    def plan(self) -> list[tuple[Tensor, Rule]]:
-        """Return each tensor with its rule, after checking that the rule can fill it.
+    def plan(self) -> list[tuple[Tensor, Origin]]:
+        """Return each tensor with its rule or its values, after checking that these suit it.
 
         Raises
         ------
         RecipeError
-            If there is no tensor, no rule for a tensor, or a rule cannot fill its tensor.
+            If there is no tensor, or one or more have no rule, or one that cannot fill them.
 
         Examples
         --------
@@ -231,17 +167,28 @@ class Recipe:
         """
         if not self.tensors:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
-        plan = [(tensor, self._rule_for(tensor)) for tensor in self.tensors]
-        for tensor, rule in plan:
-            rule.check(tensor)
+        plan: list[tuple[Tensor, Origin]] = []
+        faults: dict[str, list[str]] = {}
+        for tensor in self.tensors:
+            try:
+                origin = self._origin_of(tensor)
+                origin.check(tensor)
+                plan.append((tensor, origin))
+            except RecipeError as error:
+                faults.setdefault(template(tensor.name), []).append(str(error))
+        if faults:
+            raise RecipeError(_listed(faults))
         return plan
 
-    def _rule_for(self, tensor: Tensor) -> Rule:
+    def _origin_of(self, tensor: Tensor) -> Origin:
         for rule in self.rules:
             if rule.fits(tensor):
                 return rule.bind(tensor.name)
+        if tensor.name in self.values:
+            return self.values[tensor.name]
         raise RecipeError(
-            f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for it"
+            f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for "
+            f"it, such as {suggestion(tensor)}"
         )
 
     def fill(
@@ -277,9 +224,13 @@ class Recipe:
         array([0., 0., 0., 0.])
         """
         tensors = tuple(Tensor(name, x.shape, x.dtype) for name, x in arrays.items())
-        rng = fastinit.default_rng(self.seed if seed is None else seed)
-        for tensor, rule in replace(self, tensors=tensors).plan():
-            rule.fill(arrays[tensor.name], rng=rng.stream(tensor.name), threads=threads)
+        rng = default_rng(self.seed if seed is None else seed)
+        for tensor, origin in replace(self, tensors=tensors).plan():
+            x = arrays[tensor.name]
+            if isinstance(origin, Rule):
+                origin.initializer.fill(x, rng=rng.stream(tensor.name), threads=threads)
+            else:
+                x[...] = origin.whole(tensor, rng)
 
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
@@ -289,7 +240,7 @@ class Recipe:
         Raises
         ------
         RecipeError
-            If `dtype` is not float64, float32, float16 or bfloat16.
+            If `dtype` is no floating dtype of a model's.
 
         Examples
         --------
@@ -308,24 +259,13 @@ class Recipe:
         )
 
 
-# Each value depends on a whole matrix, or on a whole line of it.
-_WHOLE = ("orthogonal", "delta_orthogonal", "sparse")
-
-# What the caller of a rule decides, not the rule.
-GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
-
-
-@cache
-def initializers() -> dict[str, Callable[..., Any]]:
-    names = fastinit.__all__  # an in-place function with an allocating one beside it
-    return {name: getattr(fastinit, f"{name}_") for name in names if f"{name}_" in names}
-
-
-@cache
-def keywords(function: Callable[..., Any]) -> dict[str, object]:
-    """Return what an initializer takes after its array, with the defaults."""
-    parameters = list(signature(function).parameters.values())[1:]
-    keywords = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    if len(keywords) < len(parameters):  # it hands the rest on to variance_scaling_
-        keywords |= dict.fromkeys(ScalingOptions.__annotations__)
-    return keywords
+def _listed(faults: Mapping[str, list[str]]) -> str:
+    """Return what is wrong with tensors; of those that differ in numbers alone, the first."""
+    lines = [
+        each[0] + (f" (and {len(each) - 1} more like it)" if len(each) > 1 else "")
+        for each in faults.values()
+    ]
+    if len(lines) == 1:
+        return lines[0]
+    n = sum(map(len, faults.values()))
+    return f"{n} tensors cannot be filled:\n  " + "\n  ".join(lines)

@@ -17,6 +17,13 @@ static inline affine64 uniform_affine64(const void *params)
     return (affine64){p[1] - p[0], p[0]};
 }
 
+/* Of integer_pair32. */
+static inline affine64 integer_affine64(const void *params)
+{
+    affine64 a = uniform_affine64(params);
+    return (affine64){(float)a.scale * 0x1p-24, a.shift};
+}
+
 static inline affine64 normal_affine64(const void *params)
 {
     const double *p = (const double *)params;

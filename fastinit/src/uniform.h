@@ -11,6 +11,13 @@ static inline void uniform_pair32(uint32_t d0, uint32_t d1, float *u0, float *u1
     *u1 = (float)(int32_t)(d1 >> 8) * 0x1p-24f;
 }
 
+/* The same times 2^24: exact integers, for a scale that has taken over the division. */
+static inline void integer_pair32(uint32_t d0, uint32_t d1, float *n0, float *n1)
+{
+    *n0 = (float)(int32_t)(d0 >> 8);
+    *n1 = (float)(int32_t)(d1 >> 8);
+}
+
 static inline double uniform64(uint64_t w)
 {
     double high = double_of_uint32(w >> 32), low = double_of_uint32(w >> 11 & 0x1fffffu);

@@ -25,7 +25,15 @@ from fastinit._distributions import Distribution
 from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, local_of, storage_of
+from fastinit.torch._devices import has_memory
+from fastinit.torch._tensor import (
+    Generator,
+    cursor,
+    fill,
+    known_dtype,
+    local_of,
+    storage_of,
+)
 
 
 def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kw: Any) -> Any:
@@ -83,7 +91,7 @@ _METHODS: dict[Any, Callable[..., torch.Tensor]] = {
 }
 # Those of torch.nn.init that modes can take over. By name, since transformers puts others in
 # their place for a while, and torch then hands out these.
-_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "uniform_": init.uniform_,
     "normal_": init.normal_,
     "kaiming_uniform_": init.kaiming_uniform_,
@@ -104,7 +112,7 @@ def ours_of(
     # Otherwise torch has something to refuse, or to record.
     if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
         return _METHODS[func]
-    return _FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+    return FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
 
 
 # Calls that tell nothing of a tensor's values. `__get__` is every attribute's getter.
@@ -139,9 +147,14 @@ class _Fill(NamedTuple):
     rng: Cursor
 
     def do(self) -> None:
-        """Fill; mostly this is the first touch of the memory, which costs more than the values."""
+        """Fill; mostly this is the first touch of the memory, which costs more than the values.
+
+        Memory that was given back meanwhile, by a call that we did not see, needs no values.
+        """
         local = local_of(self.tensor)
-        if local.nbytes >= _HUGE:
+        if not has_memory(local):
+            return
+        if local.is_cpu and local.nbytes >= _HUGE:
             _kernels.advise_huge(local.data_ptr(), local.nbytes)
         fill(*self)
 
@@ -179,10 +192,10 @@ class Fills(TorchFunctionMode):
         params: tuple[float, ...],
         generator: Generator | Cursor,
     ) -> torch.Tensor:
-        """Fill a tensor, later if it is all that its memory holds."""
+        """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
-        if dtype is None or not _is_whole(local_of(tensor)):
+        if dtype is None or not _may_wait(local_of(tensor)):
             self._settle([tensor])
             return init.draw(tensor, kind, params, generator)
         rng = cursor(generator)
@@ -213,5 +226,22 @@ class Fills(TorchFunctionMode):
             waiting.do()
 
 
-def _is_whole(local: torch.Tensor) -> bool:
-    return bool(local.untyped_storage().nbytes() == local.numel() * local.itemsize)
+def _may_wait(local: torch.Tensor) -> bool:
+    """Return whether a tensor is all that its memory holds, and only torch knows the memory.
+
+    Whoever has an array or a storage of it reads, writes and frees it without a call that a mode
+    sees. After `Tensor.numpy`, and if it came from elsewhere, a storage is not resizable.
+    """
+    storage = local.untyped_storage()
+    whole = storage.nbytes() == local.numel() * local.itemsize and local.is_contiguous()
+    torchs = storage.resizable() and not storage.is_shared()
+    del storage
+    return whole and torchs and _references(local) == _UNSHARED
+
+
+def _references(local: torch.Tensor) -> int:
+    """Return how many references there are to the Python object of a tensor's storage."""
+    return sys.getrefcount(local.untyped_storage())
+
+
+_UNSHARED = _references(torch.empty(1, device="cpu"))  # depends on torch's version

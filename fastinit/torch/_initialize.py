@@ -15,21 +15,23 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import as_dtype
+from fastinit._fill import FLOATS
 from fastinit.torch import init
 from fastinit.torch._deferred import Note, notes_of
+from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._replay import Place, Replay
 from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
 from fastinit.torch._tape import Call, Tape
 from fastinit.torch._tensor import (
     Generator,
-    array_of,
     generator_of,
     is_plain,
     is_sharded,
     known_dtype,
     pieces,
+    refusal,
+    say_torchs,
 )
 from fastinit.torch._writes import Write, needs_draws, whole, write, writes_of
 
@@ -39,6 +41,8 @@ def initialize(
     seed: Generator,
     recipe: recipes.Recipe | str | Path | None = None,
     only: Collection[str] | None = None,
+    device: torch.device | str | None = None,
+    fallback: bool = False,
     *,
     missing: Collection[str] | None = None,
     prefix: str = "",
@@ -64,7 +68,7 @@ def initialize(
     Parameters
     ----------
     model : torch.nn.Module
-        On the CPU or the meta device.
+        On any device, with the same values on each, or on the meta device.
     seed : int, torch.Generator, fastinit.Generator, or None
         As in `fastinit.torch.uniform_`.
     recipe : Recipe, str or Path, optional
@@ -72,6 +76,12 @@ def initialize(
     only : collection of str, optional
         Names of the parameters and buffers to initialise; all others stay as they are. All
         if not given, but for those that transformers has loaded from a checkpoint.
+    device : torch.device or str, optional
+        Where what is on the meta device gets its memory: the CPU if not given. A `DTensor` is
+        on its mesh's device.
+    fallback : bool, optional
+        What a rule draws into a tensor that fastinit cannot fill (sparse, quantised, complex,
+        an unknown subclass) is refused. True: PyTorch draws it, and a warning says so.
     missing : collection of str, optional
         The keys that a checkpoint lacked, as ``load_state_dict(..., strict=False).missing_keys``
         and ``from_pretrained(..., output_loading_info=True)`` report them; all others stay as
@@ -95,7 +105,8 @@ def initialize(
         If `only` or `missing` has a name that the model has not, `seed` is none, two of the
         model's names become one, the author's code looks at what it draws and would have gone
         another way with this seed, or a parameter's values are held by something else (DeepSpeed's
-        ZeRO-3, Accelerate's offload, a sharding of FSDP1); then nothing was written.
+        ZeRO-3, Accelerate's offload, a sharding of FSDP1), or `fallback` is False and fastinit
+        cannot fill a parameter; then nothing was written.
     RecipeError
         If a recipe's rule cannot fill its parameter; then nothing was written.
     RuntimeError
@@ -121,7 +132,9 @@ def initialize(
     plan = Plan(root, _notes(model, slots, tensors), streams)
     plan.add_attributes(model, full_name)
     plan.check()
-    fresh = {n: _with_memory(t) for n, t in tensors.items() if n in wanted and t.is_meta}
+    fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
+    for name in wanted - ruled.keys():
+        plan.refuse(name, fresh.get(name, tensors[name]), fallback)
     unruled = []
     for name in (name for name in tensors if name in wanted):
         tensor = fresh.get(name, tensors[name])
@@ -209,6 +222,20 @@ class Plan:
                     "with this seed the answer is another than when the model was built; take "
                     "another seed, or build the model within accelerate(seed)"
                 )
+
+    def refuse(self, name: str, tensor: torch.Tensor, fallback: bool) -> None:
+        """Raise if fastinit cannot fill a tensor that is drawn; or say that PyTorch draws it."""
+        reason = refusal(tensor)
+        if not reason or not self.has(name):
+            return
+        if not any(call.random for call in self._sources[name].calls):
+            return
+        if not fallback:
+            raise TypeError(
+                f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
+                f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
+            )
+        say_torchs(reason)
 
     def has(self, name: str) -> bool:
         """Return whether it is known how a tensor begins."""
@@ -448,8 +475,8 @@ def _streams(
     return streams
 
 
-def _with_memory(meta: torch.Tensor) -> torch.Tensor:
-    device = meta.device_mesh.device_type if is_sharded(meta) else "cpu"
+def _with_memory(meta: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
+    device = meta.device_mesh.device_type if is_sharded(meta) else device or "cpu"
     tensor = torch.empty_like(meta, device=device)
     if isinstance(meta, nn.Parameter):
         tensor = nn.Parameter(tensor, meta.requires_grad)
@@ -493,14 +520,18 @@ def _by_recipe(
 
 def numpys(dtype: torch.dtype) -> np.dtype[Any]:
     """Return NumPy's dtype for PyTorch's."""
-    return as_dtype(str(dtype).removeprefix("torch."))
+    return recipes.as_dtype(str(dtype).removeprefix("torch."))
 
 
 def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) -> None:
     """Fill what this process holds of a parameter by a recipe's rule."""
     for memory, box in pieces(tensor):
-        rng.move(0)
-        offset = tuple(part.start for part in box)
-        array = array_of(memory).view(numpys(tensor.dtype))
-        rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+
+        def write(part: torch.Tensor, at: tuple[int, ...], box: tuple[slice, ...] = box) -> None:
+            rng.move(0)
+            array = array_of(part).view(numpys(tensor.dtype))
+            offset = tuple(side.start + first for side, first in zip(box, at, strict=True))
+            rule.initializer.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+
+        on_cpu(memory, write)
     increment_version(tensor)
