@@ -226,9 +226,12 @@ class Plan:
     def refuse(self, name: str, tensor: torch.Tensor, fallback: bool) -> None:
         """Raise if fastinit cannot fill a tensor that is drawn; or say that PyTorch draws it."""
         reason = refusal(tensor)
-        if not reason or not self.has(name):
+        numbers = tensor.is_floating_point() or tensor.is_complex()
+        if not (reason and numbers and self.has(name)):
             return
-        if not any(call.random for call in self._sources[name].calls):
+        note, calls = self._sources[name]
+        own = (c for c in calls if note.view.storage in {view.storage for view in c.writes})
+        if not any(call.random for call in own):
             return
         if not fallback:
             raise TypeError(
