@@ -133,7 +133,7 @@ def initialize(
     plan.add_attributes(model, full_name)
     plan.check()
     fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
-    for name in wanted - ruled.keys():
+    for name in (n for n in tensors if n in wanted and n not in ruled):
         plan.refuse(name, fresh.get(name, tensors[name]), fallback)
     unruled = []
     for name in (name for name in tensors if name in wanted):
