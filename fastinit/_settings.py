@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from fastinit import _check, _kernels
+from fastinit._extras import missing
 
 # A backend fills an array that has been checked; the values do not depend on which.
 Backend = Callable[..., None]
@@ -98,7 +99,7 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     try:
         from fastinit.numba import _fill
     except ImportError as error:
-        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
+        raise ImportError(f"{missing('numba', f'{argument}={name!r}')} ({error})") from None
     return _fill.fill
 
 

@@ -37,7 +37,8 @@ _BINS = 61
 _SHOWN = 5  # layers with a histogram, evenly spaced
 
 
-One = Initializer | str
+Filler = Callable[[Array, Generator], object]
+One = Initializer | str | Filler
 Given = One | Sequence[One] | Mapping[str, One]
 
 
@@ -68,13 +69,13 @@ class Setting:
         """The number of layers."""
         return len(self.widths) - 1
 
-    def weights(self, initializer: Initializer, rng: Generator) -> list[Array]:
+    def weights(self, fill: Filler, rng: Generator) -> list[Array]:
         """Return each layer's weights, drawn from the stream of its name."""
         kernel = _KERNEL if self.image else ()
         weights = []
         for layer, (n_in, n_out) in enumerate(pairwise(self.widths), 1):
             weight = np.empty((*kernel, n_in, n_out))
-            initializer.fill(weight, rng=rng.stream(f"layer {layer}"))
+            fill(weight, rng.stream(f"layer {layer}"))
             weights.append(weight)
         return weights
 
@@ -256,7 +257,8 @@ def probe(
         linear, tanh, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form) or silu.
     initializer : Initializer or str, a sequence of them, or a mapping
         One or several: an `Initializer`, or its text as `fastinit.Initializer.parse` takes it
-        (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own.
+        (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own, and
+        may also hold functions ``fill(x, rng)``.
     residual : bool
         Skip connections around all layers with as many outputs as inputs.
     layer_norm : bool
@@ -353,14 +355,36 @@ def _sources(
     if initializer is None:
         weights = [np.asarray(layer, np.float64) for layer in layers]
         return {"given": lambda _: weights}
-    if isinstance(initializer, str | Initializer):
+    if isinstance(initializer, str | Initializer) or callable(initializer):
         initializer = [initializer]
     if not isinstance(initializer, Mapping):
         initializer = {str(one): one for one in initializer}
-    return {
-        name: partial(setting.weights, Initializer.parse(one) if isinstance(one, str) else one)
-        for name, one in initializer.items()
-    }
+    return {name: partial(setting.weights, filler(one)) for name, one in initializer.items()}
+
+
+def filler(given: One) -> Filler:
+    """Return the function that fills a layer's weights from a generator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither an initializer, nor the text of one, nor a function.
+
+    Examples
+    --------
+    >>> filler("ones")(np.empty(2), fi.default_rng(1))
+    array([1., 1.])
+    """
+    if isinstance(given, str):
+        given = Initializer.parse(given)
+    if isinstance(given, Initializer):
+        fill = given.fill
+        return lambda x, rng: fill(x, rng=rng)
+    if not callable(given):
+        raise TypeError(
+            f"initializer={given!r} must be an Initializer, its text, or a function fill(x, rng)"
+        )
+    return given
 
 
 def _batch(setting: Setting, batch: int | Array, rng: Generator) -> Array:
@@ -506,6 +530,6 @@ def _candidates(setting: Setting) -> tuple[str, ...]:
 
 
 def _expected(setting: Setting, name: str) -> _verdict.Verdict:
-    weights = setting.weights(Initializer.parse(name), default_rng(0))
+    weights = setting.weights(filler(name), default_rng(0))
     theory = _theory(setting, [_mean_field.scale_of(weight) for weight in weights])
     return _verdict.judge(theory.std, theory.gradient)

@@ -40,7 +40,11 @@ int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context
 typedef void fi_work(const void *context, uint64_t slice);
 int fi_parallel(fi_work *work, const void *context, uint64_t slices, int threads, fi_poll *poll,
                 void *poll_context);
-/* CPUs this process may use now: affinity, and the cgroup's quota rounded up. */
+
+/* cpus.c: CPUs this process may use now: affinity, and the cgroup's quota rounded up. */
 int fi_cpus(void);
+
+/* memory.c: asks for huge pages where memory is first touched; the system may not give them. */
+void fi_advise_huge(void *start, size_t length);
 
 #endif
