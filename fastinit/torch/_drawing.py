@@ -10,16 +10,18 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastinit import random
+from fastinit import recipe as recipes
 from fastinit.initializer import Initializer
 from fastinit.recipe import Recipe
+from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import initialize, named, numpys
-from fastinit.torch._tensor import array_of
 
 ROWS = 2**26
 """Bytes of an embedding's or output layer's rows that are drawn at a time."""
@@ -149,17 +151,12 @@ class Cut:
         The parameter's.
     meta : Tensor
         The parameter, which has no memory.
-    initializer : Initializer
-        Its rule.
-    rng : fastinit.Generator
-        The stream of its name.
+    draw : callable
+        Fills rows, given as a tensor, from the row of the number given.
     """
 
-    def __init__(
-        self, name: str, meta: Tensor, initializer: Initializer, rng: random.Generator
-    ) -> None:
-        self.name, self.meta, self.shape = name, meta, tuple(meta.shape)
-        self._initializer, self._rng = initializer, rng
+    def __init__(self, name: str, meta: Tensor, draw: Callable[[Tensor, int], object]) -> None:
+        self.name, self.meta, self.shape, self._draw = name, meta, tuple(meta.shape), draw
         self._length = max(1, ROWS // (meta[0].numel() * meta.itemsize))
         self.weight, self.gradient = Moments(), Moments()
         self.uses: list[Callable[[int, int], Tensor]] = []
@@ -177,13 +174,7 @@ class Cut:
         memory = torch.empty((length, *self.shape[1:]), dtype=self.meta.dtype, device="cpu")
         for first, last in self.bounds():
             part = memory[: last - first]
-            self._rng.move(0)
-            self._initializer.fill(
-                array_of(part).view(numpys(part.dtype)),
-                rng=self._rng,
-                global_shape=self.shape,
-                offset=(first, *[0] * (part.ndim - 1)),
-            )
+            self._draw(part, first)
             if first_time:
                 self.weight.add(part)
             yield first, last, part
@@ -196,3 +187,31 @@ class Cut:
                 gradient += use(first, last)
             self.gradient.add(gradient)
         self.uses = []
+
+
+def draws_of(
+    model: nn.Module, root: random.Generator, rules: Recipe | None, names: Sequence[str]
+) -> dict[str, Callable[[Tensor, int], object]]:
+    """Return by name what draws rows of a weight, for those of which that can be done."""
+    found: dict[str, Callable[[Tensor, int], object]] = {}
+    tensors = named(model)
+    for name in names:
+        tensor = recipes.Tensor(name, tuple(tensors[name].shape), numpys(tensors[name].dtype))
+        rule = next((r for r in rules.rules if r.fits(tensor)), None) if rules else None
+        if rule is not None:
+            initializer = rule.bind(name).initializer
+            if initializer.divisible:
+                found[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
+    return found
+
+
+def _by_rule(
+    initializer: Initializer,
+    rng: random.Generator,
+    shape: tuple[int, ...],
+    rows: Tensor,
+    first: int,
+) -> None:
+    rng.move(0)
+    array = array_of(rows).view(numpys(rows.dtype))
+    initializer.fill(array, rng=rng, global_shape=shape, offset=(first, *[0] * (len(shape) - 1)))

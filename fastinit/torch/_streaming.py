@@ -26,7 +26,6 @@ from fastinit.recipe import Recipe
 from fastinit.torch import _drawing
 from fastinit.torch._drawing import Cut, Moments, Weights, moments
 from fastinit.torch._initialize import named
-from fastinit.torch._recipe import recipe_of
 
 _SAMPLE = 2**16  # activations of a layer that are kept for its histogram
 _MOST_EXPERTS = 4096  # of a choice among more, we do not know what it is
@@ -171,18 +170,11 @@ class Streaming:
             and t.nbytes > _drawing.ROWS
             and all(_can_cut(module, t) for module in owners[id(t)])
         ]
-        if not large:
-            return
-        known = recipe_of(self.model, "probed", {}, self._rules)
-        by_name = {tensor.name: tensor for tensor in known.tensors}
-        for name in large:
-            rule = next((r for r in known.rules if r.fits(by_name[name])), None)
-            if rule is not None and rule.initializer.divisible:
-                meta = self._tensors[name]
-                self.cuts[id(meta)] = Cut(
-                    name, meta, rule.bind(name).initializer, self._root.stream(name)
-                )
-                self._held.remove(name)
+        draws = _drawing.draws_of(self.model, self._root, self._rules, large)
+        for name, draw in draws.items():
+            meta = self._tensors[name]
+            self.cuts[id(meta)] = Cut(name, meta, draw)
+            self._held.remove(name)
 
     @property
     def drawing(self) -> bool:

@@ -283,3 +283,17 @@ def test_bad_arguments_are_named(transformers):
         odd[0].extra = nn.Parameter(torch.empty(3, 3))
     with pytest.raises(ValueError, match=r"no rule initialises 0\.extra; give a recipe"):
         probe(odd, noise(2, 3), lambda y: y.sum())
+
+
+def test_what_is_cut_is_as_if_it_were_whole(transformers, monkeypatch):
+    """By a recipe, of which any rows can be drawn."""
+    model, batch = made(transformers, "GPT2", torch.float64)
+    signals = []
+    for rows in (2**26, 4000):
+        monkeypatch.setattr(drawing, "ROWS", rows)
+        signals += probe(model, batch, lambda out: out.loss, compare=["gpt2-residual"])
+    held, cut = ({w.name: w for w in signal.inside.weights} for signal in signals)
+    assert list(held) == list(cut)
+    for name, weight in held.items():
+        for key in ("std", "norm", "gradient_std", "gradient_norm"):
+            assert getattr(cut[name], key) == pytest.approx(getattr(weight, key), rel=1e-9)
