@@ -496,6 +496,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         ),
         verdict=found,
         advice="" if found.kind == "healthy" else _advice(setting),
+        inside=None,
         **series,
     )
 
