@@ -63,10 +63,11 @@ def accelerate(seed: Generator = None) -> Iterator[None]:
 
     Whoever calls `torch.nn.init`, `Tensor.normal_` or `Tensor.uniform_`, by whatever name
     it imported them (transformers, timm), gets fastinit's values of the same distribution.
-    What torch draws itself (`torch.randn`, `randperm`, a complex tensor) follows from the seed
-    too, on the CPU. An explicit `torch.Generator` gives torch's values, and so does code within
-    a transform (`torch.vmap`) or compiled by `torch.compile`. A weight that
-    is filled anew before anyone looks at it is filled once.
+    What fastinit cannot fill (sparse tensors, complex numbers) torch draws, with a warning; this,
+    and all else that torch draws itself (`torch.randn`, `randperm`), follows from the seed too,
+    on the CPU. An explicit `torch.Generator` gives torch's values, and so does code within a
+    transform (`torch.vmap`) or compiled by `torch.compile`. A weight that is filled anew before
+    anyone looks at it is filled once.
 
     Nothing of torch is replaced, so nothing can stay so: other threads, and this one
     outside, see torch as it is.
