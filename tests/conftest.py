@@ -50,8 +50,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes
     return compile_
 
 
-# The matrices that take most of the time, by parts of their tests' names; `make test` leaves them to
-# `make test-all`. Each has a smaller test of the same kind among the others.
+# The matrices that take most of the time, by parts of their tests' names: `make test` leaves them
+# to `make test-all`. Each has a smaller test of the same kind among the others.
 EXHAUSTIVE = (
     "numba",
     "test_builds.py",
@@ -63,8 +63,7 @@ EXHAUSTIVE = (
     "test_keras.py",
     "test_killed_at_random_moments",
     "test_objects.py",
-    "test_shards_equal_the_whole",
-    "test_every_process_count",
+    "test_torch_sharded.py",
     "test_everyone_fills_what_is_asked",
 )
 
