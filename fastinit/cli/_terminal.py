@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import typer
@@ -23,9 +26,12 @@ from rich.progress import (
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user may meet into one line and status 1."""
+    """Turn what a user may meet into one line and status 1, and warnings into one line each."""
     try:
-        yield
+        with warnings.catch_warnings():
+            show = warnings.showwarning
+            warnings.showwarning = partial(_show_warning, show)
+            yield
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
         raise
     except (OSError, ValueError) as error:
@@ -34,6 +40,15 @@ def one_line_errors() -> Iterator[None]:
             reason = f"{error.filename}: {error.strerror}"
         typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
         raise typer.Exit(1) from None
+
+
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    if category is UserWarning:
+        typer.echo(f"fastinit: warning: {' '.join(str(message).split())}", err=True)
+    else:
+        show(message, category, *where)
 
 
 class PeakMemory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from fastinit import checkpoint
 from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
+from fastinit.checkpoint._old import report
 from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
 from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
 
@@ -50,6 +52,15 @@ def init(
     threads: Threads = None,
     recipe: Rules = None,
     variables: Variables = None,
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="OLD",
+            help="Checkpoint whose tensors stay as they are; only what it lacks is drawn, such as "
+            "new layers, or the new rows of a larger vocabulary.",
+        ),
+    ] = None,
     max_shard_size: Annotated[
         str, typer.Option(help="Of tensors in a file, such as 500MB; of 10^9 bytes a GB.")
     ] = MAX_SHARD_SIZE,
@@ -78,6 +89,8 @@ def init(
     """
     with one_line_errors():
         model = _load(source, recipe, variables, dtype)
+        kept = None if old is None else checkpoint.keep(model, old)
+        model = model if kept is None else kept.recipe
         if dry_run:
             _list(model)
             return
@@ -100,7 +113,7 @@ def init(
                 scheduler=scheduler,
                 progress=progress,
             )
-        _summarise(model, written, memory.nbytes)
+        _summarise(model, written, memory.nbytes, {} if kept is None else report(kept))
 
 
 def check(
@@ -268,13 +281,16 @@ def _described(origin: Origin) -> str:
     return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
-def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:
+def _summarise(
+    model: Recipe, written: checkpoint.Written, private: int, old: Mapping[str, str]
+) -> None:
     files = [*map(str, written.files)]
     kept = f", {written.kept:,} of them there already" if written.kept else ""
     rows(
         {
             "rules": f"recipe {model.name!r}",
             "tensors": f"{written.tensors:,}",
+            **old,
             "parameters": f"{written.parameters:,}",
             "bytes": f"{written.nbytes:,}{kept}",
             "seconds": f"{written.seconds:.2f}",
