@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,16 @@ class Kept(NamedTuple):
     drawn: tuple[str, ...]
     misfits: tuple[str, ...]
     unused: tuple[str, ...]
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Return which tensors had which fate, in words."""
+        return {
+            "copied": self.copied,
+            "grown": self.grown,
+            "drawn": self.drawn,
+            "drawn, as the old one does not fit": self.misfits,
+            "not used": self.unused,
+        }
 
 
 def keep(recipe: Recipe, path: str | Path) -> Kept:
@@ -167,18 +176,7 @@ def check_elsewhere(recipe: Recipe, directory: Path) -> None:
             )
 
 
-def report(kept: Kept) -> Mapping[str, str]:
-    """Return what became of which tensors, for people."""
-    said = {
-        "copied": kept.copied,
-        "grown": kept.grown,
-        "drawn": kept.drawn,
-        "drawn, as the old one does not fit": kept.misfits,
-        "not used": kept.unused,
-    }
-    return {key: _few(names) for key, names in said.items() if names}
-
-
-def _few(names: tuple[str, ...]) -> str:
+def few(names: tuple[str, ...]) -> str:
+    """Return how many names there are, and the first."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return f"{len(names):,}: {', '.join(names[:3])}{more}"
