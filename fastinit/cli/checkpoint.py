@@ -141,7 +141,7 @@ def _options_named() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        reason = error.strerror.replace("overwrite=True", "--overwrite")
+        reason = (error.strerror or "").replace("overwrite=True", "--overwrite")
         reason = reason.replace("resume=True", "--resume")
         raise FileExistsError(error.errno, reason, error.filename) from None
     except KeyboardInterrupt:

@@ -104,6 +104,8 @@ def _examine(cls: Any, config: Any, *, whole: bool) -> dict[str, Any]:
             model = checkpoint.load(path)
             model.plan()
         except RecipeError as error:
+            if "makes no config of it" in str(error):
+                raise UnmadeError(str(error).replace(directory, "")) from None
             if "cannot make a model of it" in str(error):
                 with _unmade(), torch.device("meta"):
                     cls._from_config(type(config).from_pretrained(path))
@@ -322,7 +324,7 @@ def main() -> None:
             print(json.dumps(found[kind]), flush=True)
 
     for kind in options.only or CONFIG_MAPPING_NAMES:
-        if options.only or kind not in found or found[kind]["state"] in options.again:
+        if kind not in found or found[kind]["state"] in options.again:
             examined(kind, ("more", "layers", ""), whole=False)
     planned = [r for r in found.values() if r["state"] == "planned"]
     for result in sorted(planned, key=lambda r: r["bytes"]):
