@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
@@ -43,9 +45,14 @@ class UsageError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130."""
+    """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130.
+
+    A warning is one line too.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            yield
     except KeyboardInterrupt:
         end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
@@ -73,6 +80,15 @@ def printable(text: str) -> str:
     turn the direction of a line.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    if category is UserWarning:
+        typer.echo(f"fastinit: warning: {printable(' '.join(str(message).split()))}", err=True)
+    else:
+        show(message, category, *where)
 
 
 class PeakMemory:
