@@ -7,7 +7,7 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test deep deep-bits deep-faults bench tables docs lint clean
+.PHONY: demo test deep deep-bits deep-faults bench tables docs site wheels lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -50,6 +50,15 @@ tables: .venv/with-cli .venv/with-bench
 docs: .venv/with-docs
 	$(BIN)/python docs/make_initializers.py
 	$(BIN)/python docs/make_guide.py
+
+# build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.
+site: .venv/with-site
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going docs build/site
+	$(BIN)/python docs/check_links.py build/site
+
+# dist/: the sdist, and a wheel for each CPython that is here on x86-64 and on aarch64.
+wheels: .venv/with-wheels
+	$(BIN)/python packaging/make_wheels.py
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check
