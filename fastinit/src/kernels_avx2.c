@@ -1,6 +1,7 @@
 /* The kernels for AVX2 and FMA: Intel from Haswell, AMD from Excavator on. */
 #include "target.h"
 #if defined(__x86_64__)
+#include <immintrin.h>
 
 FI_TARGET_BEGIN("avx2,fma")
 #define FI_HAS_FMA 1
