@@ -17,6 +17,7 @@ SOURCES = [
     "threads.c",
     "dispatch.c",
     "truncated.c",
+    "orthogonal.c",
     "kernels_base.c",
     "kernels_avx2.c",
     "kernels_avx512.c",

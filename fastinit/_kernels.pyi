@@ -80,6 +80,15 @@ def fill_line(
     threads: int,
 ) -> None: ...
 
+def orthogonal(
+    dtype: int,
+    x: NDArray[Any],
+    start: int,
+    key: tuple[int, int],
+    matrix: tuple[int, int, int, int, Sequence[int], Sequence[int]],
+    gain: float,
+    threads: int,
+) -> None: ...
 @final
 class BitStream:
     def __new__(cls, key: tuple[int, int], position: int = 0) -> Self: ...
