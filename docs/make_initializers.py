@@ -41,7 +41,7 @@ and their mean are those of the whole tensor, along `in_axis` and `out_axis`; a 
 RECIPES = """
 ## Recipes of large models
 
-Rules for whole models, by the tensors' names. Each file in `fastinit/recipes/` names its source.
+Rules for whole models, by the tensors' names. Each file in `fastinit/recipe/` names its source.
 
 ```sh
 fastinit init llama-3-8b -o build/llama --recipe wang
@@ -112,7 +112,7 @@ def cells(function: Callable[..., Any]) -> list[str]:
 
 def recipes() -> list[list[str]]:
     """Return a row for each built-in recipe of rules alone."""
-    folder = resources.files("fastinit") / "recipes"
+    folder = resources.files("fastinit.recipe")
     tables = {
         name: tomllib.loads((folder / f"{name}.toml").read_text("utf-8")) for name in builtin()
     }

@@ -10,12 +10,13 @@ threads, and for any part of a tensor.
 True
 """
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
-from fastinit import _fill, _kernels
-from fastinit import diagnostics as diagnostics
-from fastinit._embedding import capi, get_include, values_at
-from fastinit._fill import get_num_threads, set_backend, set_num_threads
+from fastinit import _kernels, _settings
+from fastinit._capi import capi, get_include, values_at
+from fastinit._settings import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
 from fastinit.gains import calculate_gain
 from fastinit.initializers import (
@@ -180,6 +181,18 @@ __all__ = [
 ]
 
 
+# Imported when they are asked for: `import fastinit` needs NumPy alone, and little time.
+_SUBPACKAGES = frozenset(
+    ("benchmark", "checkpoint", "dask", "diagnostics", "jax", "keras", "numba", "recipe", "torch")
+)
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in _SUBPACKAGES:
+        return _import_module(f"fastinit.{name}")
+    raise AttributeError(f"module 'fastinit' has no attribute {name!r}")
+
+
 def info() -> dict[str, _Any]:
     """Return what this installation is: versions, stream, instruction set, threads, backend.
 
@@ -195,5 +208,8 @@ def info() -> dict[str, _Any]:
         "isa": _kernels.isa(),
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
-        "backend": _fill.backend_name,
+        "backend": _settings.backend_name,
     }
+
+
+_settings.read_environment()

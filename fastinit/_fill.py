@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -16,20 +15,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastinit import _check, _kernels
+from fastinit import _check, _kernels, _settings
 from fastinit._check import Shape
+from fastinit._distributions import Distribution
+from fastinit._settings import Backend
 
 T = TypeVar("T")
-
-
-class Distribution(NamedTuple):
-    """What is drawn: a kernel's number and its parameters, finite and checked."""
-
-    kernel: int
-    params: tuple[float, ...]
-    largest: float  # magnitude that the dtype must be able to hold
-    text: str  # of the parameters, for errors
-    bounded: bool = False  # params begin with bounds, which become numbers of the dtype
 
 
 class Float(NamedTuple):
@@ -63,8 +54,6 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     4: (_kernels.UINT32, np.dtype(np.uint32)),
     8: (_kernels.UINT64, np.dtype(np.uint64)),
 }
-
-_MAX_THREADS = 1024
 
 # Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
 _CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
@@ -198,63 +187,6 @@ def index_steps(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _threads_from_environment() -> int:
-    text = os.environ.get("FASTINIT_NUM_THREADS", "")
-    if not text:
-        return 0
-    if not text.isdecimal():
-        raise ValueError(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
-    return _check.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
-
-
-_default_threads = _threads_from_environment()  # 0: all that this process may use
-
-
-def set_num_threads(n: int | None) -> None:
-    """Set how many threads a fill uses when the call does not say.
-
-    Parameters
-    ----------
-    n : int or None
-        1 to 1024. None: as many as this process may use (its CPU affinity and its control
-        group's quota), which is also the start value unless ``FASTINIT_NUM_THREADS`` is set.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` is not such a number.
-
-    Examples
-    --------
-    >>> fi.set_num_threads(2)
-    >>> fi.get_num_threads()
-    2
-    >>> fi.set_num_threads(None)
-    """
-    global _default_threads
-    _default_threads = 0 if n is None else _check.integer("n", n, 1, _MAX_THREADS)
-
-
-def get_num_threads() -> int:
-    """Return how many threads a fill uses when the call does not say.
-
-    Examples
-    --------
-    >>> fi.get_num_threads() >= 1
-    True
-    """
-    return _default_threads or _kernels.cpus()
-
-
-def _threads(threads: int) -> int:
-    return _check.integer("threads", threads, 1, _MAX_THREADS)
-
-
-def count_threads(threads: int | None) -> int:
-    """Return how many threads a call uses; raise TypeError or ValueError if that is no number."""
-    return get_num_threads() if threads is None else _threads(threads)
-
-
 def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tuple[float, ...]]:
     """Return the kernels' number of a dtype, and the parameters as it needs them.
 
@@ -304,52 +236,6 @@ def _on_grid(value: float, dtype: Float, rounded: Callable[[float], int]) -> flo
     return math.copysign(rounded(value / spacing) * spacing, value)
 
 
-# A backend fills an array that has been checked; the values do not depend on which.
-_Backend = Callable[..., None]
-
-
-def _backend(name: str, argument: str = "backend") -> _Backend:
-    if name == "c":
-        return _kernels.fill
-    if name != "numba":
-        raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
-    try:
-        from fastinit import _numba_fill
-    except ImportError as error:
-        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
-    return _numba_fill.fill
-
-
-def set_backend(name: str) -> None:
-    """Set which kernels a fill uses when the call does not say; the values are the same.
-
-    Parameters
-    ----------
-    name : {"c", "numba"}
-        The compiled C kernels, or Numba's, which is imported then. "c" is the start value
-        unless ``FASTINIT_BACKEND`` is set.
-
-    Raises
-    ------
-    ValueError
-        If there is no such backend.
-    ImportError
-        If Numba is not installed.
-
-    Examples
-    --------
-    >>> fi.set_backend("c")
-    >>> fi.info()["backend"]
-    'c'
-    """
-    global _default_backend, backend_name
-    _default_backend, backend_name = _backend(name, "name"), name
-
-
-backend_name = os.environ.get("FASTINIT_BACKEND") or "c"
-_default_backend = _backend(backend_name, "FASTINIT_BACKEND")
-
-
 def fill(
     distribution: Distribution,
     x: T,
@@ -365,8 +251,8 @@ def fill(
     `offset`: it gets that part's values, and the generator moves on by the whole's size.
     A list of arrays is filled one after the other, as if it were one.
     """
-    n = _default_threads if threads is None else _threads(threads)
-    write = _default_backend if backend is None else _backend(backend)
+    n = _settings.default_threads if threads is None else _settings.checked_threads(threads)
+    write = _settings.default_backend if backend is None else _settings.backend(backend)
     whole = global_shape is None and offset is None
     # Most calls are this one, and 64 elements take less time than their checks in Python.
     if write is _kernels.fill and whole and _kernels.fill_usual(distribution, x, rng, n):
@@ -398,7 +284,7 @@ def fill_memory(
     size: int = 0,
     steps: list[int] | None = None,
     threads: int | None = None,
-    write: _Backend | None = None,
+    write: Backend | None = None,
 ) -> None:
     """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
 
@@ -410,11 +296,11 @@ def fill_memory(
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
-    n = _default_threads if threads is None else threads
+    n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
     kernel = distribution.kernel
-    (write or _default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
+    (write or _settings.default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
 
 
 def _fill_list(
@@ -422,7 +308,7 @@ def _fill_list(
     arrays: list[object],
     rng: _kernels.Cursor,
     threads: int,
-    write: _Backend,
+    write: Backend,
 ) -> None:
     """Fill arrays one after the other, when all have been checked."""
     checked = []
@@ -455,7 +341,14 @@ def fill_line(
         raise ValueError("x is not aligned to its dtype")
     params = params_in(distribution, dtype)
     _kernels.fill_line(
-        distribution.kernel, dtype.code, address, itemsize, size, rng, params, _default_threads
+        distribution.kernel,
+        dtype.code,
+        address,
+        itemsize,
+        size,
+        rng,
+        params,
+        _settings.default_threads,
     )
 
 
@@ -473,7 +366,7 @@ def draws(
 ) -> NDArray[np.uint64]:
     """Return the raw 64-bit draws of the indices start + sum(i * step)."""
     out = np.empty(shape, np.uint64)
-    n = _default_threads if threads is None else _threads(threads)
+    n = _settings.checked_threads(threads)
     _kernels.fill(_kernels.BITS, _kernels.UINT64, out, start, key, (), n, steps)
     return out
 
@@ -508,7 +401,7 @@ def fill_constant(
     if not array.flags.carray:
         _check_memory(array)
     place(array.shape, global_shape, offset)
-    n = _default_threads if threads is None else _threads(threads)
+    n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
     if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
         raise TypeError(
@@ -520,7 +413,7 @@ def fill_constant(
         if type(value) is float
         else element(value, array.dtype).view(pattern).item()
     )
-    write = _default_backend if backend is None else _backend(backend)
+    write = _settings.backend(backend)
     write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
 

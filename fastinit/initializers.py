@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 from fastinit._allocating import allocating
 from fastinit._check import Axes, Shape, axes, positive, real
 from fastinit._check import shape as check_shape
-from fastinit._fill import array_of, fill, fill_constant
-from fastinit.gains import calculate_gain
-from fastinit.random import (
-    RNG,
+from fastinit._distributions import (
     absolute_truncated_normal_distribution,
-    default_rng,
     normal_distribution,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
 )
+from fastinit._fill import array_of, fill, fill_constant
+from fastinit.gains import calculate_gain
+from fastinit.random import RNG, default_rng
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -6,9 +6,7 @@ else.  A `Generator` is a key and a position: the next index.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -17,139 +15,11 @@ from numpy.random import SeedSequence
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _kernels
-from fastinit._check import Shape, integer, real, shape
-from fastinit._fill import Distribution, empty, fill
+from fastinit._check import Shape, integer, shape
+from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
+from fastinit._fill import empty, fill
 
 Seed = int | Sequence[int] | SeedSequence | None
-
-
-def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]) -> Distribution:
-    text = ", ".join(f"{name}={value!r}" for name, value in zip(names, params, strict=True))
-    if not all(map(math.isfinite, params)):
-        raise ValueError(f"{text} must be finite")
-    return Distribution(kernel, params, max(map(abs, params)), text)
-
-
-@lru_cache
-def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
-    if not std >= 0.0:
-        raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
-    return _distribution(_kernels.NORMAL, names, (mean, std))
-
-
-@lru_cache
-def _uniform(low: float, high: float) -> Distribution:
-    if not low <= high:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}")
-    # The kernels need the width itself: of two finite bounds it can still be infinite.
-    return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
-
-
-@lru_cache
-def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distribution:
-    names = ("mean", "std", "low", "high")
-    text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
-    if not (math.isfinite(mean) and math.isfinite(std)):
-        raise ValueError(f"{text}: mean and std must be finite")
-    if not std >= 0.0:
-        raise ValueError(f"std={std!r} must be 0 or greater")
-    if not low <= high or low == math.inf or high == -math.inf:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}, nor infinite both")
-    params = _kernels.truncate(mean, std, low, high)
-    return Distribution(_kernels.TRUNCATED_NORMAL, params, max(abs(mean), std), text, bounded=True)
-
-
-def normal_distribution(
-    mean: float, std: float, names: tuple[str, str] | None = None
-) -> Distribution:
-    """Return the normal distribution; raise TypeError or ValueError if it is none."""
-    # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
-    if names is None and type(mean) is type(std) is float:  # the usual, in few steps
-        return _normal(mean + 0.0, std)
-    mean_name, std_name = names or ("mean", "std")
-    return _normal(real(mean_name, mean) + 0.0, real(std_name, std), (mean_name, std_name))
-
-
-def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:
-    """Return the normal within low to high standard deviations; raise if it is none."""
-    return _truncated_normal(
-        real("mean", mean) + 0.0, real("std", std), real("low", low) + 0.0, real("high", high) + 0.0
-    )
-
-
-@lru_cache
-def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> Distribution:
-    _kernels.check_rounding()
-    text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
-    low, high = (_sigmas(bound - mean, std) for bound in (a, b))
-    try:
-        distribution = _truncated_normal(mean, std, low, high)
-    except ValueError as error:
-        raise ValueError(f"{text}: in standard deviations from the mean, {error}") from None
-    # The bounds as given: mean + low * std may round to one beyond them.
-    return distribution._replace(params=(a, b, *distribution.params[2:]), text=text)
-
-
-def _sigmas(distance: float, std: float) -> float:
-    """Return distance / std; with no spread, everything but the mean is infinitely far."""
-    if std:
-        return distance / std
-    return math.copysign(math.inf, distance) if distance else 0.0
-
-
-def absolute_truncated_normal_distribution(
-    mean: float, std: float, a: float, b: float
-) -> Distribution:
-    """Return the normal within the values a and b; raise TypeError or ValueError if none."""
-    return _absolute_truncated_normal(
-        real("mean", mean) + 0.0, real("std", std), real("a", a) + 0.0, real("b", b) + 0.0
-    )
-
-
-@lru_cache
-def truncated_std(low: float, high: float) -> float:
-    """Return the standard deviation of the standard normal within low to high.
-
-    By the Taylor series of the density, panel after panel away from its highest point, in plain
-    arithmetic: the result enters values, and exp and erf differ from system to system. Relative
-    error below 1e-14 (`tests/test_truncated.py`).
-    """
-    _kernels.check_rounding()
-    low, high = real("low", low), real("high", high)
-    if not low < high:
-        raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")
-    top = min(max(low, 0.0), high)
-    reach = 45.0 / max(abs(top), 3.5)  # beyond it lies less than exp(-45) of the mass
-    left = _moments(top, max(low - top, -reach))
-    right = _moments(top, min(high - top, reach))
-    mass, first, second = (r - m for m, r in zip(left, right, strict=True))
-    return math.sqrt(second / mass - (first / mass) ** 2)
-
-
-def _moments(start: float, length: float, panels: int = 64) -> list[float]:
-    """Return the integrals over s from 0 to length of s^j f(start + s) / f(start), j = 0 to 2.
-
-    f is the normal density: f' = -x f gives its Taylor coefficients at any x, one by one.
-    """
-    step, value, moments = length / panels, 1.0, [0.0, 0.0, 0.0]
-    for panel in range(panels):
-        at = panel * step
-        previous, term, parts = 0.0, value, [0.0, 0.0, 0.0]
-        value = 0.0
-        for k in range(40):
-            parts = [part + term * step / (k + 1 + j) for j, part in enumerate(parts)]
-            value += term
-            previous, term = term, -step * ((start + at) * term + step * previous) / (k + 1)
-        zeroth, first, second = parts[0], parts[1] * step, parts[2] * step * step
-        moments[0] += zeroth
-        moments[1] += at * zeroth + first
-        moments[2] += at * (at * zeroth + 2 * first) + second
-    return moments
-
-
-def uniform_distribution(low: float, high: float) -> Distribution:
-    """Return the uniform distribution; raise TypeError or ValueError if it is none."""
-    return _uniform(real("low", low), real("high", high))
 
 
 def _key_of(sequence: SeedSequence) -> tuple[int, int]:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastinit._check import Axes, axes, integer, positive
-from fastinit._fill import count_threads, element, floats
+from fastinit._fill import element, floats
+from fastinit._settings import count_threads
 
 T = TypeVar("T")
 S = TypeVar("S")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastinit import _check, _kernels
 from fastinit._allocating import allocating
 from fastinit._check import Shape, axes, integer, real
+from fastinit._distributions import normal_distribution
 from fastinit._fill import (
     array_of,
     draws,
@@ -27,7 +28,7 @@ from fastinit._fill import (
     index_steps,
     place,
 )
-from fastinit.random import RNG, Generator, default_rng, normal_distribution
+from fastinit.random import RNG, Generator, default_rng
 
 T = TypeVar("T")
 

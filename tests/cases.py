@@ -13,8 +13,8 @@ import reference
 from numpy.typing import NDArray
 
 from fastinit import _kernels
+from fastinit._distributions import truncated_normal_distribution
 from fastinit._fill import as_dtype, in_dtype
-from fastinit.random import truncated_normal_distribution
 
 Array = NDArray[Any]
 
@@ -30,7 +30,7 @@ def using(isa: str) -> Iterator[None]:
     global backend
     if isa == "numba":
         pytest.importorskip("numba")
-        backend = import_module("fastinit._numba_fill")
+        backend = import_module("fastinit.numba._fill")
         try:
             yield
         finally:

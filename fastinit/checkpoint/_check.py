@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit._fill import count_threads
+from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._sources import recorded
 from fastinit.checkpoint._stored import Checkpoint, Stored, read, read_block

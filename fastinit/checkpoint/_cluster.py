@@ -23,7 +23,7 @@ from distributed.scheduler import KilledWorker
 
 import fastinit
 from fastinit._files import remove_left_behind
-from fastinit._fill import get_num_threads
+from fastinit._settings import get_num_threads
 from fastinit.checkpoint._layout import Shard
 from fastinit.checkpoint._write import Progress, write_shard
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import fastinit
 from fastinit._files import appearing, remove_left_behind
-from fastinit._fill import count_threads
+from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._layout import MAX_SHARD_SIZE, Item, Layout, Shard, Small, lay_out
 from fastinit.checkpoint._stored import belonging

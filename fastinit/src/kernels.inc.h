@@ -15,7 +15,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "affine.h"
 #include "convert.h"
 #include "float_mode.h"
 #include "fma.h"
@@ -24,7 +23,6 @@
 #include "orthogonal.h"
 #include "pcg.h"
 #include "truncated.h"
-#include "uniform.h"
 #include "vectors.h"
 
 enum { LANES = 32, CHUNK = 2 * LANES };
@@ -142,6 +140,53 @@ static inline void draw64(uint64_t high[LANES], uint64_t low[LANES], uint64_t in
     draw32(low, inc, low_even, low_odd);
     zip(FI_BIG_ENDIAN ? high_even : low_even, FI_BIG_ENDIAN ? low_even : high_even, even);
     zip(FI_BIG_ENDIAN ? high_odd : low_odd, FI_BIG_ENDIAN ? low_odd : high_odd, odd);
+}
+
+/* The distributions: two draws or words to two values, given a scale and a shift. */
+
+/* As NumPy: the top 24 bits of a draw, or 53 of a word, over their power of two. */
+static inline void uniform_pair32(uint32_t d0, uint32_t d1, float *u0, float *u1)
+{
+    *u0 = (float)(int32_t)(d0 >> 8) * 0x1p-24f;
+    *u1 = (float)(int32_t)(d1 >> 8) * 0x1p-24f;
+}
+
+static inline double uniform64(uint64_t w)
+{
+    double high = double_of_uint32(w >> 32), low = double_of_uint32(w >> 11 & 0x1fffffu);
+    return (high + low * 0x1p-21) * 0x1p-32;
+}
+
+static inline void uniform_pair64(uint64_t w0, uint64_t w1, double *u0, double *u1)
+{
+    *u0 = uniform64(w0);
+    *u1 = uniform64(w1);
+}
+
+typedef struct {
+    float scale, shift;
+} affine32;
+
+typedef struct {
+    double scale, shift;
+} affine64;
+
+/* Width and parameters are computed in double and rounded once. */
+static inline affine64 uniform_affine64(const void *params)
+{
+    const double *p = params;
+    return (affine64){p[1] - p[0], p[0]};
+}
+
+static inline affine64 normal_affine64(const void *params)
+{
+    const double *p = params;
+    return (affine64){p[1], p[0]};
+}
+
+static inline affine32 affine32_of(affine64 a)
+{
+    return (affine32){(float)a.scale, (float)a.shift};
 }
 
 /* A kernel is: draws, a distribution, and what is stored, chunk by chunk; and the run over them. */

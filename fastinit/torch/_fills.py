@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_
 from torch.utils._pytree import tree_leaves
 
 from fastinit import _kernels
-from fastinit._fill import Distribution, Float, params_in
+from fastinit._distributions import Distribution
+from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, local_of, storage_of

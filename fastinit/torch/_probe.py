@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastinit import verdict
-from fastinit.diagnostics import Probe, Signal, histograms
+from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 
 Loss = Callable[[Any], Tensor]
 
@@ -167,7 +166,7 @@ def _signal(
     std = np.array([_std(x) for x in stream])
     gradient = np.array([_std(g) for g in by_stream])
     pairs = zip(chain.from_iterable(weights), chain.from_iterable(by_weight), strict=True)
-    found = verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
+    found = _verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
         name=name,
@@ -233,4 +232,4 @@ def _alike(weight: Tensor, gradient: Tensor | None) -> bool:
     if gradient is None:
         return False
     w, g = (x.detach().float().numpy(force=True) for x in (weight, gradient))
-    return verdict.alike(w, g) or verdict.alike(np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1))
+    return _verdict.alike(w, g) or _verdict.alike(np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1))

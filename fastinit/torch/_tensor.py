@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastinit import random
-from fastinit._fill import FLOATS, Distribution, Float, fill_line, fill_memory, index_steps
+from fastinit._distributions import Distribution
+from fastinit._fill import FLOATS, Float, fill_line, fill_memory, index_steps
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, default_rng
 

@@ -27,16 +27,16 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
 from fastinit._check import positive
-from fastinit._fill import Distribution
-from fastinit._kernels import Cursor
-from fastinit.initializers import scaled_variance
-from fastinit.random import (
+from fastinit._distributions import (
+    Distribution,
     absolute_truncated_normal_distribution,
     normal_distribution,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
 )
+from fastinit._kernels import Cursor
+from fastinit.initializers import scaled_variance
 from fastinit.torch._tensor import (
     Generator,
     cursor,

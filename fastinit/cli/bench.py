@@ -1,0 +1,86 @@
+"""``fastinit bench``: parses, calls `fastinit.benchmark`, and prints."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastinit import benchmark
+from fastinit.cli._terminal import one_line_errors
+
+EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench"
+
+
+def bench(
+    distribution: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DISTRIBUTIONS)}.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DTYPES)}.")] = (
+        None
+    ),
+    power: Annotated[
+        list[int] | None, typer.Option(help="For arrays of 2^POWER elements, if memory holds them.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="1 and all this process may use, unless given.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whatever is not given: all there is, for hours.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="Turns that each takes for a case.")] = 7,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory for results.json and plots.")
+    ] = None,
+) -> None:
+    """Compare fastinit with its peers, where installed, and with storing a constant.
+
+    Options that name what to compare may be given more than once.
+    """
+    with one_line_errors():
+        if output is not None and find_spec("matplotlib") is None:
+            raise ValueError(
+                "--output draws plots and needs the package matplotlib: "
+                "in a checkout of fastinit, pip install '.[bench]'"
+            )
+        dtypes, powers, counts = benchmark.QUICK_DTYPES, benchmark.QUICK_POWERS, None
+        if full:
+            dtypes, powers, counts = benchmark.DTYPES, benchmark.POWERS, benchmark.all_threads()
+        plan = benchmark.cases(
+            distribution or benchmark.DISTRIBUTIONS,
+            dtype or dtypes,
+            power or powers,
+            threads or counts,
+        )
+        results = []
+        with _ends_at_ctrl_c():
+            for case in plan:
+                these = benchmark.measure(case, repeats)
+                typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
+                results += these
+        if output is not None:
+            _keep(benchmark.Report(benchmark.machine(), results), output)
+
+
+@contextmanager
+def _ends_at_ctrl_c() -> Iterator[None]:
+    """End the process at once: a peer may fill for a minute, and Python cannot interrupt it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _keep(report: benchmark.Report, directory: Path) -> None:
+    from fastinit.benchmark import _plots
+
+    directory.mkdir(parents=True, exist_ok=True)
+    benchmark.save(report, directory / "results.json")
+    for path in (directory / "results.json", *_plots.draw(report, directory)):
+        typer.echo(path)

@@ -1,0 +1,283 @@
+"""The command line's commands on models: init, check, show."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from fastinit import checkpoint
+from fastinit._files import appearing
+from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
+from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
+from fastinit.recipe import FLOATS, Recipe, builtin
+
+SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
+CHECK = "Example: fastinit check build/llama"
+INIT = "Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42"
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help=f"A built-in recipe ({', '.join(builtin())}), a recipe (.toml), .safetensors files or "
+        "the directory they are in, such a file's header (.json), or a Hugging Face config.json: "
+        "what says which tensors there are.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Dtype = Annotated[str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOATS)}.")]
+Threads = Annotated[int | None, typer.Option(help="Instead of all this process may use.")]
+Rules = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Recipe whose rules and seed to use for SOURCE's tensors."),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=NUMBER", help="A variable that a recipe has or needs."),
+]
+
+
+def init(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")],
+    seed: Seed = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    recipe: Rules = None,
+    variables: Variables = None,
+    max_shard_size: Annotated[
+        str, typer.Option(help="Of tensors in a file, such as 500MB; of 10^9 bytes a GB.")
+    ] = MAX_SHARD_SIZE,
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help=f"One of {', '.join(FORMATS)}; npy: a file for each tensor.")
+    ] = FORMATS[0],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what an earlier run of this job has finished.")
+    ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of a Dask scheduler whose workers share DIR, or local:N for N processes here: "
+            "they write the files.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
+    ] = False,
+) -> None:
+    """Write a model's tensors, freshly initialised, as safetensors files in a directory.
+
+    The same SOURCE and seed give the same files on every machine.
+    """
+    with one_line_errors():
+        model = _load(source, recipe, variables, dtype)
+        if dry_run:
+            _list(model)
+            return
+        memory = PeakMemory()
+        with bytes_bar(model.name, _nbytes(model)) as advance:
+
+            def progress(nbytes: int) -> None:
+                advance(nbytes)
+                memory.sample()
+
+            written = checkpoint.write(
+                model,
+                output,
+                seed=seed,
+                threads=threads,
+                max_shard_size=max_shard_size,
+                format=format,
+                overwrite=overwrite,
+                resume=resume,
+                scheduler=scheduler,
+                progress=progress,
+            )
+        _summarise(model, written, memory.nbytes)
+
+
+def check(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Directory of a checkpoint, or .safetensors.")
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Whose rules to use, instead of those in the files."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of that in the files.")] = None,
+    threads: Threads = None,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics", help="Of files by others too: moments, copies, a test of the recipe."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Statistics as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory for pictures of them.")
+    ] = None,
+) -> None:
+    """Prove a checkpoint: draw every tensor again, and compare it bit for bit.
+
+    Status 1, and the first element that differs, if one does; with --statistics, the tensors
+    that are not as the recipe draws them (one false alarm in 1000 checkpoints).
+    """
+    with one_line_errors():
+        if statistics:
+            _statistics(path, recipe, threads, as_json, output)
+            return
+        if as_json or output is not None:
+            raise ValueError("--json and --output show statistics: give --statistics too")
+        memory = PeakMemory()
+        nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
+        with bytes_bar(f"check {path}", nbytes) as advance:
+
+            def progress(nbytes: int) -> None:
+                advance(nbytes)
+                memory.sample()
+
+            done = checkpoint.check(path, recipe, seed=seed, threads=threads, progress=progress)
+        if done.difference is not None:
+            raise ValueError(str(done.difference))
+    rows(
+        {
+            "equal": f"{done.tensors:,} tensors, {done.nbytes:,} bytes",
+            "seconds": f"{done.seconds:.2f}",
+            "speed": f"{done.nbytes / done.seconds / 1e9:.2f} GB/s",
+            "peak memory": f"{memory.nbytes / 1e6:.0f} MB private",
+        }
+    )
+
+
+def _statistics(
+    path: Path, recipe: str | None, threads: int | None, as_json: bool, output: Path | None
+) -> None:
+    if output is not None and find_spec("matplotlib") is None:
+        raise ValueError(
+            "--output draws pictures and needs the package matplotlib: "
+            "in a checkout of fastinit, pip install '.[probe]'"
+        )
+    nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
+    with bytes_bar(f"statistics of {path}", nbytes) as advance:
+        found = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in found], indent=1))
+    else:
+        columns(_STATISTICS, [_row(each) for each in found])
+    if output is not None:
+        from fastinit.checkpoint import _pictures
+
+        typer.echo(f"pictures: {' '.join(map(str, _pictures.draw(found, output)))}", err=as_json)
+    wrong = [each.name for each in checkpoint.wrong(found)]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}")
+
+
+_MOMENTS = ("mean", "std", "min", "max", "kurtosis")
+_STATISTICS = ("tensor", "shape", "dtype", *_MOMENTS, "zeros/%", "NaN/%", "Inf/%", "p", "same as")
+
+
+def _row(each: checkpoint.Statistics) -> list[str]:
+    moments = [getattr(each, name) for name in _MOMENTS]
+    shares = (each.zeros, each.nans, each.infs)
+    return [
+        each.name,
+        "x".join(map(str, each.shape)) or "-",
+        each.dtype,
+        *("-" if value is None else f"{value:.4g}" for value in moments),
+        *(f"{100 * share:.3g}" for share in shares),
+        "-" if each.p is None else f"{each.p:.2g}",
+        each.same_as or "",
+    ]
+
+
+def show(
+    source: Source,
+    tensor: Annotated[
+        str, typer.Argument(metavar="TENSOR[SLICE]", help="A name, or such as 'h.0.w[:4, -1]'.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File (.npy) to save it to.")
+    ] = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    recipe: Rules = None,
+    variables: Variables = None,
+) -> None:
+    """Show any slice of a tensor that init would write, without writing it."""
+    with one_line_errors():
+        if output is not None and output.suffix != ".npy":
+            raise ValueError(f"--output {output} must end in .npy")
+        model = _load(source, recipe, variables, dtype)
+        name, index = checkpoint.parse_slice(model, tensor)
+        values = checkpoint.values(model, name, index, seed=seed, threads=threads)
+        if output is not None:
+            with appearing(output) as file:
+                np.save(file, values)
+    lengths = "x".join(map(str, values.shape)) or "one value"
+    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}")
+    # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
+    typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
+    if output is not None:
+        typer.echo(f"saved to {output}")
+
+
+def _load(
+    source: str, recipe: str | None, variables: list[str] | None, dtype: str | None
+) -> Recipe:
+    model = checkpoint.load(source, recipe, _numbers(variables or []))
+    return model if dtype is None else model.astype(dtype)
+
+
+def _numbers(settings: list[str]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        try:
+            numbers[name] = int(text) if text.isdecimal() else float(text)
+        except ValueError:
+            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+    return numbers
+
+
+def _nbytes(model: Recipe) -> int:
+    return sum(tensor.nbytes for tensor in model.tensors)
+
+
+def _list(model: Recipe) -> None:
+    """Print a line for each tensor, and the totals."""
+    lines = [
+        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
+        for t, rule in model.plan()
+    ]
+    columns(None, lines)
+    parameters = sum(tensor.size for tensor in model.tensors)
+    typer.echo(
+        f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written"
+    )
+
+
+def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:
+    files = [*map(str, written.files)]
+    kept = f", {written.kept:,} of them there already" if written.kept else ""
+    rows(
+        {
+            "rules": f"recipe {model.name!r}",
+            "tensors": f"{written.tensors:,}",
+            "parameters": f"{written.parameters:,}",
+            "bytes": f"{written.nbytes:,}{kept}",
+            "seconds": f"{written.seconds:.2f}",
+            "speed": f"{(written.nbytes - written.kept) / written.seconds / 1e9:.2f} GB/s",
+            "peak memory": f"{private / 1e6:.0f} MB private",
+            "files": " ".join(files if len(files) < 9 else [*files[:2], "...", *files[-2:]]),
+        }
+    )

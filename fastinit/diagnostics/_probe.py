@@ -1,0 +1,500 @@
+"""Will it train? Signal and gradients of a network before its first step.
+
+`probe` pushes a batch through a deep network, and random gradients back, for one or several
+initializers; it measures what becomes of both, says what theory expects, gives a verdict, and
+names what to use instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastinit import initializer as specs
+from fastinit._check import integer
+from fastinit.diagnostics import _mean_field, _verdict
+from fastinit.diagnostics._network import ACTIVATIONS, Array, Network, backward, jacobian
+from fastinit.random import Generator, default_rng
+
+__all__ = ["Histogram", "Probe", "Setting", "Signal", "probe"]
+
+SATURATED = 0.05
+"""An active unit is saturated where its slope is below this part of the activation's largest.
+
+For tanh this is beyond +-2.2, for sigmoid beyond +-4.4; for relu it is where the unit is off.
+"""
+
+_KERNEL = (3, 3)
+_LARGEST_JACOBIAN = 2048  # rows and columns: a second or so for its singular values
+_BINS = 61
+_SHOWN = 5  # layers with a histogram, evenly spaced
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was probed, but for the weights.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Of the input and of each layer's output; channels for convolutions.
+    activation : str
+        A name in `fastinit.diagnostics._network.ACTIVATIONS`.
+    residual, layer_norm : bool
+        Whether layers have skip connections, and LayerNorm.
+    image : tuple of int, optional
+        Height and width, for convolutions.
+    """
+
+    widths: tuple[int, ...]
+    activation: str
+    residual: bool = False
+    layer_norm: bool = False
+    image: tuple[int, int] | None = None
+
+    @property
+    def depth(self) -> int:
+        """The number of layers."""
+        return len(self.widths) - 1
+
+    def weights(self, initializer: specs.Initializer, rng: Generator) -> list[Array]:
+        """Return each layer's weights, drawn from the stream of its name."""
+        kernel = _KERNEL if self.image else ()
+        weights = []
+        for layer, (n_in, n_out) in enumerate(pairwise(self.widths), 1):
+            weight = np.empty((*kernel, n_in, n_out))
+            initializer(weight, rng.stream(f"layer {layer}"))
+            weights.append(weight)
+        return weights
+
+    def network(self, weights: Sequence[Array]) -> Network:
+        """Return the network with these weights."""
+        return Network(weights, self.activation, self.residual, self.layer_norm)
+
+    def __str__(self) -> str:
+        kind = "convolutions" if self.image else "dense layers"
+        parts = [f"{self.depth} {kind}", f"{max(self.widths)} wide", self.activation]
+        parts += ["skip connections"] * self.residual + ["LayerNorm"] * self.layer_norm
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How a layer's activations are distributed, in units of their own standard deviation."""
+
+    layer: str
+    edges: Array
+    density: Array
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What was measured under one initializer. The first axis of all arrays is the seed.
+
+    Parameters
+    ----------
+    name : str
+        The initializer.
+    layers : tuple of str
+        The names of x_0 to x_L.
+    mean, std : array
+        Of the activations x_0 to x_L.
+    gradient : array
+        Standard deviation of dJ/dx_0 to dJ/dx_L, J = sum(x_L * g), g standard normal.
+    saturation, dead : array
+        Fractions, of layers 1 to L: of unit and sample pairs that are saturated (see
+        `SATURATED`), and of units whose slope is 0 for the whole batch.
+    weight_norm, gradient_norm : array
+        Frobenius norms of W and dJ/dW of layers 1 to L, J averaged over the batch.
+    singular_values : array
+        Of d x_L / d x_0 for one sample, largest first; empty if not asked for.
+    histograms : tuple of Histogram
+        Of some layers, for the first seed.
+    theory : Theory or None
+        What mean-field theory expects of mean, std and gradient, for the seeds' mean scales.
+    verdict : Verdict
+        From the geometric means over the seeds.
+    advice : str
+        What to use instead; empty if healthy.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    mean: Array
+    std: Array
+    gradient: Array
+    saturation: Array
+    dead: Array
+    weight_norm: Array
+    gradient_norm: Array
+    singular_values: Array
+    histograms: tuple[Histogram, ...]
+    theory: _mean_field.Theory | None
+    verdict: _verdict.Verdict
+    advice: str
+
+    @property
+    def weight_to_gradient(self) -> Array:
+        """The norm of W over that of dJ/dW, layers 1 to L; infinity where the gradient is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.divide(self.weight_norm, self.gradient_norm)
+
+    @property
+    def spread(self) -> float:
+        """The Jacobian's largest singular value over their root mean square, seeds averaged.
+
+        1 if all n directions come through alike, sqrt(n) if one does; NaN if nothing is known.
+        """
+        if not self.singular_values.size:
+            return math.nan
+        with np.errstate(all="ignore"):
+            relative = self.singular_values / self.singular_values.max(axis=1, keepdims=True)
+            return float((1 / np.sqrt(np.mean(relative**2, axis=1))).mean())
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` returns: the setting, and one `Signal` for each initializer.
+
+    Examples
+    --------
+    >>> print(fi.diagnostics.probe([64] * 21, "relu", ["he", "normal:0.01"], seeds=[1]))
+    he           healthy: per layer the signal x 0.997, the gradient x 1.01
+    normal:0.01  vanishing: per layer the signal x 0.0564, the gradient x 0.0569
+    """
+
+    setting: Setting | None  # None: a model of another library
+    signals: tuple[Signal, ...]
+
+    def __getitem__(self, name: str) -> Signal:
+        for signal in self.signals:
+            if signal.name == name:
+                return signal
+        raise KeyError(f"{name!r} was not probed; there are {', '.join(s.name for s in self)}")
+
+    def __iter__(self) -> Iterator[Signal]:
+        return iter(self.signals)
+
+    def __str__(self) -> str:
+        width = max(len(signal.name) for signal in self)
+        return "\n".join(f"{signal.name:<{width}}  {signal.verdict}" for signal in self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as what JSON can hold; numbers that are not finite become None.
+
+        Examples
+        --------
+        >>> found = fi.diagnostics.probe([8, 8], "tanh", "xavier", seeds=[1]).as_dict()
+        >>> found["setting"]["widths"], found["signals"][0]["verdict"]["kind"]
+        ([8, 8], 'healthy')
+        """
+        everything: dict[str, Any] = plain(self)
+        return everything
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of arrays, dataclasses and named tuples; NaN and infinity as None.
+
+    Examples
+    --------
+    >>> plain([np.array([1.0, np.inf])])
+    [[1.0, None]]
+    """
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def probe(
+    layers: Sequence[int] | Sequence[Array],
+    activation: str = "relu",
+    initializer: str | Sequence[str] | Mapping[str, specs.Initializer] | None = None,
+    *,
+    residual: bool = False,
+    layer_norm: bool = False,
+    image: tuple[int, int] | None = None,
+    batch: int | Array = 256,
+    seeds: Sequence[int] = (0, 1, 2),
+    spectrum: bool = True,
+    progress: Callable[[], object] = lambda: None,
+) -> Probe:
+    """Push a batch forward and gradients backward through a network that nobody has trained.
+
+    With x_0 the batch, layer l is ``x_l = phi(norm(x_{l-1} W_l))``, or with skip connections
+    ``x_l = x_{l-1} + phi(norm(x_{l-1})) W_l``, norm being LayerNorm or nothing. Back goes the
+    gradient of ``J = sum(x_L * g)``, g standard normal. All in float64; no biases.
+
+    Parameters
+    ----------
+    layers : sequence of int, or of arrays
+        Widths: of the input and of each layer's output (channels, if `image` is given). Or the
+        weights themselves, (in, out) each, or (height, width, in, out) for convolutions with
+        `image`; then there is no initializer.
+    activation : str
+        linear, tanh, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form) or silu.
+    initializer : str, sequence of str, or mapping
+        One or several, as `fastinit.initializer.parse` takes them: ``"he"``, ``["xavier",
+        "normal:0.01"]``; or by name functions ``fill(x, rng)``.
+    residual : bool
+        Skip connections around all layers with as many outputs as inputs.
+    layer_norm : bool
+        LayerNorm before each activation, without scale and shift.
+    image : (int, int), optional
+        Height and width of images: layers are 3 x 3 convolutions with wrapped borders.
+    batch : int or array
+        So many standard normal samples; or the samples, (samples, width) or (samples, height,
+        width, channels).
+    seeds : sequence of int
+        The weights, the batch and g come from streams of each.
+    spectrum : bool
+        Whether to take the singular values of d x_L / d x_0, of one sample; beyond 2048 rows
+        or columns they are left out.
+    progress : callable
+        Called after each seed of each initializer.
+
+    Returns
+    -------
+    Probe
+        For each initializer the measurements, theory's, a verdict and advice.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    References
+    ----------
+    X. Glorot, Y. Bengio, AISTATS 2010 (activations and gradients over the depth). B. Poole et
+    al., NeurIPS 2016, and S. S. Schoenholz et al., ICLR 2017 (theory). J. Pennington,
+    S. S. Schoenholz, S. Ganguli, NeurIPS 2017 (the Jacobian's singular values).
+
+    Examples
+    --------
+    >>> found = fi.diagnostics.probe([64] * 51, "tanh", ["xavier", "normal:0.01", "zeros"])
+    >>> [signal.verdict.kind for signal in found]
+    ['healthy', 'vanishing', 'symmetric']
+    """
+    if activation not in ACTIVATIONS:
+        allowed = ", ".join(ACTIVATIONS)
+        raise ValueError(f"activation={activation!r} is unknown; allowed: {allowed}")
+    if not seeds:
+        raise ValueError(f"seeds={seeds!r} must hold at least one seed")
+    widths = _widths(layers, image)
+    setting = Setting(widths, activation, residual, layer_norm, image)
+    signals = []
+    for name, draw in _sources(setting, layers, initializer).items():
+        runs = []
+        for seed in seeds:
+            rng = default_rng(seed)
+            x = _batch(setting, batch, rng)
+            with np.errstate(all="ignore"):  # too large, too small: that is what is measured
+                runs.append(_run(setting.network(draw(rng)), x, rng, spectrum))
+            progress()
+        signals.append(_signal(name, setting, runs))
+    return Probe(setting, tuple(signals))
+
+
+def _widths(
+    layers: Sequence[int] | Sequence[Array], image: tuple[int, int] | None
+) -> tuple[int, ...]:
+    """Return the widths; raise if the layers do not fit together."""
+    if all(isinstance(layer, np.ndarray) for layer in layers) and len(layers) > 0:
+        return _widths_of_arrays(layers, 4 if image else 2)  # type: ignore[arg-type]
+    if len(layers) < 2:
+        raise ValueError(f"layers={layers!r} must be two widths or more, or arrays")
+    return tuple(integer("layers", width, 1, 2**31) for width in layers)
+
+
+def _widths_of_arrays(weights: Sequence[Array], ndim: int) -> tuple[int, ...]:
+    shapes = [weight.shape for weight in weights]
+    if any(len(shape) != ndim for shape in shapes) or any(
+        before[-1] != after[-2] for before, after in pairwise(shapes)
+    ):
+        layout = "(height, width, in, out)" if ndim == 4 else "(in, out)"
+        raise ValueError(
+            f"layers have the shapes {shapes}; allowed: {layout}, each in = the out before it"
+        )
+    return (shapes[0][-2], *(shape[-1] for shape in shapes))
+
+
+def _sources(
+    setting: Setting,
+    layers: Sequence[int] | Sequence[Array],
+    initializer: str | Sequence[str] | Mapping[str, specs.Initializer] | None,
+) -> dict[str, Callable[[Generator], Sequence[Array]]]:
+    """Return by name how to get the weights."""
+    given = isinstance(layers[0], np.ndarray)
+    if given == (initializer is not None):
+        raise ValueError(
+            f"initializer={initializer!r} must be None for weights that are given, else not None"
+        )
+    if initializer is None:
+        weights = [np.asarray(layer, np.float64) for layer in layers]
+        return {"given": lambda _: weights}
+    if isinstance(initializer, str):
+        initializer = [initializer]
+    if not isinstance(initializer, Mapping):
+        initializer = {text: specs.parse(text) for text in initializer}
+    return {name: partial(setting.weights, fill) for name, fill in initializer.items()}
+
+
+def _batch(setting: Setting, batch: int | Array, rng: Generator) -> Array:
+    """Return the samples: those given, or new ones."""
+    one = (*(setting.image or ()), setting.widths[0])
+    if isinstance(batch, np.ndarray):
+        if batch.shape[1:] != one:
+            raise ValueError(f"batch has shape {batch.shape}; allowed: {('samples', *one)}")
+        return batch.astype(np.float64)
+    samples = integer("batch", batch, 1, 2**31)
+    x: Array = rng.stream("batch").standard_normal((samples, *one))
+    return x
+
+
+class _Run(NamedTuple):
+    """One seed's measurements; see `Signal`."""
+
+    mean: list[float]
+    std: list[float]
+    gradient: list[float]
+    saturation: list[float]
+    dead: list[float]
+    weight_norm: list[float]
+    gradient_norm: list[float]
+    singular_values: Array
+    histograms: tuple[Histogram, ...]
+    symmetric: bool
+    scales: list[_mean_field.Scale]
+    second_moment: float
+
+
+def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
+    pushed = network.forward(x)
+    output = pushed[-1].output
+    gradients = backward(pushed, rng.stream("gradient").standard_normal(output.shape))
+    by_weight = [
+        layer.to_weight(gradient) / len(x)
+        for layer, gradient in zip(pushed, gradients[1:], strict=True)
+    ]
+    signals = [x, *(layer.output for layer in pushed)]
+    flat = ACTIVATIONS[network.activation].largest_slope() * SATURATED
+    small = max(x[0].size, output[0].size) <= _LARGEST_JACOBIAN
+    return _Run(
+        mean=[float(signal.mean()) for signal in signals],
+        std=[float(signal.std()) for signal in signals],
+        gradient=[float(gradient.std()) for gradient in gradients],
+        saturation=[float((abs(layer.slope) < flat).mean()) for layer in pushed],
+        dead=[_dead(layer.slope) for layer in pushed],
+        weight_norm=[float(np.linalg.norm(weight)) for weight in network.weights],
+        gradient_norm=[float(np.linalg.norm(gradient)) for gradient in by_weight],
+        singular_values=_spectrum(network, x[0]) if spectrum and small else np.empty(0),
+        histograms=tuple(histograms(signals)),
+        symmetric=any(map(_verdict.alike, network.weights, by_weight)),
+        scales=[_mean_field.scale_of(weight) for weight in network.weights],
+        second_moment=float(np.mean(x**2)),
+    )
+
+
+def _dead(slope: Array) -> float:
+    """Return the fraction of units (the last axis) that are flat for the whole batch."""
+    return float((slope == 0).all(axis=tuple(range(slope.ndim - 1))).mean())
+
+
+def _spectrum(network: Network, x: Array) -> Array:
+    matrix = jacobian(network, x)
+    if not np.isfinite(matrix).all():
+        return np.full(min(matrix.shape), np.nan)
+    values: Array = np.linalg.svd(matrix, compute_uv=False)
+    return values
+
+
+def histograms(signals: Sequence[Array]) -> Iterator[Histogram]:
+    """Yield the distributions of some of x_1 to x_L; none where all numbers are one, or too large.
+
+    Examples
+    --------
+    >>> [h.layer for h in histograms([np.ones(3), np.arange(3.0)])]
+    ['1']
+    """
+    for layer in np.unique(np.linspace(1, len(signals) - 1, _SHOWN).round().astype(int)):
+        std = signals[layer].std()
+        if 0 < std < math.inf:
+            density, edges = np.histogram(signals[layer] / std, _BINS, (-4, 4), density=True)
+            yield Histogram(str(layer), edges, density)
+
+
+def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
+    """Return what the seeds' runs say together."""
+    series = {
+        key: np.array([getattr(run, key) for run in runs])
+        for key in _Run._fields[: _Run._fields.index("histograms")]
+    }
+    found = _verdict.judge(
+        _verdict.geometric_mean(series["std"]),
+        _verdict.geometric_mean(series["gradient"]),
+        all(run.symmetric for run in runs),
+    )
+    return Signal(
+        name=name,
+        layers=("input", *map(str, range(1, setting.depth + 1))),
+        histograms=runs[0].histograms,
+        theory=_theory(
+            setting,
+            [
+                _mean_field.mean_scale(layer)
+                for layer in zip(*(run.scales for run in runs), strict=True)
+            ],
+            float(np.mean([run.second_moment for run in runs])),
+        ),
+        verdict=found,
+        advice="" if found.kind == "healthy" else _advice(setting),
+        **series,
+    )
+
+
+def _theory(
+    setting: Setting, scales: Sequence[_mean_field.Scale], second_moment: float = 1.0
+) -> _mean_field.Theory:
+    return _mean_field.predict(
+        scales, setting.activation, setting.residual, setting.layer_norm, second_moment
+    )
+
+
+def _advice(setting: Setting) -> str:
+    """Return what theory finds healthy and flattest, with as little changed as possible."""
+    changes = {
+        "": setting,
+        " and LayerNorm": replace(setting, layer_norm=True),
+        " and tanh": replace(setting, activation="tanh"),
+        ", skip connections and LayerNorm": replace(setting, residual=True, layer_norm=True),
+    }
+    for text, changed in changes.items():
+        found = {name: _expected(changed, name) for name in _candidates(setting)}
+        healthy = {name: v for name, v in found.items() if v.kind == "healthy"}
+        if healthy:
+            return min(healthy, key=lambda name: healthy[name].unevenness) + text
+    return "fewer layers"
+
+
+def _candidates(setting: Setting) -> tuple[str, ...]:
+    # Branches of a stack without LayerNorm, scaled so that depth layers add as much as one does.
+    return "xavier", "he", f"he:{setting.depth**-0.5:.2g}"
+
+
+def _expected(setting: Setting, name: str) -> _verdict.Verdict:
+    weights = setting.weights(specs.parse(name), default_rng(0))
+    theory = _theory(setting, [_mean_field.scale_of(weight) for weight in weights])
+    return _verdict.judge(theory.std, theory.gradient)

@@ -1,0 +1,70 @@
+"""Arithmetic in a recipe's text: numbers, variables, and few operations."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+
+
+class RecipeError(ValueError):
+    """A recipe, or a tensor it is asked to fill, is not as it must be."""
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: math.pow,  # on floats: 9 ** 9 ** 9 is an error and not an endless integer
+}
+
+
+def evaluate(expression: str | float, variables: Mapping[str, float]) -> float:
+    """Return the value of an arithmetic expression.
+
+    Parameters
+    ----------
+    expression : str or number
+        Numbers, variables, ``+ - * / **``, brackets and ``sqrt(...)``; nothing else.
+    variables : mapping
+        The variables' values.
+
+    Raises
+    ------
+    RecipeError
+        If it is not such an expression, or has no value.
+
+    Examples
+    --------
+    >>> evaluate("0.02 / sqrt(2 * layers)", {"layers": 8})
+    0.005
+    """
+    if type(expression) in (int, float):
+        return expression  # type: ignore[return-value]
+    if not isinstance(expression, str):
+        raise RecipeError(f"{expression!r} must be a number or an expression")
+    try:
+        return _value(ast.parse(expression.strip(), mode="eval").body, variables)
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise RecipeError(f"expression {expression!r}: {reason}") from None
+
+
+def _value(node: ast.expr, variables: Mapping[str, float]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name):
+            if name not in variables:
+                raise ValueError(f"no variable {name!r}; allowed: {', '.join(variables) or 'none'}")
+            return variables[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, variables)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(left, variables), _value(right, variables))
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
+            return math.sqrt(_value(argument, variables))
+        case _:
+            raise ValueError("allowed: numbers, variables, + - * / ** and sqrt(...)")

@@ -1,0 +1,296 @@
+"""A recipe's text: TOML that is read, checked key by key, and made into a `Recipe`."""
+
+from __future__ import annotations
+
+import re
+import string
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from inspect import Parameter
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastinit._fill import as_dtype
+from fastinit.recipe._expressions import RecipeError, evaluate
+from fastinit.recipe._model import DTYPES, GIVEN, Recipe, Rule, Tensor, initializers, keywords
+from fastinit.recipe._patterns import regex
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_KINDS: dict[str, type] = {
+    "name": str,
+    "description": str,
+    "dtype": str,
+    "seed": int,
+    "needs": list,
+    "variables": dict,
+    "repeat": dict,
+    "tensors": dict,
+    "rule": list,
+    "config": dict,
+}
+
+_TOML = {str: "a string", int: "an integer", dict: "a table", list: "an array"}
+
+
+def builtin() -> list[str]:
+    """Return the names of the recipes that come with fastinit.
+
+    Examples
+    --------
+    >>> "gpt2" in builtin()
+    True
+    """
+    return sorted(
+        file.name.removesuffix(".toml")
+        for file in files("fastinit.recipe").iterdir()
+        if file.name.endswith(".toml")
+    )
+
+
+def load(
+    source: str | Path,
+    variables: Mapping[str, float] | None = None,
+    model: Mapping[str, float] | None = None,
+) -> Recipe:
+    """Return a recipe from a TOML file, or a built-in one by its name.
+
+    Parameters
+    ----------
+    source : str or Path
+        A path that ends in ``.toml``, or one of `builtin()`.
+    variables, model : mapping, optional
+        As in `parse`.
+
+    Raises
+    ------
+    RecipeError
+        If the source is neither, or its contents are not a recipe.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> len(load("gpt2").tensors), len(load("gpt2", {"layers": 24}).tensors)
+    (148, 292)
+    """
+    if Path(source).suffix == ".toml":
+        text = Path(source).read_bytes().decode("utf-8", "replace")
+        return parse(text, str(source), variables, model)
+    if str(source) not in builtin():
+        raise RecipeError(
+            f"{str(source)!r} is neither a .toml file nor a built-in recipe; "
+            f"built-in: {', '.join(builtin())}"
+        )
+    text = files("fastinit.recipe").joinpath(f"{source}.toml").read_text("utf-8")
+    return parse(text, str(source), variables, model)
+
+
+def parse(
+    text: str,
+    origin: str = "built-in",
+    variables: Mapping[str, float] | None = None,
+    model: Mapping[str, float] | None = None,
+) -> Recipe:
+    """Return the recipe that a TOML text describes.
+
+    Parameters
+    ----------
+    text : str
+        See the module's text for what it holds.
+    origin : str
+        Where it is from, for error messages.
+    variables : mapping, optional
+        Values for the variables that the recipe has or needs.
+    model : mapping, optional
+        The variables of another recipe, for those that this one needs and nobody gives.
+
+    Raises
+    ------
+    RecipeError
+        If it is not a recipe; the message says where and what is allowed.
+
+    Examples
+    --------
+    >>> parse('''name = "one"
+    ... [tensors]
+    ... w = [2, 3]''').tensors[0].shape
+    (2, 3)
+    """
+    try:
+        return _recipe(tomllib.loads(text), text, variables or {}, model or {})
+    except (tomllib.TOMLDecodeError, RecipeError) as error:
+        raise RecipeError(f"recipe {origin}: {error}") from None
+
+
+def _recipe(
+    table: dict[str, Any], text: str, given: Mapping[str, float], model: Mapping[str, float]
+) -> Recipe:
+    for key, value in table.items():
+        _check_key("the recipe", key, _KINDS)
+        _check_kind(key, value, _KINDS[key])
+    if "name" not in table:
+        raise RecipeError('name is missing; a recipe begins with name = "..."')
+    variables = _variables(table, given, model)
+    return Recipe(
+        name=table["name"],
+        text=text,
+        seed=table.get("seed", 0),
+        tensors=tuple(_tensors(table, variables)),
+        rules=tuple(rule for entry in table.get("rule", []) for rule in _rules(entry, variables)),
+        config=_config(table.get("config", {}), variables),
+        variables=variables,
+    )
+
+
+def _variables(
+    table: dict[str, Any], given: Mapping[str, float], model: Mapping[str, float]
+) -> dict[str, float]:
+    """Return a recipe's variables: its own, those it needs of the model, and those given."""
+    known, needs = table.get("variables", {}), table.get("needs", [])
+    for name in given:
+        _check_key("[variables] and needs", name, dict.fromkeys([*known, *needs]))
+    for name in needs:
+        _check_kind("needs", name, str)
+        if name not in given and name not in model:
+            raise RecipeError(f"it needs a value for the variable {name!r}, and has none")
+    variables = {**known, **{k: v for k, v in model.items() if k in needs}, **given}
+    for name, value in variables.items():
+        if type(value) not in (int, float):
+            raise RecipeError(f"variables.{name}={value!r} must be a number")
+    return variables
+
+
+def _check_key(where: str, key: str, allowed: Mapping[str, object]) -> None:
+    if key not in allowed:
+        raise RecipeError(f"{where} has no key {key!r}; allowed: {', '.join(allowed)}")
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if type(value) is not kind:
+        raise RecipeError(f"{name}={value!r} must be {_TOML[kind]}")
+
+
+def _tensors(table: dict[str, Any], variables: Mapping[str, float]) -> Iterator[Tensor]:
+    repeat = {
+        index: _index_values(index, spec, variables)
+        for index, spec in table.get("repeat", {}).items()
+    }
+    default = table.get("dtype", "float32")
+    seen = set()
+    for template, entry in table.get("tensors", {}).items():
+        for tensor in _expand(template, entry, default, repeat, variables):
+            if tensor.name in seen or tensor.name == "__metadata__":
+                raise RecipeError(f"tensors.{template!r}: the name {tensor.name!r} is taken")
+            seen.add(tensor.name)
+            yield tensor
+
+
+def _index_values(index: str, spec: Any, variables: Mapping[str, float]) -> Sequence[int]:
+    if isinstance(spec, list):
+        return [_length(f"repeat.{index}", item, variables) for item in spec]
+    return range(_length(f"repeat.{index}", spec, variables))
+
+
+def _expand(
+    template: str,
+    entry: Any,
+    default: str,
+    repeat: Mapping[str, Sequence[int]],
+    variables: Mapping[str, float],
+) -> Iterator[Tensor]:
+    """Yield the tensors of one line: one for each combination of the indices it names."""
+    where = f"tensors.{template!r}"
+    described: Any = {"shape": entry} if isinstance(entry, list) else entry
+    _check_kind(where, described, dict)
+    for key in described:
+        _check_key(where, key, {"shape": list, "dtype": str})
+    shape: Any = described.get("shape")
+    _check_kind(f"{where} shape", shape, list)
+    dtype = _dtype(described.get("dtype", default))
+    indices = _indices(template, repeat)
+    for values in product(*(repeat[index] for index in indices)):
+        point = dict(zip(indices, values, strict=True))
+        lengths = tuple(_length(where, item, {**variables, **point}) for item in shape)
+        yield Tensor(template.format_map(point), lengths, dtype)
+
+
+def _indices(template: str, repeat: Mapping[str, Sequence[int]]) -> list[str]:
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+    except ValueError as error:
+        raise RecipeError(f"tensors.{template!r}: {error}") from None
+    indices = [field for field in fields if field is not None]
+    for index in indices:
+        _check_key(f"[repeat], named by tensors.{template!r},", index, repeat)
+    return list(dict.fromkeys(indices))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name not in DTYPES:
+        raise RecipeError(f"dtype={name!r} is unknown; allowed: {', '.join(DTYPES)}")
+    return as_dtype(name)
+
+
+def _length(where: str, item: Any, variables: Mapping[str, float]) -> int:
+    value = evaluate(item, variables)
+    if value < 0 or not float(value).is_integer():
+        raise RecipeError(
+            f"{where}: {item!r} is {value!r}; it must be a whole number, not negative"
+        )
+    return int(value)
+
+
+def _rules(entry: Any, variables: Mapping[str, float]) -> list[Rule]:
+    """Return the rules of an entry: one for each of its patterns."""
+    _check_kind("rule", entry, dict)
+    pattern = entry.get("pattern")
+    patterns = pattern if isinstance(pattern, list) else [pattern]
+    return [_rule(each, entry, variables) for each in patterns]
+
+
+def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -> Rule:
+    _check_kind("rule pattern", pattern, str)
+    arguments = {key: value for key, value in entry.items() if key != "pattern"}
+    init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
+    where = f"rule {pattern!r}"
+    if init not in initializers():
+        raise RecipeError(
+            f"{where}: init={init!r} is unknown; allowed: {', '.join(initializers())}"
+        )
+    if ndim is not None:
+        _check_kind(f"{where} ndim", ndim, int)
+    settings = {k: v for k, v in keywords(initializers()[init]).items() if k not in GIVEN}
+    for key in arguments:
+        _check_key(f"{where}: {init}", key, settings)
+    for key, default in settings.items():
+        if default is Parameter.empty and key not in arguments:
+            raise RecipeError(f"{where}: {init} needs {key}")
+    # A text is an expression, unless the initializer wants one (mode, nonlinearity).
+    expressions = {
+        key: arguments.pop(key)
+        for key, value in entry.items()
+        if key in settings and isinstance(value, str) and not isinstance(settings[key], str)
+    }
+    try:
+        regex(pattern)
+    except re.error as error:
+        raise RecipeError(f"{where}: {error}") from None
+    rule = Rule(pattern, init, arguments, ndim, expressions, variables)
+    return rule if regex(pattern).groupindex else rule.bind("")
+
+
+def _config(table: Mapping[str, Any], variables: Mapping[str, float]) -> dict[str, Any]:
+    """Return the table with each "{variable}" replaced by that variable's number."""
+    numbers = {f"{{{name}}}": number for name, number in variables.items()}
+    return {
+        key: numbers.get(value, value) if isinstance(value, str) else value
+        for key, value in table.items()
+    }

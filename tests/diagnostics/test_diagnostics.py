@@ -1,0 +1,333 @@
+"""The probe: its derivatives against finite differences, theory against measurement, verdicts."""
+
+import doctest
+import importlib
+import json
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+
+import fastinit as fi
+from fastinit import initializer as specs
+from fastinit.diagnostics import Setting, probe, training
+from fastinit.diagnostics import _mean_field as mean_field
+from fastinit.diagnostics import _network as network
+from fastinit.diagnostics import _verdict as verdict
+from fastinit.diagnostics._network import Network, backward
+
+MODULES = (
+    "diagnostics._mean_field",
+    "diagnostics._network",
+    "diagnostics._probe",
+    "diagnostics._verdict",
+    "diagnostics.pictures",
+    "diagnostics.report",
+    "diagnostics.training",
+    "initializer",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(f"fastinit.{name}")
+    found = doctest.testmod(module, extraglobs={"fi": fi, "np": np})
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+# What probe is built on: gradients by formula.
+
+
+def shapes(image):
+    kernel = (3, 3) if image else ()
+    return [(*kernel, 4, 5), (*kernel, 5, 5), (*kernel, 5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("activation", "residual", "layer_norm", "image"),
+    [
+        *((activation, False, False, None) for activation in network.ACTIVATIONS),
+        *product(["tanh", "gelu"], [False, True], [False, True], [None, (3, 4)]),
+    ],
+)
+def test_gradients_are_those_of_finite_differences(activation, residual, layer_norm, image):
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=shape) / 3 for shape in shapes(image)]
+    x = rng.normal(size=(2, *(image or ()), 4))
+    pushed = Network(weights, activation, residual, layer_norm).forward(x)
+    g = rng.normal(size=pushed[-1].output.shape)
+    gradients = backward(pushed, g)
+
+    def value():
+        return float(
+            (Network(weights, activation, residual, layer_norm).forward(x)[-1].output * g).sum()
+        )
+
+    def difference(array, index, step=1e-6):
+        before = array[index]
+        array[index] = before + step
+        up = value()
+        array[index] = before - step
+        down = value()
+        array[index] = before
+        return (up - down) / (2 * step)
+
+    for array, gradient in [
+        (x, gradients[0]),
+        *((w, p.to_weight(by)) for w, p, by in zip(weights, pushed, gradients[1:], strict=True)),
+    ]:
+        for flat in rng.choice(array.size, size=4, replace=False):
+            index = np.unravel_index(flat, array.shape)
+            assert gradient[index] == pytest.approx(difference(array, index), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(("residual", "image"), [*product([False, True], [None, (2, 3)])])
+def test_the_jacobian_is_that_of_finite_differences(residual, image):
+    rng = np.random.default_rng(2)
+    net = Network([rng.normal(size=shape) / 3 for shape in shapes(image)], "tanh", residual)
+    x = rng.normal(size=(*(image or ()), 4))
+    step = rng.normal(size=x.shape) * 1e-6
+    up, down = (net.forward((x + s)[None])[-1].output.ravel() for s in (step, -step))
+    expected = network.jacobian(net, x) @ step.ravel()
+    np.testing.assert_allclose((up - down) / 2, expected, rtol=1e-4, atol=1e-12)
+
+
+# Initializers by name.
+
+
+def test_specs_are_the_initializers_they_name():
+    x, y = np.empty((30, 20)), np.empty((30, 20))
+    for text, fill in {
+        "xavier": fi.xavier_normal_,
+        "he_uniform": fi.he_uniform_,
+        "lecun": fi.lecun_normal_,
+        "orthogonal": fi.orthogonal_,
+    }.items():
+        specs.parse(text)(x, fi.default_rng(3))
+        fill(y, rng=3)
+        np.testing.assert_allclose(x, y, rtol=1e-15)
+    specs.parse("he:0.5")(x, fi.default_rng(3))
+    np.testing.assert_allclose(x, 0.5 * fi.he_normal_(y, rng=3))
+
+
+@pytest.mark.parametrize(
+    "text", ["hee", "", "normal", "normal:", "normal:x", "normal:-1", "zeros:1", "he:0"]
+)
+def test_bad_specs_are_named(text):
+    with pytest.raises(ValueError, match=f"initializer='{text}'"):
+        specs.parse(text)
+    with pytest.raises(ValueError, match="allowed: zeros, constant:VALUE, normal:STD"):
+        specs.parse("hee")
+
+
+# Theory and measurement.
+
+WIDE = 512
+DEEP = 8
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The initializers that are compared; what one has drawn is kept for the next activation."""
+    weights = {}
+
+    def kept(text):
+        def fill(x, rng):
+            name = text, rng.key
+            if name not in weights:
+                specs.parse(text)(x, rng)
+                weights[name] = x.copy()
+            np.copyto(x, weights[name])
+
+        return fill
+
+    return {text: kept(text) for text in ("xavier", "he", "orthogonal", "normal:0.06")}
+
+
+@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+def test_mean_field_theory_agrees_with_measurement(activation, drawn):
+    check_theory(probe([WIDE] * (DEEP + 1), activation, drawn, batch=128, spectrum=False))
+
+
+@pytest.mark.parametrize(
+    ("activation", "options"),
+    [
+        ("relu", {"residual": True}),
+        ("tanh", {"residual": True, "layer_norm": True}),
+        ("gelu", {"layer_norm": True}),
+        ("relu", {"layer_norm": True}),
+    ],
+)
+def test_mean_field_theory_of_other_layers(activation, options):
+    widths = [WIDE] * (DEEP + 1)
+    check_theory(probe(widths, activation, "he", batch=128, spectrum=False, **options))
+
+
+def test_mean_field_theory_of_convolutions_and_of_changing_widths():
+    check_theory(probe([64] * 7, "tanh", "xavier", image=(8, 8), batch=64, spectrum=False))
+    check_theory(probe([256, 512, 384, 768, 512], "relu", "xavier", spectrum=False))
+
+
+def check_theory(found):
+    """Three seeds' means lie within 20 %: at this width and depth a seed scatters by 10 %."""
+    for signal in found:
+        np.testing.assert_allclose(signal.std.mean(axis=0), signal.theory.std, rtol=0.2)
+        np.testing.assert_allclose(signal.gradient.mean(axis=0), signal.theory.gradient, rtol=0.2)
+
+
+def test_critical_points_of_theory():
+    """Relu keeps both variances at s = 2, linear at 1; tanh at 1 decays as 1 / sqrt(2 l)."""
+    for activation, s in (("relu", 2.0), ("linear", 1.0)):
+        theory = mean_field.predict([mean_field.Scale(s, s, True)] * 100, activation)
+        assert theory.gradient[0] == pytest.approx(1.0, rel=1e-3)
+    decay = mean_field.predict([mean_field.Scale(1.0, 1.0, True)] * 2000, "tanh").std
+    assert decay[-1] == pytest.approx(1 / math.sqrt(2 * 2000), rel=0.02)
+
+
+# Verdicts.
+
+SEEN = [
+    ("tanh", "zeros", {}, "symmetric"),
+    ("relu", "zeros", {}, "symmetric"),
+    ("relu", "constant:0.1", {}, "symmetric"),
+    ("tanh", "normal:0.01", {}, "vanishing"),
+    ("relu", "xavier", {}, "vanishing"),
+    ("sigmoid", "xavier", {}, "vanishing"),
+    ("tanh", "normal:1", {}, "exploding"),
+    ("relu", "normal:1", {}, "exploding"),
+    ("relu", "he", {}, "healthy"),
+    ("tanh", "xavier", {}, "healthy"),
+    ("tanh", "orthogonal", {}, "healthy"),
+    ("relu", "he", {"residual": True}, "growing"),
+    ("relu", "he:0.14", {"residual": True}, "healthy"),
+    ("relu", "he", {"residual": True, "layer_norm": True}, "healthy"),
+    ("relu", "normal:0.01", {"layer_norm": True}, "healthy"),
+]
+
+
+@pytest.mark.parametrize(("activation", "initializer", "options", "kind"), SEEN)
+def test_verdicts_at_depth_50(activation, initializer, options, kind):
+    found = probe([128] * 51, activation, initializer, batch=64, spectrum=False, **options)
+    assert found[initializer].verdict.kind == kind
+    assert bool(found[initializer].advice) == (kind != "healthy")
+
+
+@pytest.mark.parametrize("layers", [50, 500])
+def test_too_deep_for_float64_is_still_a_verdict(layers):
+    found = probe([32] * (layers + 1), "relu", ["normal:0.01", "normal:30"], batch=8, seeds=[1])
+    assert [signal.verdict.kind for signal in found] == ["vanishing", "exploding"]
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+@pytest.mark.parametrize("residual", [False, True])
+def test_what_is_advised_is_healthy(activation, residual):
+    (signal,) = probe(
+        [128] * 31, activation, "zeros" if not residual else "normal:1", residual=residual,
+        batch=32, seeds=[1], spectrum=False,
+    )  # fmt: skip
+    name, _, rest = signal.advice.partition(",")
+    name, _, also = name.partition(" and ")
+    changed = {
+        "activation": "tanh" if also == "tanh" else activation,
+        "layer_norm": "LayerNorm" in signal.advice,
+        "residual": residual or "skip" in rest,
+    }
+    (better,) = probe([128] * 31, initializer=name, batch=64, spectrum=False, **changed)
+    assert better.verdict.kind == "healthy", signal.advice
+
+
+@pytest.mark.parametrize("depth", [10, 20, 50])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "relu", "leaky_relu"])
+def test_what_recommend_recommends_is_healthy(activation, depth):
+    name, arguments, *_ = fi.recommend(activation, depth=depth)
+
+    def fill(x, rng):
+        getattr(fi, f"{name}_")(x, rng=rng, **arguments)
+
+    (signal,) = probe([128] * (depth + 1), activation, {name: fill}, batch=32, spectrum=False)
+    assert signal.verdict.kind == "healthy"
+
+
+def test_the_depth_at_which_16_bits_end():
+    found = probe([256] * 51, "tanh", "normal:0.01", batch=64, spectrum=False)["normal:0.01"]
+    depth = found.verdict.leaves("float16")
+    assert found.std.mean(axis=0)[int(depth)] < 2.0**-14 < found.std.mean(axis=0)[int(depth) - 2]
+    assert found.verdict.leaves("bfloat16") == pytest.approx(-126 / math.log2(0.16), abs=1)
+    assert verdict.Trend(1.0, 2.0, 50, 2.0**50).leaves("float16") == 16  # 2 ** 16 = 65536 > 65504
+
+
+def test_saturation_dead_units_and_the_jacobian():
+    found = probe([128] * 11, "tanh", ["normal:1", "orthogonal"])
+    assert found["normal:1"].saturation.mean() > 0.7
+    assert found["orthogonal"].saturation[:, 1:].max() < 0.01
+    assert 1 < found["orthogonal"].spread < 3 < found["normal:1"].spread < 128**0.5
+    relu = probe([128] * 11, "relu", "he")["he"]
+    assert relu.saturation.mean() == pytest.approx(0.5, abs=0.02)
+    assert 0 < relu.dead[:, -1].mean() < 0.3
+    linear = probe([16] * 4, "linear", {"identity": lambda x, _: np.copyto(x, np.eye(16))})
+    np.testing.assert_allclose(linear["identity"].singular_values, 1.0)
+
+
+def test_weights_that_are_given():
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=(128, 128)) * math.sqrt(2 / 128) for _ in range(20)]
+    found = probe(weights, "relu", batch=rng.normal(size=(64, 128)), seeds=[1])
+    assert found["given"].verdict.kind == "healthy"
+    assert found["given"].weight_norm[0, 3] == pytest.approx(np.linalg.norm(weights[3]))
+
+
+def test_the_same_seeds_give_the_same_probe():
+    once, again, other = (
+        probe([32] * 5, "relu", ["he", "xavier"], seeds=seeds).as_dict()
+        for seeds in ([1, 2], [1, 2], [3, 4])
+    )
+    assert once == again != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "reason"),
+    [
+        (([8, 8], "rely", "he"), {}, "activation='rely' is unknown; allowed: linear, tanh"),
+        (([8], "relu", "he"), {}, "must be two widths or more, or arrays"),
+        (([8, 0], "relu", "he"), {}, "layers=0 must be 1 to"),
+        (([8, 8], "relu"), {}, "initializer=None must be None for weights that are given"),
+        (([np.eye(3)], "relu", "he"), {}, "initializer='he' must be None for weights"),
+        (([np.eye(3), np.eye(4)], "relu"), {}, "allowed: \\(in, out\\), each in = the out before"),
+        (([8, 8], "relu", "he"), {"batch": 0}, "batch=0 must be 1 to"),
+        (([8, 8], "relu", "he"), {"batch": np.ones((3, 7))}, "batch has shape \\(3, 7\\)"),
+        (([8, 8], "relu", "he"), {"seeds": []}, "seeds=\\[\\] must hold"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        probe(*arguments, **options)
+    with pytest.raises(KeyError, match="'xavier' was not probed; there are he"):
+        probe([8, 8], "relu", "he", seeds=[1])["xavier"]
+
+
+# The proof: who is healthy trains, who is not does not.
+
+
+@pytest.mark.parametrize(
+    ("activation", "initializers", "options"),
+    [
+        ("relu", ["he", "xavier"], {}),
+        ("tanh", ["xavier", "zeros", "normal:1"], {}),
+        ("relu", ["he:0.16", "he"], {"residual": True}),
+    ],
+)
+def test_the_verdict_predicts_who_trains(activation, initializers, options):
+    setting = Setting((64, *[64] * 40), activation, **options)
+    found = probe(setting.widths, activation, initializers, batch=64, spectrum=False, **options)
+    for name in initializers:
+        run = training.descend(setting, name)
+        assert run.trained == found[name].verdict.trains, (name, run.end)
+
+
+def test_training_with_convolutions():
+    run = training.descend(Setting((1, 8, 8), "relu", image=(8, 8)), "he", steps=20, rates=[0.1])
+    assert run.loss[0] > 2
+    assert run.trained

@@ -1,0 +1,299 @@
+"""The benchmark is honest: everyone fills what is asked, all take turns, the sums are right.
+
+No test asserts a time.
+"""
+
+import doctest
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cases
+import numpy as np
+import pytest
+
+from fastinit import _kernels, benchmark
+from fastinit._fill import as_dtype
+from fastinit.benchmark import CONSTANT, Case, Contender, Report, Result, _measure, _peers
+
+N = 1 << 16
+STD = {"normal": 1.0, "uniform": math.sqrt(1 / 12), "truncated_normal": 0.87962566}
+MEAN = {"normal": 0.0, "uniform": 0.5, "truncated_normal": 0.0}
+CASE = Case("normal", "float32", 1000, 1, cold=False)
+
+
+@pytest.fixture(autouse=True)
+def instruction_set():
+    """That in use, which contenders change."""
+    with cases.using(_kernels.isa()):
+        yield
+
+
+def values(x, dtype):
+    """What a contender returned, as NumPy's float64."""
+    if type(x).__module__ == "torch":
+        x = x.view(__import__("torch").uint8).numpy().view(as_dtype(dtype))
+    return np.asarray(x).astype(np.float64)
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["touched", "cold"])
+@pytest.mark.parametrize("threads", [1, 2, benchmark.all_threads()[-1]])
+@pytest.mark.parametrize("dtype", benchmark.DTYPES)
+@pytest.mark.parametrize("distribution", benchmark.DISTRIBUTIONS)
+def test_everyone_fills_what_is_asked(distribution, dtype, threads, cold):
+    case = Case(distribution, dtype, N, threads, cold)
+    x = benchmark.touched(case)
+    seen = set()
+    for contender in benchmark.contenders(case, x):
+        if x is not None:
+            x[...] = 77
+        contender.prepare()
+        result = contender.fill()
+        seen.add(contender.name)
+        if contender.library == CONSTANT:
+            bits = (result if result is not None else x).view(f"u{as_dtype(dtype).itemsize}")
+            assert (bits == 1).all(), contender.name
+            continue
+        filled = values(x if result is None else result, dtype)
+        assert filled.shape == (N,), contender.name
+        assert abs(filled.mean() - MEAN[distribution]) < 0.02, contender.name
+        assert abs(filled.std() - STD[distribution]) < 0.02, contender.name
+    assert {f"fastinit {isa}" for isa in _kernels.isas()} < seen
+
+
+def test_numpy_and_fastinit_fill_the_memory_given():
+    x = benchmark.touched(CASE)
+    for contender in benchmark.contenders(CASE, x):
+        if contender.library in ("fastinit", CONSTANT) or contender.way in ("PCG64", "SFC64"):
+            x[...] = 77
+            contender.prepare()
+            contender.fill()
+            assert not (x == 77).any(), contender.name
+
+
+def test_all_take_a_turn_before_anyone_takes_the_next():
+    log = []
+    those = [
+        Contender("a", str(i), lambda: sum(range(20000)), lambda i=i: log.append(i))
+        for i in range(5)
+    ]
+    times = benchmark.take_turns(those, 6)
+    assert [len(seconds) for seconds in times] == [6] * 5
+    warm_up, turns = log[:5], log[5:]
+    rounds = [turns[i : i + 5] for i in range(0, 30, 5)]
+    assert warm_up == [0, 1, 2, 3, 4]
+    assert all(sorted(those) == warm_up for those in rounds)
+    assert len({tuple(those) for those in rounds}) > 1
+
+
+def test_who_is_slow_takes_fewer_turns(monkeypatch):
+    monkeypatch.setattr(_measure, "_PATIENCE", 0.0)
+    [seconds] = benchmark.take_turns([Contender("a", "", lambda: None)], 9)
+    assert len(seconds) == 3
+
+
+def test_the_instruction_set_is_as_before():
+    _kernels.use_isa("base")
+    benchmark.measure(CASE, 3)
+    assert _kernels.isa() == "base"
+
+
+def test_figures():
+    result = Result(CASE, "NumPy", "PCG64", (3e-6, 2e-6, 6e-6, 5e-6), ceiling=1e-6)
+    assert result.name == "NumPy PCG64"
+    assert result.best == pytest.approx(2.0)
+    assert result.median == pytest.approx(4.0)
+    assert result.spread == pytest.approx((5.25 - 2.75) / 4)
+    assert result.speed == pytest.approx(2.0)
+    assert result.share == pytest.approx(0.5)
+
+
+def test_the_ceiling_is_the_best_of_the_constants():
+    results = benchmark.measure(CASE, 3)
+    constants = [min(r.seconds) for r in results if r.library == CONSTANT]
+    assert len(constants) == 2
+    assert {r.ceiling for r in results} == {min(constants)}
+
+
+def test_cases_are_all_combinations_that_memory_holds():
+    some = benchmark.cases(["uniform"], ["float64", "float16"], [4, 23], [1, 3])
+    assert len(some) == len(set(some)) == 10
+    assert {(case.dtype, case.size) for case in some if case.cold} == {("float64", 2**23)}
+    few = benchmark.cases(["uniform"], ["float32"], [4, 40], [1])
+    assert [case.size for case in few] == [16]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"distributions": ["cauchy"]}, "distribution='cauchy' is unknown; allowed: normal, "),
+        ({"dtypes": ["int8"]}, "dtype='int8' is unknown; allowed: float32, bfloat16"),
+        ({"powers": [41]}, "power=41 must be 0 to 40"),
+        ({"threads": [0]}, "threads=0 must be 1 to 1024"),
+        ({"powers": [40]}, "free memory are too few for every size"),
+    ],
+)
+def test_errors_name_the_argument(arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        benchmark.cases(**arguments)
+    with pytest.raises(ValueError, match="repeats=2 must be 3 to 1000"):
+        benchmark.measure(CASE, 2)
+
+
+def test_places():
+    caches = max(benchmark.machine()["caches"].values(), default=0)
+    inside = Case("normal", "float32", max(caches // 4, 1), 1, cold=False)
+    assert benchmark.place(inside) == ("cache" if caches else "DRAM")
+    assert benchmark.place(inside._replace(size=caches // 4 + 1)) == "DRAM"
+    assert benchmark.place(inside._replace(cold=True)) == "cold"
+
+
+@pytest.fixture(scope="module")
+def report():
+    threads = {1, 2}
+    some = benchmark.cases(["normal", "truncated_normal"], ["float32"], [6, 10], threads)
+    return Report(benchmark.machine(), [r for case in some for r in benchmark.measure(case, 3)])
+
+
+def test_a_report_is_read_as_it_was_written(report, tmp_path):
+    path = tmp_path / "results.json"
+    benchmark.save(report, path)
+    assert benchmark.load(path) == report
+    row = json.loads(path.read_text())["results"][0]
+    assert row["best_ns"] == report.results[0].best
+    assert row["place"] == "cache"
+    path.write_text('{"results": [{}]}')
+    with pytest.raises(ValueError, match="not a report of fastinit's benchmark"):
+        benchmark.load(path)
+
+
+def test_plots(report, tmp_path):
+    from fastinit.benchmark import _plots
+
+    files = _plots.draw(report, tmp_path)
+    names = {"share", *(f"{a}-{b}" for a in ("size", "threads") for b in ("normal-float32",))}
+    assert names < {path.stem for path in files}
+    assert sorted(files) == sorted(tmp_path.iterdir())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    path = Path(__file__).parents[2] / "bench" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_stand_between_their_marks(report, tables, tmp_path):
+    document = tmp_path / "a.md"
+    document.write_text(
+        "before\n<!-- table libraries -->\nold\n<!-- end of table -->\nbetween\n"
+        "<!-- table sizes -->\n<!-- end of table -->\nafter\n"
+    )
+    tables.write_tables(document, report, report)
+    text = document.read_text()
+    assert "old" not in text
+    for kept in ("before\n<!-- table libraries -->\n| ns", "-->\nbetween\n<!--", "-->\nafter\n"):
+        assert kept in text
+    best = min(
+        r.best
+        for r in report.results
+        if r.library == "fastinit" and r.case == Case("normal", "float32", 1024, 1, cold=False)
+    )
+    [row] = [line for line in text.splitlines() if line.startswith("| fastinit, 1 thread")]
+    assert row.split("|")[2].strip() == f"{best:.2f}"
+    tables.write_tables(document, report, report)
+    assert document.read_text() == text
+
+
+def test_every_table_of_the_documents_is_known(tables):
+    for document in tables.DOCUMENTS:
+        marks = tables.MARKED.findall(document.read_text())
+        assert marks
+        assert {name for _, name, _ in marks} <= set(tables.TABLES)
+
+
+def test_an_unknown_table_is_refused_and_nothing_written(report, tables, tmp_path):
+    document = tmp_path / "a.md"
+    document.write_text("<!-- table speeds -->\n<!-- end of table -->\n")
+    with pytest.raises(ValueError, match="table 'speeds' is unknown; allowed: libraries"):
+        tables.write_tables(document, report, report)
+    assert list(tmp_path.iterdir()) == [document]
+
+
+@pytest.mark.parametrize("module", [_measure, _peers], ids=lambda module: module.__name__)
+def test_docstring_examples(module):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fastinit", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+        check=False,
+    )
+
+
+def test_command_prints_tables_and_keeps_results(tmp_path):
+    some = ("--distribution", "uniform", "--dtype", "float32", "--threads", 1, "--repeats", 3)
+    done = run(*some, "--power", 5, "--power", 8, "-o", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert "uniform float32, 2^5 elements, cache, 1 thread\n| ns per element" in done.stdout
+    assert "uniform float32, 2^8 elements, cache, 1 thread\n| ns per element" in done.stdout
+    report = benchmark.load(tmp_path / "new" / "results.json")
+    assert {r.case.size for r in report.results} == {32, 256}
+    printed = done.stdout.splitlines()[-4:]
+    assert sorted(printed) == sorted(map(str, (tmp_path / "new").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--dtype", "int8"], "dtype='int8' is unknown; allowed: float32"),
+        (["--power", "41"], "power=41 must be 0 to 40"),
+        (["--threads", "0"], "threads=0 must be 1 to 1024"),
+        (["--power", "4", "--repeats", "2"], "repeats=2 must be 3 to 1000"),
+    ],
+)
+def test_command_errors_are_one_line(arguments, reason):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_command_without_matplotlib_says_so_before_it_measures(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'matplotlib' else find(name, *rest)\n"
+    )
+    done = run("-o", tmp_path / "new", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "needs the package matplotlib: in a checkout of fastinit, pip install" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastinit", "bench", "--power", "4", "-o", tmp_path / "new"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.readline()  # the first case is done, the second under way
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert errors == b""
+    assert not (tmp_path / "new").exists()

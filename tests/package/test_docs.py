@@ -1,0 +1,79 @@
+"""The pages that programs write are what those programs write now."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return program("make_initializers")
+
+
+def test_the_page_of_initializers_is_up_to_date(maker):
+    assert maker.PAGE.read_text("utf-8") == maker.page()
+
+
+def test_every_initializer_says_what_the_page_needs(maker):
+    functions = maker.initializers()
+    assert len(functions) > 20
+    for function in functions:
+        row = maker.cells(function)
+        assert all(row), function
+        assert "Parameters" not in "".join(row)
+
+
+def test_the_tables_of_validation_are_up_to_date():
+    validation = program("make_validation")
+    text = validation.DOCUMENT.read_text("utf-8")
+    assert validation.page(text) == text
+
+
+@pytest.fixture(scope="module")
+def guide():
+    return program("make_guide")
+
+
+@pytest.fixture(scope="module")
+def printed(guide, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("docs")
+    return guide.run(guide.code(guide.GUIDES[0].read_text("utf-8")), directory), directory
+
+
+KINDS = re.compile("symmetric|exploding|vanishing|growing|healthy|run.trained=\\w+")
+
+
+def test_both_guides_show_what_their_code_prints(guide, printed):
+    """The words, that is: the digits depend on the machine's BLAS."""
+    output, _ = printed
+    for path in guide.GUIDES:
+        text = path.read_text("utf-8")
+        assert KINDS.findall(guide.filled(text, output)) == KINDS.findall(text)
+
+
+def test_both_guides_have_the_same_code_and_pictures(guide):
+    english, chinese = (path.read_text("utf-8") for path in guide.GUIDES)
+    assert guide.code(english) == guide.code(chinese)
+    assert pictures(english) == pictures(chinese)
+
+
+def test_every_picture_is_made_and_there(guide, printed):
+    _, directory = printed
+    named = pictures(guide.GUIDES[0].read_text("utf-8"))
+    assert named == {f"pictures/{path.name}" for path in (directory / "pictures").iterdir()}
+    assert all((DOCS / name).is_file() for name in named)
+
+
+def pictures(guide):
+    return set(re.findall(r"!\[.*?\]\((.*?)\)", guide))
