@@ -252,26 +252,26 @@ def fill(
     A list of arrays is filled one after the other, as if it were one.
     """
     n = _settings.default_threads if threads is None else _settings.checked_threads(threads)
-    write = _settings.default_backend if backend is None else _settings.backend(backend)
+    kernels = _settings.default_backend if backend is None else _settings.backend(backend)
     whole = global_shape is None and offset is None
     # Most calls are this one, and 64 elements take less time than their checks in Python.
-    if write is _kernels.fill and whole and _kernels.fill_usual(distribution, x, rng, n):
+    if kernels is _kernels and whole and _kernels.fill_usual(distribution, x, rng, n):
         return x
     if type(x) is list:
         if not whole:
             raise ValueError("global_shape and offset are for one array, and x is a list")
-        _fill_list(distribution, cast(list[object], x), rng, n, write)
+        _fill_list(distribution, cast(list[object], x), rng, n, kernels)
         return x
     array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
-        fill_memory(distribution, array, dtype, rng, threads=n, write=write)
+        fill_memory(distribution, array, dtype, rng, threads=n, kernels=kernels)
     else:
         tensor, at = place(array.shape, global_shape, offset)
         steps = index_steps(tensor)
         start = sum(map(operator.mul, at, steps))
         size = math.prod(tensor)
-        fill_memory(distribution, array, dtype, rng, start, size, steps, n, write)
+        fill_memory(distribution, array, dtype, rng, start, size, steps, n, kernels)
     return x
 
 
@@ -284,7 +284,7 @@ def fill_memory(
     size: int = 0,
     steps: list[int] | None = None,
     threads: int | None = None,
-    write: Backend | None = None,
+    kernels: Backend | None = None,
 ) -> None:
     """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
 
@@ -299,8 +299,8 @@ def fill_memory(
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
-    kernel = distribution.kernel
-    (write or _settings.default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
+    fill_array = (kernels or _settings.default_backend).fill
+    fill_array(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
 
 
 def _fill_list(
@@ -308,7 +308,7 @@ def _fill_list(
     arrays: list[object],
     rng: _kernels.Cursor,
     threads: int,
-    write: Backend,
+    kernels: Backend,
 ) -> None:
     """Fill arrays one after the other, when all have been checked."""
     checked = []
@@ -322,7 +322,44 @@ def _fill_list(
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params))
     for code, array, params in checked:
-        write(distribution.kernel, code, array, None, rng, params, threads, None)
+        kernels.fill(distribution.kernel, code, array, None, rng, params, threads, None)
+
+
+class Matrix(NamedTuple):
+    """A matrix, and where in it an array is, whose axes go along its rows or its columns."""
+
+    rows: int
+    columns: int
+    row: int  # of the array's first element
+    column: int
+    row_steps: list[int]  # what each of the array's axes adds to the row: 0, or its column does
+    column_steps: list[int]
+
+
+def fill_orthogonal(
+    gain: float,
+    array: NDArray[Any],
+    matrix: Matrix,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    backend: str | None = None,
+) -> None:
+    """Fill a checked array with its box of `gain` times an orthogonal matrix.
+
+    The generator moves on by the whole matrix's size.
+    """
+    code = check_gain(gain, array.dtype)
+    n, kernels = _settings.checked_threads(threads), _settings.backend(backend)
+    start = rng.take(matrix.rows * matrix.columns)
+    kernels.orthogonal(code, array, start, rng.key, matrix, gain, n)
+
+
+def check_gain(gain: float, dtype: np.dtype[Any]) -> int:
+    """Return the kernels' number of the dtype; raise ValueError if it cannot hold the gain."""
+    known = _float_dtype(dtype)
+    if not abs(gain) <= known.max:
+        raise ValueError(f"gain={gain!r} must be finite in {known.name}")
+    return known.code
 
 
 def fill_line(
@@ -413,8 +450,8 @@ def fill_constant(
         if type(value) is float
         else element(value, array.dtype).view(pattern).item()
     )
-    write = _settings.backend(backend)
-    write(_kernels.CONSTANT, code, array, 0, None, bits, n)
+    kernels = _settings.backend(backend)
+    kernels.fill(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
 
 

@@ -79,7 +79,6 @@ def fill_line(
     params: tuple[float, ...],
     threads: int,
 ) -> None: ...
-
 def orthogonal(
     dtype: int,
     x: NDArray[Any],
@@ -89,6 +88,7 @@ def orthogonal(
     gain: float,
     threads: int,
 ) -> None: ...
+
 @final
 class BitStream:
     def __new__(cls, key: tuple[int, int], position: int = 0) -> Self: ...

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from fastinit import _check, _kernels
 
-# A backend fills an array that has been checked; the values do not depend on which.
-Backend = Callable[..., None]
+
+class Backend(Protocol):
+    """A module that fills arrays that have been checked; the values do not depend on which."""
+
+    @property
+    def fill(self) -> Callable[..., None]:
+        """As `_kernels.fill`."""
+
+    @property
+    def orthogonal(self) -> Callable[..., None]:
+        """As `_kernels.orthogonal`."""
+
 
 _MAX_THREADS = 1024
 
@@ -92,14 +103,14 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     if name is None:
         return default_backend
     if name == "c":
-        return _kernels.fill
+        return _kernels
     if name != "numba":
         raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
     try:
-        from fastinit.numba import _fill
+        from fastinit.numba import _backend
     except ImportError as error:
         raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
-    return _fill.fill
+    return _backend
 
 
 def set_backend(name: str) -> None:
@@ -133,7 +144,7 @@ def _set_backend(name: str, argument: str) -> None:
 
 
 backend_name = "c"
-default_backend: Backend = _kernels.fill
+default_backend: Backend = _kernels
 
 
 def read_environment() -> None:

@@ -528,10 +528,7 @@ def block_of_normals(key: Key, start: int, m: int, k: int, first: int, to: Forma
     n = min(REFLECTIONS, k - first)
     begin = start + m * first
     return [
-        [
-            standard_normal(key, begin + i * n + a, to) if i - first >= a else 0.0
-            for a in range(n)
-        ]
+        [standard_normal(key, begin + i * n + a, to) if i - first >= a else 0.0 for a in range(n)]
         for i in range(first, m)
     ]
 
