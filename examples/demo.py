@@ -62,9 +62,10 @@ def look(path: Path) -> None:
     with safe_open(path, "numpy") as file:
         for name in TENSORS:
             x, rule = file.get_tensor(name), rules[name]
-            expected = rule.arguments.get("std", 0.0)
+            expected = rule.initializer.arguments.get("std", 0.0)
             print(f"  {name:<36} {rule!s:<22} {x.mean():9.6f} {x.std():8.5f} {expected:8.5f}")
-        histogram(TENSORS[0], file.get_tensor(TENSORS[0]) / rules[TENSORS[0]].arguments["std"])
+        std = rules[TENSORS[0]].initializer.arguments["std"]
+        histogram(TENSORS[0], file.get_tensor(TENSORS[0]) / std)
 
 
 def histogram(name: str, z: np.ndarray) -> None:

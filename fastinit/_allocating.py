@@ -1,81 +1,107 @@
-"""The allocating form of an in-place function, which follows from it by itself."""
+"""The allocating form of each in-place initializer: ``name_(x, ...)`` -> ``name(shape, ...)``.
+
+Each follows from the in-place function by itself, with its signature and its documentation. Their
+types stand in `_allocating.pyi`, which `docs/make_stubs.py` writes and a test compares.
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
+from fastinit import initializers, structured
 from fastinit._check import Shape
 from fastinit._fill import empty
 
-__all__ = ["Allocating", "allocating"]
+_EXAMPLES = {"constant": "(2, 4), 0.5", "sparse": "(2, 4), 0.5"}
 
-
-class Allocating(Protocol):
-    """An initializer that makes its array: ``(shape, ..., dtype="float32")``."""
-
-    __name__: str
-
-    def __call__(
-        self, shape: Shape, *args: Any, dtype: DTypeLike = "float32", **kwargs: Any
-    ) -> NDArray[Any]:
-        """Return a new array of that shape and dtype, filled."""
-        ...
-
-
-_DOC = """Return a new array, filled by `{name}_`.
-
-Parameters
-----------
-shape : int or tuple of int
-    Of the new array.
+_SHAPE_AND_DTYPE = """shape : int or tuple of int
+    The shape of the new array.
 dtype : dtype
-    float32 unless given; "bfloat16" and the two float8 need the package ml_dtypes.
-*args, **kwargs
-    As `{name}_` takes them after its array.
+    The type of its elements, by name or as NumPy's dtype. "bfloat16" and the two float8 types
+    need the package ml_dtypes."""
 
-Returns
--------
-ndarray
-    The array.
-
-Raises
-------
-TypeError, ValueError
-    If shape or dtype is not one, or as `{name}_`.
-
-Examples
---------
->>> fi.{name}({example}).shape
-(2, 4)
-"""
+_ONE = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
-def allocating(in_place: Callable[..., Any], example: str = "(2, 4)") -> Allocating:
+def expanded(in_place: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return what an in-place function takes after its array, with the options it hands on."""
+    parameters = list(inspect.signature(in_place).parameters.values())[1:]
+    if not parameters or parameters[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return parameters
+    options = inspect.signature(initializers.variance_scaling_).parameters
+    keywords = [p for p in options.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return [*parameters[:-1], *keywords]
+
+
+def _signature(in_place: Callable[..., Any]) -> inspect.Signature:
+    parameters = expanded(in_place)
+    first = [p for p in parameters if p.kind is _ONE]
+    shape = inspect.Parameter("shape", _ONE, annotation="Shape")
+    dtype = inspect.Parameter(
+        "dtype", inspect.Parameter.KEYWORD_ONLY, default="float32", annotation="DTypeLike"
+    )
+    return inspect.Signature(
+        [shape, *first, dtype, *parameters[len(first) :]], return_annotation="NDArray[Any]"
+    )
+
+
+def _documentation(name: str, doc: str) -> str:
+    """Return the in-place function's docstring, about a new array."""
+    doc = inspect.cleandoc(doc)
+    doc = re.sub(r"\AFill (?:the \w+ )?x\b", "Return a new array, filled", doc)
+    doc = re.sub(r"^x : .*\n(?:    .*\n)+", f"{_SHAPE_AND_DTYPE}\n", doc, count=1, flags=re.M)
+    doc = re.sub(r"^array\n    `x`\.$", "ndarray\n    The new array.", doc, count=1, flags=re.M)
+    doc = doc.replace("; then nothing was written", "").replace("x's dtype", "the dtype")
+    doc = re.sub(r"(?<=[a-z;]) x(?=[ ,.;:])(?! [-+*/=])", " the array", doc)
+    begin = doc.index("Examples\n--------\n")
+    call = _EXAMPLES.get(name, "(2, 4)")
+    return f"{doc[:begin]}Examples\n--------\n>>> fi.{name}({call}).shape\n(2, 4)\n"
+
+
+def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray[Any]]:
     """Return the function that makes an array of a shape and fills it by `in_place`."""
+    signature = _signature(in_place)
+    allowed = frozenset(list(signature.parameters)[1:]) - {"dtype"}
 
-    @wraps(in_place)
     def allocate(
         shape: Shape, *args: Any, dtype: DTypeLike = "float32", **kwargs: Any
     ) -> NDArray[Any]:
+        for key in kwargs:
+            if key not in allowed:
+                raise TypeError(
+                    f"{name}() got an unexpected keyword argument {key!r}; "
+                    f"allowed: {', '.join(signature.parameters)}"
+                )
         x: NDArray[Any] = in_place(empty(shape, dtype), *args, **kwargs)
         return x
 
-    name = in_place.__name__.removesuffix("_")
     allocate.__name__ = allocate.__qualname__ = name
-    allocate.__doc__ = _DOC.format(name=name, example=example)
-    signature = inspect.signature(in_place)
-    parameters = list(signature.parameters.values())[1:]
-    shape = inspect.Parameter("shape", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    dtype = inspect.Parameter("dtype", inspect.Parameter.KEYWORD_ONLY, default="float32")
-    keywords = [p for p in parameters if p.kind is not p.POSITIONAL_OR_KEYWORD]
-    allocate.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[shape, *(p for p in parameters if p not in keywords), dtype, *keywords],
-        return_annotation=inspect.Signature.empty,
-    )
-    del allocate.__wrapped__, allocate.__annotations__  # those of the in-place function
+    allocate.__module__ = "fastinit"
+    allocate.__doc__ = _documentation(name, in_place.__doc__ or "")
+    allocate.__signature__ = signature  # type: ignore[attr-defined]
     return allocate
+
+
+def _is_initializer(name: str, value: object) -> bool:
+    # blocks_ fills by another initializer, which it is given.
+    return inspect.isfunction(value) and name.endswith("_") and name != "blocks_"
+
+
+IN_PLACE: dict[str, Callable[..., Any]] = {
+    name.removesuffix("_"): function
+    for name, function in sorted({**vars(initializers), **vars(structured)}.items())
+    if not name.startswith("_") and _is_initializer(name, function)
+}
+"""Every in-place initializer, aliases too, by its name without the underscore."""
+
+_made = {
+    function: allocating(function.__name__.removesuffix("_"), function)
+    for function in dict.fromkeys(IN_PLACE.values())
+}
+globals().update({name: _made[function] for name, function in IN_PLACE.items()})
+__all__ = sorted(IN_PLACE)

@@ -94,7 +94,9 @@ def _float_dtype(dtype: np.dtype[Any]) -> Float:
 
 
 def array_of(x: object) -> NDArray[Any]:
-    """Return the array that shares x's memory; never a copy.
+    """Return an array of our own over x's memory; never a copy.
+
+    What is found out about it stays so: another thread may change the shape or the dtype of x.
 
     Raises
     ------
@@ -102,7 +104,9 @@ def array_of(x: object) -> NDArray[Any]:
         If x is neither an array nor an object that shows its memory.
     """
     if type(x) is np.ndarray:
-        return x
+        return x.view()
+    if isinstance(x, np.generic):  # shows a copy of its memory
+        raise TypeError(f"x is a NumPy scalar, {type(x).__name__}; allowed: an array of shape ()")
     if hasattr(x, "__array_interface__"):  # also the subclasses of ndarray
         return np.asarray(x)
     try:
@@ -262,7 +266,7 @@ def fill(
             raise ValueError("global_shape and offset are for one array, and x is a list")
         _fill_list(distribution, cast(list[object], x), rng, n, kernels)
         return x
-    array: NDArray[Any] = x if type(x) is np.ndarray else array_of(x)  # type: ignore[assignment]
+    array = array_of(x)
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, kernels=kernels)
@@ -299,6 +303,7 @@ def fill_memory(
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
+    _held = _kernels.hold(array)
     fill_array = (kernels or _settings.default_backend).fill
     fill_array(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
 
@@ -312,7 +317,7 @@ def _fill_list(
 ) -> None:
     """Fill arrays one after the other, when all have been checked."""
     checked = []
-    for i, x in enumerate(arrays):
+    for i, x in enumerate(tuple(arrays)):
         try:
             array = array_of(x)
             code, params = in_dtype(distribution, array.dtype)
@@ -321,8 +326,11 @@ def _fill_list(
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params))
+    _held = [_kernels.hold(array) for _, array, _ in checked]
+    start = rng.take(sum(array.size for _, array, _ in checked))
     for code, array, params in checked:
-        kernels.fill(distribution.kernel, code, array, None, rng, params, threads, None)
+        kernels.fill(distribution.kernel, code, array, start, rng, params, threads, None)
+        start += array.size
 
 
 class Matrix(NamedTuple):
@@ -351,6 +359,7 @@ def fill_orthogonal(
     code = check_gain(gain, array.dtype)
     n, kernels = _settings.checked_threads(threads), _settings.backend(backend)
     start = rng.take(matrix.rows * matrix.columns)
+    _held = _kernels.hold(array)
     kernels.orthogonal(code, array, start, rng.key, matrix, gain, n)
 
 
@@ -451,6 +460,7 @@ def fill_constant(
         else element(value, array.dtype).view(pattern).item()
     )
     kernels = _settings.backend(backend)
+    _held = _kernels.hold(array)
     kernels.fill(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
 

@@ -11,7 +11,10 @@ cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport getenv
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.ref cimport PyObject
+from cpython.weakref cimport PyWeakref_NewRef
 
 cimport numpy as cnp
 
@@ -247,6 +250,20 @@ def advise_huge(uintptr_t address, size_t nbytes):
     ask_for_huge_pages(<char *> address, nbytes)
 
 
+def hold(cnp.ndarray x):
+    """Returns what keeps x's memory where it is, as long as it lives.
+
+    A reference to x is not enough: ``resize(refcheck=False)`` would free the memory. But NumPy
+    resizes no array that has a weak reference (array_resize in its shape.c).
+    """
+    cdef cnp.ndarray owner = x
+    cdef PyObject *base = cnp.PyArray_BASE(x)
+    while base != NULL and isinstance(<object> base, cnp.ndarray):
+        owner = <cnp.ndarray> base
+        base = cnp.PyArray_BASE(owner)
+    return PyWeakref_NewRef(owner, None)
+
+
 cdef int store_params(double *numbers, tuple params) except -1:
     for i, number in enumerate(params):
         numbers[i] = number
@@ -282,14 +299,30 @@ cpdef fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int t
     """
     cdef double numbers[FI_MAX_PARAMS]
     cdef uint64_t pattern, step = 1
+    # Copies: while C writes, another thread may give x another shape.
+    cdef uint64_t shape[FI_MAX_NDIM]
+    cdef int64_t strides[FI_MAX_NDIM]
     cdef uint64_t steps[FI_MAX_NDIM]
+    cdef uint64_t size = cnp.PyArray_SIZE(x)
     cdef fi_request r
     cdef int d, ndim = cnp.PyArray_NDIM(x)
-    cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(x)
 
     check_rounding()
     r.distribution = <fi_distribution> distribution
     r.dtype = <fi_dtype> dtype
+    r.out = cnp.PyArray_DATA(x)
+    r.ndim = ndim
+    r.shape = shape
+    r.strides = strides
+    r.index_steps = steps
+    for d in range(ndim - 1, -1, -1):
+        shape[d] = cnp.PyArray_DIM(x, d)
+        strides[d] = cnp.PyArray_STRIDE(x, d)
+        if index_steps is None:
+            steps[d] = step
+            step *= shape[d]
+        else:
+            steps[d] = index_steps[d]
     if distribution == fi_distribution.FI_CONSTANT:
         pattern = params
         r.params = &pattern
@@ -301,49 +334,75 @@ cpdef fill(int distribution, int dtype, cnp.ndarray x, start, key, params, int t
             r.key = (<Cursor> key)._key
         else:
             r.key.k0, r.key.k1 = key
-        r.start = take(<Cursor> key, cnp.PyArray_SIZE(x)) if start is None else start
+        r.start = take(<Cursor> key, size) if start is None else start
 
-    r.out = cnp.PyArray_DATA(x)
-    r.ndim = ndim
-    r.shape = <const uint64_t *> shape
-    r.strides = <const int64_t *> cnp.PyArray_STRIDES(x)
-    r.index_steps = steps
-    for d in range(ndim - 1, -1, -1):
-        if index_steps is None:
-            steps[d] = step
-            step *= <uint64_t> shape[d]
-        else:
-            steps[d] = index_steps[d]
-
-    run(&r, cnp.PyArray_SIZE(x), threads)
+    run(&r, size, threads)
 
 
-cdef int usual_dtype(x, double magnitude) noexcept:
-    """The dtype of an array that needs no closer look: NumPy's, float32 or float64, in C order,
-    writable, aligned, and able to hold the magnitude; or -1.
+cdef struct fi_line:
+    # Elements side by side.
+    fi_dtype dtype
+    void *out
+    uint64_t n
+    int64_t itemsize
+
+
+cdef bint is_usual(x, double magnitude, fi_line *line) noexcept:
+    """Whether an array needs no closer look, as it is NumPy's, float32 or float64, in C order,
+    writable, aligned, and able to hold the magnitude; if so, the line is what it holds.
     """
     if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISCARRAY(x):
-        return -1
+        return False
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and magnitude <= FLT_MAX:
-        return fi_dtype.FI_FLOAT32
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
-        return fi_dtype.FI_FLOAT64
-    return -1
+        line.dtype = fi_dtype.FI_FLOAT32
+    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
+        line.dtype = fi_dtype.FI_FLOAT64
+    else:
+        return False
+    line.itemsize = cnp.PyArray_ITEMSIZE(x)
+    line.out = cnp.PyArray_DATA(x)
+    line.n = cnp.PyArray_SIZE(x)
+    return True
 
 
 def fill_usual(distribution, x, rng, int threads):
     """Fills x, an array or a list of arrays, and returns True, if none needs a closer look, nor
     the distribution, whose parameters may depend on the dtype.
+
+    Memory is taken down when it is checked, and held: while a fill runs, another thread or a
+    signal handler may change the list, or an array in it.
     """
-    cdef list arrays = x if type(x) is list else [x]
+    cdef double numbers[FI_MAX_PARAMS]
+    cdef fi_line line
+    cdef fi_line *lines = &line
+    cdef uint64_t total = 0, longest = 0
+    cdef Py_ssize_t i, count
     kernel, params, largest, _, bounded = <tuple> distribution
     if bounded:
         return False
-    for array in arrays:
-        if usual_dtype(array, largest) < 0:
+    if type(x) is not list:
+        if not is_usual(x, largest, lines):
             return False
-    for array in arrays:
-        fill(kernel, usual_dtype(array, largest), array, None, rng, params, threads)
+        held = hold(x) if line.n > KEEP_GIL else None
+        store_params(numbers, params)
+        fill_lines(kernel, numbers, lines, 1, rng, line.n, threads)
+        return True
+    arrays = tuple(x)
+    count = len(arrays)
+    lines = <fi_line *> PyMem_Malloc(count * sizeof(fi_line))
+    if lines == NULL:
+        raise MemoryError
+    try:
+        for i in range(count):
+            if not is_usual(arrays[i], largest, &lines[i]):
+                return False
+            total += lines[i].n
+            longest = max(longest, lines[i].n)
+        held = [hold(array) for array in arrays] if longest > KEEP_GIL else None
+        store_params(numbers, params)
+        fill_lines(kernel, numbers, lines, count, rng, total, threads)
+    finally:
+        PyMem_Free(lines)
     return True
 
 
@@ -351,23 +410,33 @@ def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, 
               Cursor cursor, params, int threads):
     """As fill, for n elements side by side at an address."""
     cdef double numbers[FI_MAX_PARAMS]
+    cdef fi_line line
+    line.dtype, line.out, line.n = <fi_dtype> dtype, <void *> address, n
+    line.itemsize = itemsize
+    store_params(numbers, params)
+    fill_lines(distribution, numbers, &line, 1, cursor, n, threads)
+
+
+cdef int fill_lines(int distribution, const double *numbers, const fi_line *lines,
+                    Py_ssize_t count, Cursor cursor, uint64_t total, int threads) except -1:
+    """Fills lines one after the other with the cursor's next indices, `total` in all."""
     cdef uint64_t step = 1
     cdef fi_request r
-    cdef int d
-
-    for d in range(len(<tuple> params)):
-        numbers[d] = (<tuple> params)[d]
+    cdef Py_ssize_t i
     r.distribution = <fi_distribution> distribution
-    r.dtype = <fi_dtype> dtype
     r.params = numbers
     r.key = cursor._key
-    r.start = take(cursor, n)
-    r.out = <void *> address
+    r.start = take(cursor, total)
     r.ndim = 1
-    r.shape = &n
-    r.strides = &itemsize
     r.index_steps = &step
-    run(&r, n, threads)
+    for i in range(count):
+        r.dtype = lines[i].dtype
+        r.out = lines[i].out
+        r.shape = &lines[i].n
+        r.strides = &lines[i].itemsize
+        run(&r, lines[i].n, threads)
+        r.start += lines[i].n
+    return 0
 
 
 def orthogonal(int dtype, cnp.ndarray x, start, key, matrix, double gain, int threads):
@@ -419,24 +488,27 @@ cdef int run(fi_request *r, uint64_t n, int threads) except -1:
 
 @cython.final
 cdef class BitStream:
-    """What a NumPy bit generator's function pointers work on: a key and a position."""
+    """What a NumPy bit generator's function pointers work on: a key and a position.
+
+    NumPy and Numba hold its address, so there is one for all of a bit generator's life, and
+    `move` changes it in place. Whoever calls it holds the bit generator's lock.
+    """
 
     cdef fi_bitgen state
 
-    def __cinit__(self, key, uint64_t position=0):
-        self.state.key.k0, self.state.key.k1 = key
-        self.position = position
-
     @property
     def key(self):
+        """The two 64-bit words of the key."""
         return self.state.key.k0, self.state.key.k1
 
     @property
     def position(self):
+        """The index of the next word."""
         return self.state.position
 
-    @position.setter
-    def position(self, uint64_t position):
+    def move(self, key, uint64_t position):
+        """Sets the key and the position."""
+        self.state.key.k0, self.state.key.k1 = key
         self.state.position = position
         self.state.stale = 1
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from fastinit._check import integer
 from fastinit.gains import calculate_gain
+from fastinit.initializer import Initializer
 
 _DEEP = 20  # layers from which on we advise orthogonal weights; our own choice
 
 
 class Recommendation(NamedTuple):
-    """An initializer, what to give it, why it is the one, and the source.
-
-    `initializer` is the name of the in-place function without its underscore, `arguments` what
-    it takes by keyword.
+    """An initializer with its arguments, why it is the one, and the source.
 
     Examples
     --------
     >>> fi.recommend("relu").initializer
-    'he_normal'
+    Initializer('he_normal', nonlinearity='relu')
     """
 
-    initializer: str
-    arguments: Mapping[str, Any]
+    initializer: Initializer
     reason: str
     source: str
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
-        return f"{self.initializer}({shown}): {self.reason}.\nSource: {self.source}."
+        return f"{self.initializer}: {self.reason}.\nSource: {self.source}."
 
 
 def recommend(
@@ -82,44 +78,39 @@ def _hidden(activation: str, depth: int) -> Recommendation:
     gain = calculate_gain(activation)
     if activation == "selu":
         return Recommendation(
-            "lecun_normal",
-            {},
+            Initializer("lecun_normal"),
             "self-normalising layers need the variance 1 / fan_in exactly",
             'G. Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017',
         )
     if activation == "tanh" and depth >= _DEEP:
         return Recommendation(
-            "orthogonal",
-            {},  # gain 1: through many layers tanh's customary 5/3 lets gradients grow
+            # Gain 1: through many layers tanh's customary 5/3 lets gradients grow.
+            Initializer("orthogonal"),
             "orthogonal weights keep all directions of a signal alike through many layers",
             'J. Pennington, S. Schoenholz, S. Ganguli, "Resurrecting the sigmoid", NeurIPS 2017',
         )
     if activation == "sigmoid":
         return Recommendation(
-            "xavier_uniform",
-            {},
+            Initializer("xavier_uniform"),
             "for few layers only: a slope of at most 1/4 shrinks gradients by that in each",
             'X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward '
             'neural networks", AISTATS 2010',
         )
     if gain == 1 or activation == "tanh":
         return Recommendation(
-            "xavier_uniform",
-            {"gain": gain},
+            Initializer("xavier_uniform", gain=gain),
             "near 0 the activation is linear, and the mean of both fans serves signal and gradient",
             'X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward '
             'neural networks", AISTATS 2010',
         )
     if activation in ("relu", "leaky_relu"):
         return Recommendation(
-            "he_normal",
-            {"nonlinearity": activation},
+            Initializer("he_normal", nonlinearity=activation),
             "a rectifier halves the second moment, and the gain makes up for it",
             'K. He et al., "Delving Deep into Rectifiers", ICCV 2015',
         )
     return Recommendation(
-        "he_normal",
-        {"nonlinearity": activation},
+        Initializer("he_normal", nonlinearity=activation),
         "the gain 1 / sqrt(E f(z)^2) keeps the second moment, as He's does for rectifiers",
         'K. He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10 with this activation',
     )
@@ -128,15 +119,13 @@ def _hidden(activation: str, depth: int) -> Recommendation:
 def _recurrent(activation: str, _: int) -> Recommendation:
     if activation in ("relu", "leaky_relu"):
         return Recommendation(
-            "eye",
-            {},
+            Initializer("eye"),
             "a rectified state is then kept as it is until there is a reason to change it",
             'Q. V. Le, N. Jaitly, G. Hinton, "A Simple Way to Initialize Recurrent Networks of '
             'Rectified Linear Units", 2015',
         )
     return Recommendation(
-        "orthogonal",
-        {},
+        Initializer("orthogonal"),
         "applied again and again, it neither lets a state vanish nor explode",
         'A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of '
         'learning in deep linear neural networks", ICLR 2014',
@@ -145,8 +134,7 @@ def _recurrent(activation: str, _: int) -> Recommendation:
 
 def _residual(_: str, depth: int) -> Recommendation:
     return Recommendation(
-        "normal",
-        {"std": 0.02 / (2 * depth) ** 0.5},
+        Initializer("normal", std=0.02 / (2 * depth) ** 0.5),
         f"0.02 / sqrt(2 * {depth}): two branches in each of {depth} blocks add up to one",
         'A. Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, '
         "section 2.3",
@@ -154,44 +142,39 @@ def _residual(_: str, depth: int) -> Recommendation:
 
 
 def _fixed(
-    initializer: str, arguments: dict[str, Any], reason: str, source: str
+    initializer: Initializer, reason: str, source: str
 ) -> Callable[[str, int], Recommendation]:
-    return lambda _activation, _depth: Recommendation(initializer, arguments, reason, source)
+    return lambda _activation, _depth: Recommendation(initializer, reason, source)
 
 
 _LAYERS: dict[str, Callable[[str, int], Recommendation]] = {
     "dense": _hidden,
     "conv": _hidden,
     "attention": _fixed(
-        "xavier_uniform",
-        {},
+        Initializer("xavier_uniform"),
         "queries and keys are multiplied and not rectified; fill a fused weight by blocks_",
         'A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, in tensor2tensor',
     ),
     "residual": _residual,
     "recurrent": _recurrent,
     "embedding": _fixed(
-        "embedding",
-        {"std": 0.02},
+        Initializer("embedding", std=0.02),
         "rows are looked up and not summed, so that fans do not matter",
         'A. Radford et al., "Improving Language Understanding by Generative Pre-Training", 2018, '
         "section 4.1",
     ),
     "output": _fixed(
-        "lecun_normal",
-        {},
+        Initializer("lecun_normal"),
         "nothing follows that would change the variance: logits of variance 1",
         'Y. LeCun et al., "Efficient BackProp", 1998',
     ),
     "norm": _fixed(
-        "ones",
-        {},
+        Initializer("ones"),
         "what was normalised stays so",
         'S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015',
     ),
     "bias": _fixed(
-        "zeros",
-        {},
+        Initializer("zeros"),
         "weights alone break the symmetry between outputs",
         'K. He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2',
     ),

@@ -1,109 +1,356 @@
-"""Initializers by a short text: ``he``, ``normal:0.01``, ``orthogonal:1.4``."""
+"""The noun: one of the package's functions with its arguments, and the text that names it.
+
+`recommend` returns one, a recipe's rule is a pattern and one, and the probe, the adapters and the
+command line take one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-import fastinit.initializers as init
-from fastinit.diagnostics._network import Array
-from fastinit.random import Generator
-from fastinit.structured import orthogonal_
+from fastinit import _check
+from fastinit._allocating import IN_PLACE, expanded
+from fastinit._fill import as_dtype
+from fastinit.random import RNG
 
-Initializer = Callable[[Array, Generator], object]
-"""Fills an array, (in, out) or (height, width, in, out), in place from a generator."""
+T = TypeVar("T")
 
+# What the caller of a fill decides, and not the initializer.
+GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
 
-class _Spec(NamedTuple):
-    """What a name stands for: the number that may follow it, and the fill."""
+# Each value of these depends on a whole matrix, or on a whole line of it.
+_INDIVISIBLE = frozenset({"orthogonal", "delta_orthogonal", "sparse"})
 
-    number: str  # what it is; "" if none may follow
-    default: float | None  # None: it must follow
-    fill: Callable[[Array, float, Generator], object]
-
-
-def _scaled(scale: float, mode: str, distribution: str) -> _Spec:
-    return _Spec(
-        "GAIN",
-        1.0,
-        lambda x, gain, rng: init.variance_scaling_(
-            x, scale * gain**2, mode, distribution, rng=rng
-        ),
-    )
+_LONGEST = 1000  # characters of a text: far more than any initializer needs
 
 
-_SPECS = {
-    "zeros": _Spec("", 0.0, lambda x, _, __: init.zeros_(x)),
-    "constant": _Spec("VALUE", None, lambda x, value, _: init.constant_(x, value)),
-    "normal": _Spec("STD", None, lambda x, std, rng: init.normal_(x, 0.0, std, rng=rng)),
-    "uniform": _Spec("BOUND", None, lambda x, a, rng: init.uniform_(x, -a, a, rng=rng)),
-    "truncated_normal": _Spec(
-        "STD", None, lambda x, std, rng: init.truncated_normal_(x, 0.0, std, rng=rng)
-    ),
-    "xavier": _scaled(1.0, "fan_avg", "normal"),
-    "xavier_uniform": _scaled(1.0, "fan_avg", "uniform"),
-    "he": _scaled(2.0, "fan_in", "normal"),
-    "he_uniform": _scaled(2.0, "fan_in", "uniform"),
-    "lecun": _scaled(1.0, "fan_in", "normal"),
-    "lecun_uniform": _scaled(1.0, "fan_in", "uniform"),
-    "orthogonal": _Spec("GAIN", 1.0, lambda x, gain, rng: orthogonal_(x, gain, rng=rng)),
-}
+def registry() -> Mapping[str, Callable[..., Any]]:
+    """Return all initializers: the in-place functions, each by its name without the underscore."""
+    return _REGISTRY
 
 
-def allowed() -> str:
-    """Return the forms that `parse` takes, for messages and help.
+_REGISTRY = MappingProxyType(IN_PLACE)
 
-    Examples
-    --------
-    >>> allowed()[:31]
-    'zeros, constant:VALUE, normal:S'
+
+@cache
+def parameters(name: str) -> Mapping[str, object]:
+    """Return what an initializer takes after its array, with the defaults.
+
+    A parameter without a default has `inspect.Parameter.empty`.
     """
-    return ", ".join(name + _form(spec) for name, spec in _SPECS.items())
+    return MappingProxyType({p.name: p.default for p in expanded(registry()[name])})
 
 
-def _form(spec: _Spec) -> str:
-    if not spec.number:
-        return ""
-    return f":{spec.number}" if spec.default is None else f"[:{spec.number}]"
-
-
-def parse(text: str) -> Initializer:
-    """Return the initializer that a text names.
+class Initializer:
+    """One of fastinit's initializers with its arguments: a value that can be kept and compared.
 
     Parameters
     ----------
-    text : str
-        A name, or a name and a number: ``zeros``, ``constant:VALUE``, ``normal:STD``,
-        ``uniform:BOUND`` (on +- BOUND), ``truncated_normal:STD``; ``xavier``, ``he``, ``lecun``
-        (normal; ``xavier_uniform`` and so on) and ``orthogonal``, each with ``:GAIN`` or 1.
-
-    Returns
-    -------
-    callable
-        ``fill(x, rng)``, for x of (in, out) or (height, width, in, out).
+    name : str
+        One of the in-place functions without its underscore, such as ``"he_normal"``. The short
+        names ``"he"``, ``"xavier"`` and ``"lecun"`` stand for their normal forms.
+    **arguments
+        What that function takes by keyword, but for rng, threads, backend, global_shape and
+        offset, which are given to `fill`. A list becomes a tuple.
 
     Raises
     ------
-    ValueError
-        If the text is not of this form; the message lists the forms.
+    TypeError, ValueError
+        If there is no such initializer or argument, or one that it needs is missing. Whether the
+        values fit a tensor is known with its shape: see `check`.
+
+    See Also
+    --------
+    recommend : which initializer for which layer.
 
     Examples
     --------
-    >>> x = np.empty((64, 64))
-    >>> _ = parse("normal:0.01")(x, fi.default_rng(1))
-    >>> bool(abs(x.std() - 0.01) < 1e-3)
-    True
+    >>> he = fi.Initializer("he_normal", nonlinearity="gelu")
+    >>> he.fill(np.empty((256, 64), np.float32), rng=0).shape
+    (256, 64)
     """
-    name, colon, digits = text.partition(":")
-    spec = _SPECS.get(name)
-    if spec is None or (not spec.number if colon else spec.default is None):
-        raise ValueError(f"initializer={text!r} is unknown; allowed: {allowed()}")
-    fill = spec.fill
+
+    __slots__ = ("_arguments", "_name")
+
+    _name: str
+    _arguments: Mapping[str, Any]
+
+    def __new__(cls, name: str, /, **arguments: Any) -> Initializer:
+        """Check the name and the arguments' names."""
+        name = _SHORT.get(name, name) if isinstance(name, str) else name
+        if not isinstance(name, str) or name not in registry():
+            raise ValueError(
+                f"Initializer: name={name!r} is unknown; allowed: {', '.join(registry())}"
+            )
+        allowed = {k: v for k, v in parameters(name).items() if k not in GIVEN}
+        for key in arguments:
+            if key in GIVEN:
+                raise TypeError(f"Initializer: {key} is given to fill, and not to {name}")
+            if key not in allowed:
+                raise TypeError(
+                    f"Initializer: {name} has no argument {key!r}; "
+                    f"allowed: {', '.join(allowed) or 'none'}"
+                )
+        for key, default in allowed.items():
+            if default is inspect.Parameter.empty and key not in arguments:
+                raise TypeError(f"Initializer: {name} needs the argument {key}")
+        self = super().__new__(cls)
+        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_arguments", MappingProxyType(kept))
+        return self
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Initializer does not change; {name} cannot be set")
+
+    @property
+    def name(self) -> str:
+        """The in-place function's name without its underscore."""
+        return self._name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments by name; they cannot be changed."""
+        return self._arguments
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The in-place function, such as `fastinit.he_normal_`."""
+        return registry()[self._name]
+
+    @property
+    def random(self) -> bool:
+        """Whether the values depend on the generator that `fill` is given."""
+        return "rng" in parameters(self._name)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
+        return self._name not in _INDIVISIBLE
+
+    def fill(
+        self,
+        x: T,
+        *,
+        rng: RNG = None,
+        threads: int | None = None,
+        backend: str | None = None,
+        global_shape: _check.Shape | None = None,
+        offset: _check.Shape | None = None,
+    ) -> T:
+        """Fill x in place and return it: the same as calling the function.
+
+        Parameters
+        ----------
+        x : array
+            What the function takes: a writable array of a dtype that it knows.
+        rng : int, SeedSequence, Generator, or None
+            As `default_rng` takes them; a `Generator` moves on by the whole tensor's size. An
+            initializer that is not random does not use it.
+        threads : int, optional
+            How many threads, 1 to 1024; see `set_num_threads`. The values do not depend on it.
+        backend : {"c", "numba"}, optional
+            Which kernels; see `set_backend`. The values do not depend on it.
+        global_shape, offset : tuple of int, optional
+            x is the part of a tensor of shape `global_shape` that begins at `offset`.
+
+        Returns
+        -------
+        array
+            `x`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the function; then nothing was written.
+
+        Examples
+        --------
+        >>> fi.Initializer("constant", value=0.5).fill(np.empty(2, np.float32))
+        array([0.5, 0.5], dtype=float32)
+        """
+        options: dict[str, Any] = {
+            "threads": threads,
+            "backend": backend,
+            "global_shape": global_shape,
+            "offset": offset,
+        }
+        if self.random:
+            options["rng"] = rng
+        filled: T = self.function(x, **self._arguments, **options)
+        return filled
+
+    def check(self, shape: _check.Shape, dtype: DTypeLike = "float32") -> None:
+        """Raise what `fill` would raise for a tensor of that shape and dtype; allocate nothing.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            The whole tensor's shape.
+        dtype : dtype
+            The tensor's dtype; float32 unless given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fill`.
+
+        Examples
+        --------
+        >>> fi.Initializer("normal", std=0.02).check((2**20, 2**20), "bfloat16")
+        """
+        lengths = _check.shape("shape", shape)
+        corner = (0,) * len(lengths)
+        # An empty part of the whole: everything is checked, and there is nothing to write.
+        self.fill(np.empty(corner, as_dtype(dtype)), rng=0, global_shape=lengths, offset=corner)
+
+    @classmethod
+    def parse(cls, text: str) -> Initializer:
+        """Return the initializer that a text names.
+
+        Parameters
+        ----------
+        text : str
+            A name (``he_normal``, or short ``he``), a name and its arguments as in Python
+            (``normal(std=0.02)``), or a name and one number (``normal:0.01``). The number is the
+            standard deviation of normal and truncated_normal, the bound of uniform (on both sides
+            of 0), the value of constant, and a gain for xavier, he, lecun and orthogonal.
+
+        Returns
+        -------
+        Initializer
+            ``parse(str(initializer))`` is equal to it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the text is not of these forms, or as `Initializer`; the message lists the forms.
+
+        Examples
+        --------
+        >>> fi.Initializer.parse("he"), fi.Initializer.parse("normal:0.01")
+        (Initializer('he_normal'), Initializer('normal', std=0.01))
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"Initializer.parse: text={text!r} must be a str")
+        if len(text) > _LONGEST:
+            raise ValueError(
+                f"Initializer.parse: text has {len(text)} characters; allowed: {_LONGEST}"
+            )
+        try:
+            name, arguments = _parsed(text)
+            initializer = cls(name, **arguments)
+            if ":" in text and "(" not in text:
+                initializer.check((1, 1))  # the number, which any weight refuses or takes
+            return initializer
+        except (TypeError, ValueError) as error:
+            reason = str(error).removeprefix("Initializer: ")
+            raise type(error)(f"initializer={text!r}: {reason}") from None
+
+    def __str__(self) -> str:
+        if not self._arguments:
+            return self._name
+        return f"{self._name}({', '.join(f'{k}={v!r}' for k, v in self._arguments.items())})"
+
+    def __repr__(self) -> str:
+        shown = [repr(self._name), *(f"{k}={v!r}" for k, v in self._arguments.items())]
+        return f"Initializer({', '.join(shown)})"
+
+    def _key(self) -> tuple[object, frozenset[tuple[str, Any]]]:
+        return self.function, frozenset(self._arguments.items())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Initializer):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Callable[..., Initializer], tuple[str, dict[str, Any]]]:
+        return _restored, (self._name, dict(self._arguments))
+
+
+def _restored(name: str, arguments: dict[str, Any]) -> Initializer:
+    return Initializer(name, **arguments)
+
+
+_SHORT = {"he": "he_normal", "xavier": "xavier_normal", "lecun": "lecun_normal"}
+
+
+def _std(name: str) -> Callable[[float], tuple[str, dict[str, Any]]]:
+    return lambda number: (name, {"std": number})
+
+
+def _gain(name: str) -> Callable[[float], tuple[str, dict[str, Any]]]:
+    return lambda number: (name, {"gain": number})
+
+
+def _scaled(scale: float, distribution: str) -> Callable[[float], tuple[str, dict[str, Any]]]:
+    """Return what a gain makes of a function that has no gain of its own."""
+    return lambda number: (
+        "variance_scaling",
+        {"scale": scale * number**2, "mode": "fan_in", "distribution": distribution},
+    )
+
+
+# What the number after a colon means.
+_NUMBERS: dict[str, Callable[[float], tuple[str, dict[str, Any]]]] = {
+    "constant": lambda number: ("constant", {"value": number}),
+    "uniform": lambda number: ("uniform", {"low": -number, "high": number}),
+    "normal": _std("normal"),
+    "truncated_normal": _std("truncated_normal"),
+    "xavier_normal": _gain("xavier_normal"),
+    "xavier_uniform": _gain("xavier_uniform"),
+    "xavier_truncated_normal": _gain("xavier_truncated_normal"),
+    "orthogonal": _gain("orthogonal"),
+    "he_normal": _scaled(2.0, "normal"),
+    "he_uniform": _scaled(2.0, "uniform"),
+    "he_truncated_normal": _scaled(2.0, "truncated_normal"),
+    "lecun_normal": _scaled(1.0, "normal"),
+    "lecun_uniform": _scaled(1.0, "uniform"),
+    "lecun_truncated_normal": _scaled(1.0, "truncated_normal"),
+}
+
+FORMS = (
+    "a name such as he_normal, he, xavier, orthogonal or zeros; with arguments such as "
+    "normal(std=0.02); or with one number such as normal:0.02"
+)
+"""The forms that `Initializer.parse` takes, for messages and help."""
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    name, colon, digits = text.strip().partition(":")
+    if colon and "(" not in name:
+        return _numbered(_SHORT.get(name, name), digits)
+    if "(" not in text:
+        return text.strip(), {}
     try:
-        number = float(digits) if colon else spec.default or 0.0
-        fill(np.empty((1, 1)), number, Generator(np.random.SeedSequence(0)))  # refuses now
-    except ValueError as error:
-        raise ValueError(f"initializer={text!r}: {error}") from None
-    return lambda x, rng: fill(x, number, rng)
+        call = ast.parse(text.strip(), mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
+            raise ValueError
+        keywords = [(keyword.arg, ast.literal_eval(keyword.value)) for keyword in call.keywords]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"allowed: {FORMS}") from None
+    arguments = {key: value for key, value in keywords if key is not None}
+    if len(arguments) < len(keywords):  # ** or twice the same
+        raise ValueError(f"allowed: {FORMS}")
+    return call.func.id, arguments
+
+
+def _numbered(name: str, digits: str) -> tuple[str, dict[str, Any]]:
+    if name not in _NUMBERS:
+        raise ValueError(f"no number may follow {name!r}; allowed for {', '.join(_NUMBERS)}")
+    try:
+        number = float(digits)
+    except ValueError:
+        raise ValueError(f"{digits!r} is not a number; allowed: {FORMS}") from None
+    return _NUMBERS[name](number)

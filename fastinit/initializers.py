@@ -1,6 +1,6 @@
 """Initializers: one primitive, `variance_scaling_`, and one-line specialisations of it.
 
-Every initializer fills in place under its name with an underscore, and allocates without.
+Each fills an array in place; `fastinit._allocating` makes of each a function that allocates.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._allocating import allocating
 from fastinit._check import Axes, Shape, axes, positive, real
 from fastinit._check import shape as check_shape
 from fastinit._distributions import (
@@ -61,15 +60,20 @@ def constant_(
     Parameters
     ----------
     x : array
-        Filled in place: any boolean, integer or floating dtype of at most 8 bytes, any strides.
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     value : float
         Must be representable in x's dtype; NaN and infinities are allowed for floats.
     threads : int, optional
-        How many threads; see `set_num_threads`.
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
     backend : {"c", "numba"}, optional
-        Whose kernels; see `set_backend`.
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
     global_shape, offset : tuple of int, optional
-        x is a part of a larger tensor, as in `uniform_`: checked, and all parts are alike.
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -79,7 +83,8 @@ def constant_(
     Raises
     ------
     TypeError, ValueError
-        If x cannot be filled (read-only, overlapping, of another dtype), or with `value`.
+        If x cannot be filled (read-only, overlapping, of another dtype), or not with `value`; then
+        nothing was written.
 
     Notes
     -----
@@ -106,7 +111,31 @@ def zeros_(
 ) -> T:
     """Fill x with 0.
 
-    Parameters, returns and raises are those of `constant_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -133,7 +162,31 @@ def ones_(
 ) -> T:
     """Fill x with 1.
 
-    Parameters, returns and raises are those of `constant_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -166,19 +219,27 @@ def uniform_(
     Parameters
     ----------
     x : array, or list of arrays
-        Filled in place: any float dtype that fastinit knows, any strides. A list's arrays are
-        filled one after the other, as if they were one; small ones sooner than by calls.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
+        one after the other, as if they were one; for small arrays this takes less time than a
+        call for each.
     low, high : float
         The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
-    rng : int, SeedSequence, Generator, or None
-        As `default_rng` takes them; a `Generator` moves on.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
     threads : int, optional
-        How many threads; see `set_num_threads`. The values do not depend on it.
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
     backend : {"c", "numba"}, optional
-        Whose kernels; see `set_backend`. Nor on that.
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
     global_shape, offset : tuple of int, optional
-        x is the part of a tensor of shape `global_shape` that begins at `offset`; it gets
-        that part's values, and the generator moves on by the whole tensor's size.
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -223,12 +284,28 @@ def normal_(
     Parameters
     ----------
     x : array, or list of arrays
-        As in `uniform_`.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
+        one after the other, as if they were one; for small arrays this takes less time than a
+        call for each.
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
         dtypes) or 9.5 (float64).
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -285,7 +362,11 @@ def truncated_normal_(
     Parameters
     ----------
     x : array, or list of arrays
-        As in `uniform_`.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
+        one after the other, as if they were one; for small arrays this takes less time than a
+        call for each.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. What is left between
         +-2 has the standard deviation 0.87962566 * std.
@@ -297,8 +378,20 @@ def truncated_normal_(
     corrected : bool
         Whether `std` is that of what is left instead: the normal that is cut is wider by
         1 / 0.87962566 for bounds of +-2, and by what they ask for otherwise.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -356,14 +449,30 @@ def trunc_normal_(
     Parameters
     ----------
     x : array, or list of arrays
-        As in `uniform_`.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
+        one after the other, as if they were one; for small arrays this takes less time than a
+        call for each.
     mean, std : float
         Of the normal before it is cut, finite in x's dtype; std >= 0. The mean may lie far
         outside the bounds.
     a, b : float
         The bounds, in x's unit; either may be infinite.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -385,7 +494,9 @@ def trunc_normal_(
 
     References
     ----------
-    As `truncated_normal_`.
+    M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution",
+    Appl. Statist. 37, 1988. M. Giles, "Approximating the erfinv function", GPU Computing
+    Gems Jade Edition, 2011.
 
     Examples
     --------
@@ -479,22 +590,41 @@ def variance_scaling_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, any strides.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     scale : float
         Positive. 1 keeps the variance of a linear layer's signal, 2 that of a rectified one.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
-        Which fan: the inputs (keeps the forward signal), the outputs (keeps the gradient),
-        or their arithmetic or geometric mean.
+        Which fan: the number of inputs of an output (keeps the variance of the forward
+        signal), the number of outputs of an input (keeps that of the gradient), or the
+        arithmetic or the geometric mean of both.
     distribution : {"normal", "truncated_normal", "uniform"}
         Normal of standard deviation sqrt(scale / fan); the same cut at +-2 standard deviations
         of a normal so much wider (1 / 0.87962566) that what is left has it; or uniform on
         +- sqrt(3 scale / fan).
     in_axis, out_axis, batch_axis : int or tuple of int
-        As in `compute_fans`. PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
     fan_in, fan_out : float, optional
-        Given instead of computed from the (whole tensor's) shape.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
 
     Returns
     -------
@@ -578,13 +708,34 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     Parameters
     ----------
     x : array
-        Filled in place; see `variance_scaling_`.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     gain : float
-        See `calculate_gain`.
-    **options
-        in_axis, out_axis, batch_axis, fan_in, fan_out, rng, threads, backend, global_shape and
-        offset,
-        as in `variance_scaling_`.
+        A positive factor on the standard deviation; `calculate_gain` has it for each
+        nonlinearity.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
 
     Returns
     -------
@@ -594,7 +745,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     Raises
     ------
     TypeError, ValueError
-        As `variance_scaling_`.
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -621,7 +772,47 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
 def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
-    Parameters, returns and raises are those of `xavier_uniform_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        A positive factor on the standard deviation; `calculate_gain` has it for each
+        nonlinearity.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -646,8 +837,50 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
 def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
-    Cut at +-2 standard deviations of a normal so much wider that what is left has this one.
-    Parameters, returns and raises are those of `xavier_uniform_`.
+    The normal is cut at +-2 standard deviations, and is so much wider (1 / 0.87962566) that what
+    is left has this standard deviation.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        A positive factor on the standard deviation; `calculate_gain` has it for each
+        nonlinearity.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -683,15 +916,40 @@ def he_uniform_(
     Parameters
     ----------
     x : array
-        Filled in place; see `variance_scaling_`.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
-        Which fan; see `variance_scaling_`.
+        Which fan: the number of inputs of an output (keeps the variance of the forward
+        signal), the number of outputs of an input (keeps that of the gradient), or the
+        arithmetic or the geometric mean of both.
     nonlinearity : str
-        What follows the layer, if it is not leaky_relu; see `calculate_gain`.
-    **options
-        As in `xavier_uniform_`.
+        What follows the layer, if it is not leaky_relu; `calculate_gain` lists the names and
+        the gains.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
 
     Returns
     -------
@@ -701,7 +959,7 @@ def he_uniform_(
     Raises
     ------
     TypeError, ValueError
-        As `variance_scaling_` and `calculate_gain`.
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -733,7 +991,53 @@ def he_normal_(
 ) -> T:
     """Fill x with normals of standard deviation gain / sqrt(fan).
 
-    Parameters, returns and raises are those of `he_uniform_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    a : float
+        The slope of the leaky_relu that follows the layer; 0 is relu.
+    mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
+        Which fan: the number of inputs of an output (keeps the variance of the forward
+        signal), the number of outputs of an input (keeps that of the gradient), or the
+        arithmetic or the geometric mean of both.
+    nonlinearity : str
+        What follows the layer, if it is not leaky_relu; `calculate_gain` lists the names and
+        the gains.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -764,7 +1068,56 @@ def he_truncated_normal_(
 ) -> T:
     """Fill x with truncated normals of standard deviation gain / sqrt(fan).
 
-    Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of `he_uniform_`.
+    The normal is cut at +-2 standard deviations, and is so much wider (1 / 0.87962566) that what
+    is left has this standard deviation.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    a : float
+        The slope of the leaky_relu that follows the layer; 0 is relu.
+    mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
+        Which fan: the number of inputs of an output (keeps the variance of the forward
+        signal), the number of outputs of an input (keeps that of the gradient), or the
+        arithmetic or the geometric mean of both.
+    nonlinearity : str
+        What follows the layer, if it is not leaky_relu; `calculate_gain` lists the names and
+        the gains.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -791,7 +1144,44 @@ def he_truncated_normal_(
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with uniforms on +- sqrt(3 / fan_in).
 
-    Options, returns and raises are those of `xavier_uniform_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -816,7 +1206,44 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
 def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with normals of standard deviation sqrt(1 / fan_in).
 
-    Options, returns and raises are those of `xavier_uniform_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -841,7 +1268,47 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
 def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with truncated normals of standard deviation sqrt(1 / fan_in).
 
-    Cut as `xavier_truncated_normal_`. Options, returns and raises are those of `xavier_uniform_`.
+    The normal is cut at +-2 standard deviations, and is so much wider (1 / 0.87962566) that what
+    is left has this standard deviation.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    in_axis, out_axis, batch_axis : int or tuple of int
+        The axes of inputs, of outputs, and of weights that are independent of each other. The
+        last two axes are (in, out) unless given. All other axes, such as a convolution's
+        kernel, count in both fans. PyTorch's layout (out, in, ...) has in_axis=1 and
+        out_axis=0.
+    fan_in, fan_out : float, optional
+        Positive numbers that are used instead of the fans that the whole tensor's shape gives.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit. The
+        fans are those of the whole tensor.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -863,29 +1330,9 @@ def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     return variance_scaling_(x, 1.0, "fan_in", "truncated_normal", **options)
 
 
-constant = allocating(constant_, "(2, 4), 0.5")
-zeros = allocating(zeros_)
-ones = allocating(ones_)
-uniform = allocating(uniform_)
-normal = allocating(normal_)
-truncated_normal = allocating(truncated_normal_)
-trunc_normal = allocating(trunc_normal_)
-variance_scaling = allocating(variance_scaling_)
-xavier_uniform = allocating(xavier_uniform_)
-xavier_normal = allocating(xavier_normal_)
-xavier_truncated_normal = allocating(xavier_truncated_normal_)
-he_uniform = allocating(he_uniform_)
-he_normal = allocating(he_normal_)
-he_truncated_normal = allocating(he_truncated_normal_)
-lecun_uniform = allocating(lecun_uniform_)
-lecun_normal = allocating(lecun_normal_)
-lecun_truncated_normal = allocating(lecun_truncated_normal_)
-
-glorot_uniform_, glorot_uniform = xavier_uniform_, xavier_uniform
-glorot_normal_, glorot_normal = xavier_normal_, xavier_normal
+glorot_uniform_ = xavier_uniform_
+glorot_normal_ = xavier_normal_
 glorot_truncated_normal_ = xavier_truncated_normal_
-glorot_truncated_normal = xavier_truncated_normal
-kaiming_uniform_, kaiming_uniform = he_uniform_, he_uniform
-kaiming_normal_, kaiming_normal = he_normal_, he_normal
+kaiming_uniform_ = he_uniform_
+kaiming_normal_ = he_normal_
 kaiming_truncated_normal_ = he_truncated_normal_
-kaiming_truncated_normal = he_truncated_normal

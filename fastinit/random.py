@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -372,33 +372,91 @@ class PCG32(np.random.BitGenerator):
     def __init__(self, seed: Seed = None) -> None:
         sequence = _seed_sequence(seed)
         super().__init__(sequence)
-        self._attach(_key_of(sequence), 0)
-
-    def _attach(self, key: tuple[int, int], position: int) -> None:
-        self._stream = _kernels.BitStream(key, position)
+        if not hasattr(self, "_stream"):  # else called again, and NumPy has the address
+            self._stream = _kernels.BitStream()
+        self._stream.move(_key_of(sequence), 0)
         self._stream.attach(self.capsule)
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """The key and the position of the next index, in NumPy's form; may be set."""
-        state = {"key": self._stream.key, "position": self._stream.position}
+        """The key and the position of the next index, in NumPy's form; may be set.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If what it is set to is not the state of a PCG32; then nothing changes.
+        """
+        with self.lock:
+            state = {"key": self._stream.key, "position": self._stream.position}
         return {"bit_generator": "PCG32", "state": state}
 
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None:
-        if value.get("bit_generator") != "PCG32":
-            raise ValueError(f"state={value!r} is not that of a PCG32")
-        k0, k1 = value["state"]["key"]
-        self._attach((k0, k1), value["state"]["position"])
+        if not isinstance(value, Mapping):
+            raise TypeError(f"state={value!r} must be a mapping")
+        try:
+            if value["bit_generator"] != "PCG32":
+                raise ValueError
+            (k0, k1), position = value["state"]["key"], value["state"]["position"]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"state={value!r} is not that of a PCG32") from None
+        words = ("key[0]", k0), ("key[1]", k1), ("position", position)
+        k0, k1, position = (integer(name, word, 0, 2**64 - 1) for name, word in words)
+        with self.lock:
+            self._stream.move((k0, k1), position)
 
     def advance(self, delta: int) -> PCG32:
         """Move the position by delta indices, modulo 2**64; return self.
+
+        Parameters
+        ----------
+        delta : int
+            Negative to move backwards.
+
+        Raises
+        ------
+        TypeError
+            If `delta` is not an integer.
 
         Examples
         --------
         >>> fi.PCG32(1).advance(1000).state["state"]["position"]
         1000
         """
+        moved = integer("delta", delta)
         with self.lock:
-            self._stream.position = (self._stream.position + delta) % 2**64
+            self._stream.move(self._stream.key, (self._stream.position + moved) % 2**64)
         return self
+
+    def jumped(self, jumps: int = 1) -> PCG32:
+        """Return a new bit generator, many indices ahead of this one.
+
+        One jump is 0x9e3779b97f4a7c15 indices, modulo 2**64: the golden section of them all, so
+        that the positions that any number of jumps lead to lie far from each other. To get
+        independent generators, `spawn` is the better way.
+
+        Parameters
+        ----------
+        jumps : int
+            How many jumps.
+
+        Returns
+        -------
+        PCG32
+            The new bit generator; this one stays where it is.
+
+        Raises
+        ------
+        TypeError
+            If `jumps` is not an integer.
+
+        Examples
+        --------
+        >>> bits = fi.PCG32(1)
+        >>> bits.jumped(2).state == bits.jumped().jumped().state
+        True
+        """
+        ahead = integer("jumps", jumps) * 0x9E3779B97F4A7C15
+        other = type(self)(cast(SeedSequence, self.seed_seq))
+        other.state = self.state
+        return other.advance(ahead)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastinit import _check, _kernels
-from fastinit._allocating import allocating
 from fastinit._check import Shape, axes, integer, real
 from fastinit._distributions import normal_distribution
 from fastinit._fill import (
@@ -172,7 +171,7 @@ def eye_(
     array([[1., 0., 0.],
            [0., 1., 0.]], dtype=float32)
     """
-    _check_matrix("eye_", array_of(x).shape)
+    _check_matrix("eye_", place(array_of(x).shape, global_shape, offset)[0])
     return dirac_(
         x, 1, gain, threads=threads, backend=backend, global_shape=global_shape, offset=offset
     )
@@ -699,13 +698,4 @@ def blocks_(
     return x
 
 
-dirac = allocating(dirac_)
-eye = allocating(eye_)
-delta = allocating(delta_)
-hadamard = allocating(hadamard_)
-embedding = allocating(embedding_)
-orthogonal = allocating(orthogonal_)
-delta_orthogonal = allocating(delta_orthogonal_)
-sparse = allocating(sparse_, "(2, 4), 0.5")
-
-identity_, identity = eye_, eye
+identity_ = eye_

@@ -19,18 +19,21 @@ from fastinit._fill import as_dtype, in_dtype
 Array = NDArray[Any]
 
 KEY = reference.key(42, "tests")
-ISAS = [*_kernels.isas(), "numba"]
+ON_CPU = [*_kernels.isas(), "numba"]
+ISAS = [*ON_CPU, "cuda"]  # the last by the host, with a stand-in for the grid
+_OTHERS = {"numba": "fastinit.numba._fill", "cuda": "cuda_host"}
 backend: Any = _kernels  # the module that fills
 POISON = 0xA5
 
 
 @contextmanager
 def using(isa: str) -> Iterator[None]:
-    """Fill by that instruction set's kernels in C, or by those in Numba."""
+    """Fill by that instruction set's kernels in C, by those in Numba, or by CUDA's on the host."""
     global backend
-    if isa == "numba":
-        pytest.importorskip("numba")
-        backend = import_module("fastinit.numba._fill")
+    if isa in _OTHERS:
+        if isa == "numba":
+            pytest.importorskip("numba")
+        backend = import_module(_OTHERS[isa])
         try:
             yield
         finally:

@@ -30,7 +30,7 @@ settings.load_profile("fixed")
 
 @pytest.fixture(params=cases.ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set of this machine in turn, and Numba."""
+    """Each instruction set of this machine in turn, Numba, and the text for GPUs."""
     with cases.using(request.param):
         yield request.param
 

@@ -134,7 +134,9 @@ def with_draws(code: Code, functions: dict[str, Code]) -> Code:
     whole: list[Instruction] = []
     for i in code:
         called = (
-            re.search(r"<(draw\d+|output)>$", i.operands) if i.name.startswith("call") else None
+            re.search(r"<((draw\d+|split_output|output)[\w.]*)>$", i.operands)
+            if i.name.startswith("call")
+            else None
         )
         whole += with_draws(functions[called[1]], functions) if called else [i]
     return whole
@@ -153,6 +155,8 @@ def objections(kernel: str, isa: str, functions: dict[str, Code]) -> list[str]:
         wide = [operands for operands in products if register in operands]
         if not wide and not (numbers == "floats" and kernel.startswith("bits")):
             texts.append(f"no product of {numbers} on {register}")
+        if numbers == "integers":  # one a chunk is the block's own, where draws are a function
+            texts += [f"imul {i.operands}" for i in loop if i.name.startswith("imul")][1:]
         # GCC stores bytes from half registers, and joins to that what it can.
         if "float8" not in kernel:
             texts += [f"product of {numbers} on {o}" for o in products if register not in o]
@@ -164,7 +168,7 @@ def per_element(kernel: str, functions: dict[str, Code]) -> float:
     outer, *inner = of_kernel(kernel, functions)
     width = 8 if "64" in kernel else 4
     more = sum(len(loop) * (LANES * width // step(loop) - 1) for loop in inner)
-    return round((len(outer) + more) / CHUNK, 2)
+    return round((len(with_draws(outer, functions)) + more) / CHUNK, 2)
 
 
 def step(loop: Code) -> int:

@@ -62,7 +62,7 @@ def blocks(tensor: Tensor, rule: Rule | None = None, nbytes: int = BLOCK) -> Ite
     limit = max(1, nbytes // tensor.dtype.itemsize)
     if not tensor.size:
         return
-    if tensor.size <= limit or (rule is not None and not rule.parts):
+    if tensor.size <= limit or (rule is not None and not rule.initializer.divisible):
         yield Block(tensor, 0, tensor.shape, (0,) * len(tensor.shape))
         return
     steps = index_steps(tensor.shape)
@@ -91,7 +91,9 @@ class Drawer(threading.local):
             self._name, self._rng = tensor.name, self._root.stream(tensor.name)
         self._rng.move(0)
         x = buffer(block, "drawn")
-        rule.fill(x, rng=self._rng, threads=1, global_shape=tensor.shape, offset=block.offset)
+        rule.initializer.fill(
+            x, rng=self._rng, threads=1, global_shape=tensor.shape, offset=block.offset
+        )
         return x
 
 

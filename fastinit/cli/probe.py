@@ -28,7 +28,7 @@ def probe(
         list[str] | None,
         typer.Option(
             metavar="INITIALIZER...",
-            help=f"Which to compare, by default {' '.join(_COMPARED)}; of {initializer.allowed()}.",
+            help=f"Which to compare, by default {' '.join(_COMPARED)}; of {initializer.FORMS}.",
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 50,

@@ -7,7 +7,7 @@ and E over a standard normal z, a layer without a skip has
     q_l = s E[phi(sqrt(q_{l-1}) z)^2]      g_{l-1} = r E[phi'(sqrt(q_l) z)^2] g_l
 
 where g is the variance of the gradient by the layer's input. A skip adds instead of replacing;
-LayerNorm puts 1 for q inside phi, and divides g by the variance that it normalised.
+LayerNorm puts q / (q + epsilon) for q inside phi, and divides g by q + epsilon.
 
 References
 ----------
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastinit.diagnostics._network import ACTIVATIONS, Array
+from fastinit.diagnostics._network import ACTIVATIONS, EPSILON, Array
 
 # The trapezoidal rule: exact to rounding for smooth functions, and with no node at 0 for relu's
 # kink too, by symmetry.
@@ -105,9 +105,11 @@ def predict(
         for scale in scales:
             skip = residual and scale.square
             entering = moment if skip else scale.forward * moment
-            z = _Z if layer_norm else np.sqrt(entering) * _Z
+            # Its epsilon is what keeps LayerNorm finite where nothing arrives.
+            normalised = entering + EPSILON if layer_norm else 1.0
+            z = np.sqrt(entering / normalised) * _Z
             slope = scale.backward * float(_WEIGHT @ phi.slope(z) ** 2)
-            factors.append(skip + (slope / entering if layer_norm else slope))
+            factors.append(skip + slope / normalised)
             active = phi.value(z)
             square = float(_WEIGHT @ active**2)
             mean = 0.0 if skip else float(_WEIGHT @ active)

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastinit import initializer as specs
 from fastinit._check import integer
 from fastinit.diagnostics import _mean_field, _verdict
 from fastinit.diagnostics._network import ACTIVATIONS, Array, Network, backward, jacobian
+from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
 
 __all__ = ["Histogram", "Probe", "Setting", "Signal", "probe"]
@@ -34,6 +34,11 @@ _KERNEL = (3, 3)
 _LARGEST_JACOBIAN = 2048  # rows and columns: a second or so for its singular values
 _BINS = 61
 _SHOWN = 5  # layers with a histogram, evenly spaced
+
+
+Filler = Callable[[Array, Generator], object]
+One = Initializer | str | Filler
+Given = One | Sequence[One] | Mapping[str, One]
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,13 @@ class Setting:
         """The number of layers."""
         return len(self.widths) - 1
 
-    def weights(self, initializer: specs.Initializer, rng: Generator) -> list[Array]:
+    def weights(self, fill: Filler, rng: Generator) -> list[Array]:
         """Return each layer's weights, drawn from the stream of its name."""
         kernel = _KERNEL if self.image else ()
         weights = []
         for layer, (n_in, n_out) in enumerate(pairwise(self.widths), 1):
             weight = np.empty((*kernel, n_in, n_out))
-            initializer(weight, rng.stream(f"layer {layer}"))
+            fill(weight, rng.stream(f"layer {layer}"))
             weights.append(weight)
         return weights
 
@@ -222,7 +227,7 @@ def plain(value: Any) -> Any:
 def probe(
     layers: Sequence[int] | Sequence[Array],
     activation: str = "relu",
-    initializer: str | Sequence[str] | Mapping[str, specs.Initializer] | None = None,
+    initializer: Given | None = None,
     *,
     residual: bool = False,
     layer_norm: bool = False,
@@ -246,9 +251,10 @@ def probe(
         `image`; then there is no initializer.
     activation : str
         linear, tanh, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form) or silu.
-    initializer : str, sequence of str, or mapping
-        One or several, as `fastinit.initializer.parse` takes them: ``"he"``, ``["xavier",
-        "normal:0.01"]``; or by name functions ``fill(x, rng)``.
+    initializer : Initializer or str, a sequence of them, or a mapping
+        One or several: an `Initializer`, or its text as `fastinit.Initializer.parse` takes it
+        (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own, and
+        may also hold functions ``fill(x, rng)``.
     residual : bool
         Skip connections around all layers with as many outputs as inputs.
     layer_norm : bool
@@ -334,7 +340,7 @@ def _widths_of_arrays(weights: Sequence[Array], ndim: int) -> tuple[int, ...]:
 def _sources(
     setting: Setting,
     layers: Sequence[int] | Sequence[Array],
-    initializer: str | Sequence[str] | Mapping[str, specs.Initializer] | None,
+    initializer: Given | None,
 ) -> dict[str, Callable[[Generator], Sequence[Array]]]:
     """Return by name how to get the weights."""
     given = isinstance(layers[0], np.ndarray)
@@ -345,11 +351,36 @@ def _sources(
     if initializer is None:
         weights = [np.asarray(layer, np.float64) for layer in layers]
         return {"given": lambda _: weights}
-    if isinstance(initializer, str):
+    if isinstance(initializer, str | Initializer) or callable(initializer):
         initializer = [initializer]
     if not isinstance(initializer, Mapping):
-        initializer = {text: specs.parse(text) for text in initializer}
-    return {name: partial(setting.weights, fill) for name, fill in initializer.items()}
+        initializer = {str(one): one for one in initializer}
+    return {name: partial(setting.weights, filler(one)) for name, one in initializer.items()}
+
+
+def filler(given: One) -> Filler:
+    """Return the function that fills a layer's weights from a generator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither an initializer, nor the text of one, nor a function.
+
+    Examples
+    --------
+    >>> filler("ones")(np.empty(2), fi.default_rng(1))
+    array([1., 1.])
+    """
+    if isinstance(given, str):
+        given = Initializer.parse(given)
+    if isinstance(given, Initializer):
+        fill = given.fill
+        return lambda x, rng: fill(x, rng=rng)
+    if not callable(given):
+        raise TypeError(
+            f"initializer={given!r} must be an Initializer, its text, or a function fill(x, rng)"
+        )
+    return given
 
 
 def _batch(setting: Setting, batch: int | Array, rng: Generator) -> Array:
@@ -495,6 +526,6 @@ def _candidates(setting: Setting) -> tuple[str, ...]:
 
 
 def _expected(setting: Setting, name: str) -> _verdict.Verdict:
-    weights = setting.weights(specs.parse(name), default_rng(0))
+    weights = setting.weights(filler(name), default_rng(0))
     theory = _theory(setting, [_mean_field.scale_of(weight) for weight in weights])
     return _verdict.judge(theory.std, theory.gradient)

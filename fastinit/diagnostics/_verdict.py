@@ -122,7 +122,8 @@ class Verdict:
     @property
     def unevenness(self) -> float:
         """How many powers of e the signal or the gradient changes by, over the whole depth."""
-        return max(abs(math.log(t.rate)) * t.depth for t in (self.signal, self.gradient))
+        with np.errstate(divide="ignore"):  # a rate of 0, where nothing comes through
+            return max(float(abs(np.log(t.rate))) * t.depth for t in (self.signal, self.gradient))
 
     def leaves(self, dtype: str) -> float:
         """Return the depth at which the signal or the gradient leaves a 16-bit dtype.
@@ -193,9 +194,10 @@ def _trend(series: Array) -> Trend:
     if layers.size < 2:  # no line: all of it too large, or nothing comes through
         rate = 0.0 if np.isfinite(series).all() else math.inf
         return Trend(rate, rate, depth, rate)
-    slope, start = np.polyfit(layers, np.log(series[layers]), 1)
-    ratio = series[layers[-1]] / series[layers[0]]
-    return Trend(math.exp(start), math.exp(slope), depth, float(ratio))
+    with np.errstate(over="ignore", under="ignore"):
+        slope, start = np.polyfit(layers, np.log(series[layers]), 1)
+        ratio = series[layers[-1]] / series[layers[0]]
+        return Trend(float(np.exp(start)), float(np.exp(slope)), depth, float(ratio))
 
 
 def alike(weight: Array, gradient: Array) -> bool:

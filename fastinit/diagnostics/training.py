@@ -13,10 +13,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from fastinit import initializer as specs
 from fastinit._check import integer, positive
 from fastinit.diagnostics import Setting
 from fastinit.diagnostics._network import Array, Pushed, backward
+from fastinit.diagnostics._probe import Filler, filler
+from fastinit.initializer import Initializer
 from fastinit.random import default_rng
 
 __all__ = ["CLASSES", "DIGITS", "RATES", "Run", "descend"]
@@ -92,7 +93,7 @@ def descend(
     setting : Setting
         The network; its input is the digits', 64 numbers or 8 x 8 images of one channel.
     initializer : str
-        As `fastinit.initializer.parse` takes it.
+        As `fastinit.Initializer.parse` takes it.
     steps : int
         How many.
     rates : sequence of float
@@ -124,7 +125,7 @@ def descend(
     setting = replace(setting, widths=(images.shape[-1], *setting.widths[1:]))
     runs = []
     for rate in rates:
-        theta = _start(setting, specs.parse(initializer), seed)
+        theta = _start(setting, filler(initializer), seed)
         # A start that explodes shows in the loss. Matrices are small: of several threads of BLAS
         # most would wait for each other, on a busy machine fifteen times as long as one takes.
         with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
@@ -143,13 +144,13 @@ def _digits(setting: Setting) -> tuple[Array, Array]:
     return images.reshape(-1, *shape), np.eye(CLASSES)[data.target[:DIGITS]]
 
 
-def _start(setting: Setting, initializer: specs.Initializer, seed: int) -> list[Array]:
+def _start(setting: Setting, fill: Filler, seed: int) -> list[Array]:
     """Return the weights of all layers, and those that read the classes off at the end."""
     rng = default_rng(seed)
     pixels = _PIXELS if setting.image else 1
     head = np.empty((pixels * setting.widths[-1], CLASSES))
-    specs.parse("xavier")(head, rng.stream("head"))
-    return [*setting.weights(initializer, rng), head]
+    Initializer("xavier").fill(head, rng=rng.stream("head"))
+    return [*setting.weights(fill, rng), head]
 
 
 def _descend(

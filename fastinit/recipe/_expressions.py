@@ -6,10 +6,31 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 
 class RecipeError(ValueError):
     """A recipe, or a tensor it is asked to fill, is not as it must be."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An argument whose value depends on variables: the text of an expression.
+
+    Examples
+    --------
+    >>> Expression("1 / (layer + 1)").value({"layer": 3})
+    0.25
+    """
+
+    text: str
+
+    def value(self, variables: Mapping[str, float]) -> float:
+        """Return the expression's value; raise RecipeError as `evaluate`."""
+        return evaluate(self.text, variables)
+
+    def __repr__(self) -> str:
+        return repr(self.text)
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import fastinit
 from fastinit._fill import as_dtype
-from fastinit.initializers import ScalingOptions
-from fastinit.recipe._expressions import RecipeError, evaluate
+from fastinit.initializer import Initializer
+from fastinit.random import default_rng
+from fastinit.recipe._expressions import Expression, RecipeError
 from fastinit.recipe._patterns import regex
 
 # The dtypes of a model's tensors, and their codes in a safetensors header.
@@ -65,38 +63,33 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Rule:
-    """The initializer for the tensors whose name fits a pattern.
+    """A pattern of names, and the initializer of the tensors whose name fits it.
 
     Parameters
     ----------
     pattern : str
         A shell pattern (``*``, ``?``, ``[...]``) on the whole name; case matters.
-    init : str
-        One of fastinit's in-place functions, without its underscore.
-    arguments : mapping
-        What that function takes by keyword.
+    initializer : Initializer
+        Its arguments may be expressions, which depend on the numbers in a tensor's name; see
+        `bind`.
     ndim : int, optional
         Only tensors with so many axes.
-    expressions : mapping
-        More arguments, which depend on the numbers in a tensor's name; see `bind`.
     variables : mapping
-        What the expressions know beside those.
+        What the expressions know beside the numbers in a name.
 
     Examples
     --------
-    >>> print(Rule("*.weight", "normal", {"std": 0.02}))
+    >>> print(Rule("*.weight", fi.Initializer("normal", std=0.02)))
     normal(std=0.02)
     """
 
     pattern: str
-    init: str
-    arguments: Mapping[str, Any]
+    initializer: Initializer
     ndim: int | None = None
-    expressions: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, float] = field(default_factory=dict)
 
     def bind(self, name: str) -> Rule:
-        """Return this rule for a tensor that it fits: without expressions.
+        """Return this rule for a tensor that it fits: each expression is replaced by its value.
 
         Raises
         ------
@@ -105,57 +98,36 @@ class Rule:
 
         Examples
         --------
-        >>> print(Rule("h.{layer}.w", "normal", {}, None, {"std": "1 / (layer + 1)"}).bind("h.3.w"))
+        >>> print(parse('''name = "x"
+        ... [[rule]]
+        ... pattern = "h.{layer}.w"
+        ... init = "normal"
+        ... std = "1 / (layer + 1)"''').rules[0].bind("h.3.w"))
         normal(std=0.25)
         """
-        if not self.expressions:
+        arguments = self.initializer.arguments
+        expressions = {k: v for k, v in arguments.items() if isinstance(v, Expression)}
+        if not expressions:
             return self
         match = regex(self.pattern).fullmatch(name)
         numbers = {k: int(v) for k, v in match.groupdict().items()} if match else {}
         variables = {**self.variables, **numbers}
-        values = {key: evaluate(text, variables) for key, text in self.expressions.items()}
-        return replace(self, arguments={**self.arguments, **values}, expressions={})
-
-    @property
-    def parts(self) -> bool:
-        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
-        return self.init not in _WHOLE
+        values = {key: expression.value(variables) for key, expression in expressions.items()}
+        bound = Initializer(self.initializer.name, **{**arguments, **values})
+        return replace(self, initializer=bound)
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
 
         Examples
         --------
-        >>> Rule("*.bias", "zeros", {}).fits(Tensor("h.bias", (3,), np.dtype("float32")))
+        >>> rule = Rule("*.bias", fi.Initializer("zeros"))
+        >>> rule.fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
         return self.ndim in (None, len(tensor.shape)) and bool(
             regex(self.pattern).fullmatch(tensor.name)
         )
-
-    def fill(self, x: NDArray[Any], **options: Any) -> None:
-        """Fill x in place.
-
-        Parameters
-        ----------
-        x : array
-            What the initializer takes.
-        **options
-            Any of rng, threads, backend, global_shape and offset, used if the initializer knows it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As the initializer.
-
-        Examples
-        --------
-        >>> x = np.empty(3, np.float32)
-        >>> Rule("*", "ones", {}).fill(x, rng=1)
-        """
-        function = initializers()[self.init]
-        known = keywords(function)
-        function(x, **self.arguments, **{k: v for k, v in options.items() if k in known})
 
     def check(self, tensor: Tensor) -> None:
         """Raise if this rule cannot fill a tensor; allocate nothing of its size.
@@ -167,22 +139,16 @@ class Rule:
 
         Examples
         --------
-        >>> Rule("*", "normal", {}).check(Tensor("h.weight", (2**20, 2**20), np.dtype("float32")))
+        >>> rule = Rule("*", fi.Initializer("normal"))
+        >>> rule.check(Tensor("h.weight", (2**20, 2**20), np.dtype("float32")))
         """
-        corner = (0,) * len(tensor.shape)
         try:
-            self.fill(
-                np.empty(corner, tensor.dtype), rng=0, global_shape=tensor.shape, offset=corner
-            )
+            self.initializer.check(tensor.shape, tensor.dtype)
         except (TypeError, ValueError) as error:
             raise RecipeError(f"{tensor}: rule {self.pattern!r}: {self}: {error}") from None
 
     def __str__(self) -> str:
-        shown = ", ".join(
-            f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v!r}"
-            for k, v in {**self.arguments, **self.expressions}.items()
-        )
-        return f"{self.init}({shown})"
+        return str(self.initializer)
 
 
 @dataclass(frozen=True)
@@ -277,9 +243,9 @@ class Recipe:
         array([0., 0., 0., 0.])
         """
         tensors = tuple(Tensor(name, x.shape, x.dtype) for name, x in arrays.items())
-        rng = fastinit.default_rng(self.seed if seed is None else seed)
+        rng = default_rng(self.seed if seed is None else seed)
         for tensor, rule in replace(self, tensors=tensors).plan():
-            rule.fill(arrays[tensor.name], rng=rng.stream(tensor.name), threads=threads)
+            rule.initializer.fill(arrays[tensor.name], rng=rng.stream(tensor.name), threads=threads)
 
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
@@ -306,26 +272,3 @@ class Recipe:
             ),
             config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )
-
-
-# Each value depends on a whole matrix, or on a whole line of it.
-_WHOLE = ("orthogonal", "delta_orthogonal", "sparse")
-
-# What the caller of a rule decides, not the rule.
-GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
-
-
-@cache
-def initializers() -> dict[str, Callable[..., Any]]:
-    names = fastinit.__all__  # an in-place function with an allocating one beside it
-    return {name: getattr(fastinit, f"{name}_") for name in names if f"{name}_" in names}
-
-
-@cache
-def keywords(function: Callable[..., Any]) -> dict[str, object]:
-    """Return what an initializer takes after its array, with the defaults."""
-    parameters = list(signature(function).parameters.values())[1:]
-    keywords = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    if len(keywords) < len(parameters):  # it hands the rest on to variance_scaling_
-        keywords |= dict.fromkeys(ScalingOptions.__annotations__)
-    return keywords

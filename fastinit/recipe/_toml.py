@@ -7,7 +7,6 @@ import string
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from inspect import Parameter
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastinit._fill import as_dtype
-from fastinit.recipe._expressions import RecipeError, evaluate
-from fastinit.recipe._model import DTYPES, GIVEN, Recipe, Rule, Tensor, initializers, keywords
+from fastinit.initializer import Initializer, parameters, registry
+from fastinit.recipe._expressions import Expression, RecipeError, evaluate
+from fastinit.recipe._model import DTYPES, Recipe, Rule, Tensor
 from fastinit.recipe._patterns import regex
 
 if sys.version_info >= (3, 11):
@@ -261,30 +261,21 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
     arguments = {key: value for key, value in entry.items() if key != "pattern"}
     init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
     where = f"rule {pattern!r}"
-    if init not in initializers():
-        raise RecipeError(
-            f"{where}: init={init!r} is unknown; allowed: {', '.join(initializers())}"
-        )
+    if init not in registry():
+        raise RecipeError(f"{where}: init={init!r} is unknown; allowed: {', '.join(registry())}")
     if ndim is not None:
         _check_kind(f"{where} ndim", ndim, int)
-    settings = {k: v for k, v in keywords(initializers()[init]).items() if k not in GIVEN}
-    for key in arguments:
-        _check_key(f"{where}: {init}", key, settings)
-    for key, default in settings.items():
-        if default is Parameter.empty and key not in arguments:
-            raise RecipeError(f"{where}: {init} needs {key}")
     # A text is an expression, unless the initializer wants one (mode, nonlinearity).
-    expressions = {
-        key: arguments.pop(key)
-        for key, value in entry.items()
-        if key in settings and isinstance(value, str) and not isinstance(settings[key], str)
-    }
+    defaults = parameters(init)
+    for key, value in arguments.items():
+        if isinstance(value, str) and not isinstance(defaults.get(key), str):
+            arguments[key] = Expression(value)
     try:
-        regex(pattern)
-    except re.error as error:
+        initializer, numbers = Initializer(init, **arguments), regex(pattern).groupindex
+    except (TypeError, ValueError, re.error) as error:
         raise RecipeError(f"{where}: {error}") from None
-    rule = Rule(pattern, init, arguments, ndim, expressions, variables)
-    return rule if regex(pattern).groupindex else rule.bind("")
+    rule = Rule(pattern, initializer, ndim, variables)
+    return rule if numbers else rule.bind("")
 
 
 def _config(table: Mapping[str, Any], variables: Mapping[str, float]) -> dict[str, Any]:

@@ -28,15 +28,9 @@ static inline uint32_t mask_if(int condition) { return 0u - (uint32_t)condition;
 static inline uint64_t mask64_if(int condition) { return 0u - (uint64_t)condition; }
 static inline uint32_t mask_if_negative(uint32_t b) { return (uint32_t)((int32_t)b >> 31); }
 
-/* -2 log u, from u, or where the mask near_1 says so from u - 1, which alone knows how far away
- * 1 is; u >= 1/2 there.  u = 2^e * f with f in [1/2, 1): the polynomial is one in f - 1 or in
- * u - 1, both in [-1/2, 0].  e is left where an exponent is, 23 bits up. */
-static inline float minus_2_log32(float u, float u_minus_1, uint32_t near_1)
+/* -2 log (2^e * (1 + t)), t in [-1/2, 0]; e is left where an exponent is, 23 bits up. */
+static inline float minus_2_log_parts32(int32_t e, float t)
 {
-    const uint32_t half = 0x3f000000u;
-    int32_t e = (int32_t)((bits32(u) - half) & 0xff800000u & ~near_1);
-    float f = float_of((bits32(u) & 0x7fffffu) | half);
-    float t = float_of((bits32(u_minus_1) & near_1) | (bits32(f - 1.0f) & ~near_1));
     float q = 0x1.292386p1f;
     q = fma32(q, t, 0x1.094380p1f);
     q = fma32(q, t, 0x1.80d21cp0f);
@@ -46,6 +40,28 @@ static inline float minus_2_log32(float u, float u_minus_1, uint32_t near_1)
     q = fma32(q, t, 0x1.000338p0f);
     q = fma32(q, t, -2.0f);
     return fma32((float)e, -0x1.62e43p-23f, q * t);
+}
+
+/* -2 log u, from u, or where the mask near_1 says so from u - 1, which alone knows how far away
+ * 1 is; u >= 1/2 there.  u = 2^e * f with f in [1/2, 1), and t is f - 1 or u - 1. */
+static inline float minus_2_log32(float u, float u_minus_1, uint32_t near_1)
+{
+    const uint32_t half = 0x3f000000u;
+    int32_t e = (int32_t)((bits32(u) - half) & 0xff800000u & ~near_1);
+    float f = float_of((bits32(u) & 0x7fffffu) | half);
+    float t = float_of((bits32(u_minus_1) & near_1) | (bits32(f - 1.0f) & ~near_1));
+    return minus_2_log_parts32(e, t);
+}
+
+/* The same from one number v, which is u below 1/2, and u - 1, so negative, from there on.  There e
+ * is 0 and f is v: and v - 1 has the larger magnitude, which as an integer is more.  Else f is
+ * positive and f - 1 is not, which as an integer is less. */
+static inline float minus_2_log_signed32(float v)
+{
+    const uint32_t half = 0x3f000000u, exponent = bits32(v) & 0xff800000u;
+    int32_t e = (int32_t)((exponent < half ? exponent : half) - half);
+    int32_t f = (int32_t)bits32(v) - e, f_minus_1 = (int32_t)bits32(float_of((uint32_t)f) - 1.0f);
+    return minus_2_log_parts32(e, float_of((uint32_t)(f < f_minus_1 ? f : f_minus_1)));
 }
 
 /* Sine and cosine of x = pi/2 * r, r in (-1/2, 1/2). */
@@ -68,12 +84,12 @@ static inline float cos32(float r)
 
 /* Of u's 40 bits, d0 and the low 8 of d1, at the middle of their interval, so that neither u nor
  * 1 - u is ever 0, and the radius reaches sqrt(2 * 41 * log 2) = 7.54.  As a signed number d0
- * is u below 1/2, and u - 1 from there on: v is what minus_2_log32 wants. */
+ * is u below 1/2, and u - 1 from there on. */
 static inline float radius32(uint32_t d0, uint32_t d1)
 {
     float low = float_of(0x37000000u | (d1 & 0xffu)) - (0x1p-17f - 0x1p-41f);
     float v = fma32((float)(int32_t)d0, 0x1p-32f, low);
-    return __builtin_sqrtf(minus_2_log32(v, v, mask_if_negative(bits32(v))));
+    return __builtin_sqrtf(minus_2_log_signed32(v));
 }
 
 /* Two standard normals of draws d0, d1.

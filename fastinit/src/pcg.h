@@ -54,44 +54,28 @@ static inline uint32_t rotate_right(uint32_t x, uint32_t r)
 }
 
 /* A^n and A^0 + ... + A^(n-1), modulo 2^64, for a block's 2048 draws in two digits:
- * n = 0 ... 63, and n = 64 * (0 ... 31).  tests/test_kernels.py recomputes them. */
+ * n = 0, 2 ... 62, and n = 64 * (0 ... 31).  tests/test_kernels.py recomputes them. */
 #define PCG_MUL_64 0x4425ebbf6f4d5901u
 #define PCG_ADD_64 0xb5eb8df53e56bac0u
-static const uint64_t pcg_mul[64] = {
-    0x0000000000000001u, 0x5851f42d4c957f2du, 0x685f98a2018fade9u, 0x0b046976f22528f5u,
-    0xfb4d3ae39272be11u, 0x696d29da565ad7fdu, 0xf08d02b0115f7a79u, 0x798e21c49ff78e45u,
-    0xb59dda5f38413d21u, 0x5b5fee90a1001dcdu, 0xc07a0e3e901ef009u, 0x1cca61580fc1a895u,
-    0x2baa1c4032658d31u, 0xbc2bd0ebf66a209du, 0x384115c58e369e99u, 0x549e870bd354c7e5u,
-    0x8d5e2ddc895abe41u, 0xe94bbfa1312ab06du, 0x98f1d81bdd781629u, 0x68e4567292f73c35u,
-    0xcaf41223432ce051u, 0x2eafbc79ad509d3du, 0x3b0114b115ade6b9u, 0xadf89e1d4ab45585u,
-    0x6ea923efda890361u, 0xe70939602637b70du, 0x55c522eac22ba049u, 0x69cb5166bcac63d5u,
-    0x9ec7d51306cd3771u, 0xe398397bd158cdddu, 0x493d9145485dd2d9u, 0xfdd0c56d6864b725u,
-    0x96481983e5188c81u, 0xa92932838619b1adu, 0x5e43edc2175a0e69u, 0xdd9404da57179f75u,
-    0x85846b3d925b1291u, 0x1b59156fc29d327du, 0xa36c2aa5b06ee2f9u, 0x829887580d046cc5u,
-    0x2dd93f6e4665d9a1u, 0x2502c67f5d93204du, 0x97e2499118b3e089u, 0xc708bd31efbf6f15u,
-    0x3bcdf1cdfffaf1b1u, 0x1187601fb5084b1du, 0x0fe84c9b43999719u, 0x6532d2797181f665u,
-    0x0f607833d1dd6ac1u, 0xf4ca6fb62a3682edu, 0xd3ebaa38067996a9u, 0xa8d82443517a52b5u,
-    0x4bf48fd1e0e154d1u, 0xabd54b85ba5497bdu, 0x0967fe7325266f39u, 0x795bc314411bd405u,
-    0x2e9487e122fbbfe1u, 0xf344daf88466598du, 0xc6a45b4f077bb0c9u, 0x4c3efc693e6eca55u,
-    0x9d4c63f6ef52bbf1u, 0x45b8ab720c0c985du, 0xd054e3efa7edeb59u, 0xe4a3876cf36085a5u,
+static const uint64_t pcg_mul[32] = {
+    0x0000000000000001u, 0x685f98a2018fade9u, 0xfb4d3ae39272be11u, 0xf08d02b0115f7a79u,
+    0xb59dda5f38413d21u, 0xc07a0e3e901ef009u, 0x2baa1c4032658d31u, 0x384115c58e369e99u,
+    0x8d5e2ddc895abe41u, 0x98f1d81bdd781629u, 0xcaf41223432ce051u, 0x3b0114b115ade6b9u,
+    0x6ea923efda890361u, 0x55c522eac22ba049u, 0x9ec7d51306cd3771u, 0x493d9145485dd2d9u,
+    0x96481983e5188c81u, 0x5e43edc2175a0e69u, 0x85846b3d925b1291u, 0xa36c2aa5b06ee2f9u,
+    0x2dd93f6e4665d9a1u, 0x97e2499118b3e089u, 0x3bcdf1cdfffaf1b1u, 0x0fe84c9b43999719u,
+    0x0f607833d1dd6ac1u, 0xd3ebaa38067996a9u, 0x4bf48fd1e0e154d1u, 0x0967fe7325266f39u,
+    0x2e9487e122fbbfe1u, 0xc6a45b4f077bb0c9u, 0x9d4c63f6ef52bbf1u, 0xd054e3efa7edeb59u,
 };
-static const uint64_t pcg_add[64] = {
-    0x0000000000000000u, 0x0000000000000001u, 0x5851f42d4c957f2eu, 0xc0b18ccf4e252d17u,
-    0xcbb5f646404a560cu, 0xc7033129d2bd141du, 0x30705b042917ec1au, 0x20fd5db43a776693u,
-    0x9a8b7f78da6ef4d8u, 0x502959d812b031f9u, 0xab894868b3b04fc6u, 0x6c0356a743cf3fcfu,
-    0x88cdb7ff5390e864u, 0xb477d43f85f67595u, 0x70a3a52b7c609632u, 0xa8e4baf10a9734cbu,
-    0xfd8341fcddebfcb0u, 0x8ae16fd96746baf1u, 0x742d2f7a98716b5eu, 0x0d1f079675e98187u,
-    0x76035e0908e0bdbcu, 0x40f7702c4c0d9e0du, 0x6fa72ca5f95e3b4au, 0xaaa841570f0c2203u,
-    0x58a0df7459c07788u, 0xc74a036434497ae9u, 0xae533cc45a8131f6u, 0x04185faf1cacd23fu,
-    0x6de3b115d9593614u, 0x0cab8628e0266d85u, 0xf043bfa4b17f3b62u, 0x398150e9f9dd0e3bu,
-    0x375216576241c560u, 0xcd9a2fdb475a51e1u, 0x76c3625ecd74038eu, 0xd5075020e4ce11f7u,
-    0xb29b54fb3be5b16cu, 0x381fc038ce40c3fdu, 0x5378d5a890ddf67au, 0xf6e5004e414cd973u,
-    0x797d87a64e514638u, 0xa756c71494b71fd9u, 0xcc598d93f24a4026u, 0x643bd7250afe20afu,
-    0x2b449456fabd8fc4u, 0x67128624fab88175u, 0x7899e644afc0cc92u, 0x888232dff35a63abu,
-    0xedb5055964dc5a10u, 0xfd157d8d36b9c4d1u, 0xf1dfed4360f047beu, 0xc5cb977b6769de67u,
-    0x6ea3bbbeb8e4311cu, 0xba984b9099c585edu, 0x666d9716541a1daau, 0x6fd5958979408ce3u,
-    0xe931589dba5c60e8u, 0x17c5e07edd5820c9u, 0x0b0abb7761be7a56u, 0xd1af16c6693a2b1fu,
-    0x1dee132fa7a8f574u, 0xbb3a772696fbb165u, 0x00f32298a30849c2u, 0xd14806884af6351bu,
+static const uint64_t pcg_add[32] = {
+    0x0000000000000000u, 0x5851f42d4c957f2eu, 0xcbb5f646404a560cu, 0x30705b042917ec1au,
+    0x9a8b7f78da6ef4d8u, 0xab894868b3b04fc6u, 0x88cdb7ff5390e864u, 0x70a3a52b7c609632u,
+    0xfd8341fcddebfcb0u, 0x742d2f7a98716b5eu, 0x76035e0908e0bdbcu, 0x6fa72ca5f95e3b4au,
+    0x58a0df7459c07788u, 0xae533cc45a8131f6u, 0x6de3b115d9593614u, 0xf043bfa4b17f3b62u,
+    0x375216576241c560u, 0x76c3625ecd74038eu, 0xb29b54fb3be5b16cu, 0x5378d5a890ddf67au,
+    0x797d87a64e514638u, 0xcc598d93f24a4026u, 0x2b449456fabd8fc4u, 0x7899e644afc0cc92u,
+    0xedb5055964dc5a10u, 0xf1dfed4360f047beu, 0x6ea3bbbeb8e4311cu, 0x666d9716541a1daau,
+    0xe931589dba5c60e8u, 0x0b0abb7761be7a56u, 0x1dee132fa7a8f574u, 0x00f32298a30849c2u,
 };
 static const uint64_t pcg_mul_chunk[32] = {
     0x0000000000000001u, 0x4425ebbf6f4d5901u, 0x8980d00b878bb201u, 0x40d7e31d11bb0b01u,
@@ -114,10 +98,17 @@ static const uint64_t pcg_add_chunk[32] = {
     0x670d261f658fed00u, 0xe9a56570f64ba7c0u, 0x11c983c436b42280u, 0xb4d21561f5895d40u,
 };
 
+/* The state at the first draw of a chunk of 64, and at any draw. */
+static inline uint64_t pcg_at_chunk(pcg32 g, unsigned chunk)
+{
+    return g.state * pcg_mul_chunk[chunk] + g.inc * pcg_add_chunk[chunk];
+}
+
 static inline uint64_t pcg_jump(pcg32 g, unsigned n)
 {
-    uint64_t s = g.state * pcg_mul_chunk[n / 64] + g.inc * pcg_add_chunk[n / 64];
-    return s * pcg_mul[n % 64] + g.inc * pcg_add[n % 64];
+    const uint64_t chunk = pcg_at_chunk(g, n / 64);
+    const uint64_t even = chunk * pcg_mul[n % 64 / 2] + g.inc * pcg_add[n % 64 / 2];
+    return n % 2 == 0 ? even : even * PCG_MULTIPLIER + g.inc;
 }
 
 #endif

@@ -95,7 +95,7 @@ typedef struct {
 
 static inline interval32 interval32_of(const void *params)
 {
-    const fi_truncated *t = params;
+    const fi_truncated *t = (const fi_truncated *)params;
     return (interval32){(float)t->p_low, (float)t->q_high, (float)t->mass,
                         (float)(t->mass * 0x1p-31), (float)(t->p_low - t->q_high)};
 }

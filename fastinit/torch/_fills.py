@@ -8,6 +8,7 @@ at once: each has its key and position from the call.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -21,7 +22,15 @@ from fastinit._distributions import Distribution
 from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._tensor import Generator, cursor, fill, known_dtype, local_of, storage_of
+from fastinit.torch._tensor import (
+    Generator,
+    cursor,
+    fill,
+    has_memory,
+    known_dtype,
+    local_of,
+    storage_of,
+)
 
 
 def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kw: Any) -> Any:
@@ -83,8 +92,13 @@ class _Fill(NamedTuple):
     rng: Cursor
 
     def do(self) -> None:
-        """Fill; mostly this is the first touch of the memory, which costs more than the values."""
+        """Fill; mostly this is the first touch of the memory, which costs more than the values.
+
+        Memory that was given back meanwhile, by a call that we did not see, needs no values.
+        """
         local = local_of(self.tensor)
+        if not has_memory(local):
+            return
         if local.nbytes >= _HUGE:
             _kernels.advise_huge(local.data_ptr(), local.nbytes)
         fill(*self)
@@ -126,10 +140,10 @@ class Fills(TorchFunctionMode):
         params: tuple[float, ...],
         generator: Generator | Cursor,
     ) -> torch.Tensor:
-        """Fill a tensor, later if it is all that its memory holds."""
+        """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
-        if dtype is None or not _is_whole(local_of(tensor)):
+        if dtype is None or not _may_wait(local_of(tensor)):
             self._settle([tensor])
             return init.draw(tensor, kind, params, generator)
         rng = cursor(generator)
@@ -160,5 +174,22 @@ class Fills(TorchFunctionMode):
             waiting.do()
 
 
-def _is_whole(local: torch.Tensor) -> bool:
-    return bool(local.untyped_storage().nbytes() == local.numel() * local.itemsize)
+def _may_wait(local: torch.Tensor) -> bool:
+    """Return whether a tensor is all that its memory holds, and only torch knows the memory.
+
+    Whoever has an array or a storage of it reads, writes and frees it without a call that a mode
+    sees. After `Tensor.numpy`, and if it came from elsewhere, a storage is not resizable.
+    """
+    storage = local.untyped_storage()
+    whole = storage.nbytes() == local.numel() * local.itemsize and local.is_contiguous()
+    torchs = storage.resizable() and not storage.is_shared()
+    del storage
+    return whole and torchs and _references(local) == _UNSHARED
+
+
+def _references(local: torch.Tensor) -> int:
+    """Return how many references there are to the Python object of a tensor's storage."""
+    return sys.getrefcount(local.untyped_storage())
+
+
+_UNSHARED = _references(torch.empty(1, device="cpu"))  # depends on torch's version

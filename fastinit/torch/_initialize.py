@@ -198,7 +198,7 @@ def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) ->
         rng.move(0)
         offset = tuple(part.start for part in box)
         array = array_of(memory).view(numpys(tensor.dtype))
-        rule.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+        rule.initializer.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
     increment_version(tensor)
 
 

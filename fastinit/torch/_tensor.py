@@ -28,7 +28,6 @@ _DTYPES: dict[torch.dtype, Float] = {
     getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
 }
 _NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
-_PATTERNS = {1: torch.uint8, 2: torch.int16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
@@ -97,21 +96,60 @@ def is_sharded(tensor: torch.Tensor) -> bool:
 def known_dtype(tensor: torch.Tensor) -> Float | None:
     """Return the dtype of a tensor that fastinit can fill; None if torch has to."""
     if type(tensor) in _PLAIN:
-        ours = tensor.is_cpu and tensor.layout is torch.strided
+        ours = tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
+        # Torch refuses to write an inference tensor outside inference mode.
+        ours = ours and (torch.is_inference_mode_enabled() or not tensor.is_inference())
         return _DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
     return known_dtype(tensor._local_tensor)
 
 
+class _Shown:
+    """A tensor's memory as NumPy takes it, and the tensor, which it belongs to.
+
+    After `Tensor.numpy` a storage can never be resized again, which FSDP would do.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        known = tensor.dtype in _NUMPY_KNOWS
+        self.__array_interface__ = {
+            "data": (tensor.data_ptr(), False),
+            "shape": tuple(tensor.shape),
+            "strides": tuple(step * tensor.itemsize for step in tensor.stride()),
+            "typestr": np.dtype(f"{'f' if known else 'i'}{tensor.itemsize}").str,
+            "version": 3,
+        }
+
+
 def array_of(tensor: torch.Tensor) -> NDArray[Any]:
     """Return the tensor's memory as an array, of bit patterns where NumPy lacks the dtype."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.dtype not in _NUMPY_KNOWS:
-        tensor = tensor.view(_PATTERNS[tensor.itemsize])
-    array: NDArray[Any] = tensor.numpy()
-    return array
+    require_memory(tensor)
+    return np.asarray(_Shown(tensor))
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """Return whether the tensor's storage holds all of its elements.
+
+    It does not if it was resized after the tensor was made: torch checks that it was not freed,
+    and writes beyond the end of one that is merely shorter.
+    """
+    n = tensor.numel()
+    if n and not tensor.is_contiguous():
+        n = 1 + sum((m - 1) * s for m, s in zip(tensor.shape, tensor.stride(), strict=True))
+    end: int = (tensor.storage_offset() + n) * tensor.itemsize
+    return n == 0 or bool(end <= tensor.untyped_storage().nbytes())
+
+
+def require_memory(tensor: torch.Tensor) -> None:
+    """Raise RuntimeError, as torch does, unless the tensor has memory."""
+    if not has_memory(tensor):
+        raise RuntimeError(
+            f"the tensor, of shape {tuple(tensor.shape)} and {tensor.dtype}, does not lie within "
+            f"the {tensor.untyped_storage().nbytes()} bytes of its storage, which was resized; "
+            "allowed: a tensor whose memory is there"
+        )
 
 
 def local_of(tensor: torch.Tensor) -> torch.Tensor:
@@ -144,6 +182,7 @@ def fill(
     if type(tensor) not in _PLAIN:
         _fill_pieces(tensor, dtype, distribution, Cursor(rng.key, rng.take(tensor.numel())))
     elif start is None and tensor.is_contiguous():
+        require_memory(tensor)
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
         fill_memory(distribution, array_of(tensor), dtype, rng, start, steps=steps)

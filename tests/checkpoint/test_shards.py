@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 import fastinit as fi
 from fastinit import checkpoint, recipe
 from fastinit.checkpoint import _blocks
+from fastinit.initializer import registry
 from fastinit.recipe import Rule, Tensor
 
 TEXT = """
@@ -81,26 +82,26 @@ def test_blocks_are_a_tensor_once_in_order(shape, nbytes):
 
 def test_what_cannot_be_cut_is_one_block():
     tensor = Tensor("w", (1024, 1024), np.dtype("float32"))
-    assert len(list(_blocks.blocks(tensor, Rule("*", "orthogonal", {})))) == 1
-    assert len(list(_blocks.blocks(tensor, Rule("*", "normal", {})))) == 4
+    assert len(list(_blocks.blocks(tensor, Rule("*", fi.Initializer("orthogonal"))))) == 1
+    assert len(list(_blocks.blocks(tensor, Rule("*", fi.Initializer("normal"))))) == 4
 
 
 def test_every_initializer_draws_blocks_or_says_that_it_does_not():
     """None may need the whole without being known for it."""
-    for init in recipe._initializers():
+    for init in registry():
         arguments = {"sparse": {"sparsity": 0.5}, "constant": {"value": 2.0}}.get(init, {})
-        rule = Rule("*", init, {"fan_in": 9, **arguments} if init == "variance" else arguments)
+        rule = Rule("*", fi.Initializer(init, **arguments))
         tensor = Tensor("w", (96, 128), np.dtype("float32"))
         whole = np.empty(tensor.shape, tensor.dtype)
         try:
-            rule.fill(whole, rng=fi.default_rng(1).stream("w"))
+            rule.initializer.fill(whole, rng=fi.default_rng(1).stream("w"))
         except (TypeError, ValueError):
             assert init == "delta_orthogonal", init
             continue
         drawer = _blocks.Drawer(1)
         parts = [drawer.draw(b, rule).ravel().copy() for b in _blocks.blocks(tensor, rule, 4096)]
         assert np.concatenate(parts).tobytes() == whole.tobytes(), init
-        assert (len(parts) > 1) == rule.parts
+        assert (len(parts) > 1) == rule.initializer.divisible
 
 
 def test_shards_hold_what_one_file_holds(model, tmp_path):

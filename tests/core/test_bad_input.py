@@ -19,8 +19,15 @@ import fastinit as fi
 SHAPE = (4, 6)
 NAN, INF = math.nan, math.inf
 FUNCTIONS = [name for name in fi.__all__ if callable(getattr(fi, name))]
-# A record that recommend() makes, and a function of no arguments.
-NOTHING_TO_REFUSE = {"Recommendation", "info", "capi", "get_include", "get_num_threads"}
+# A record that recommend() makes, functions of no arguments, and what test_initializer.py tests.
+NOTHING_TO_REFUSE = {
+    "Initializer",
+    "Recommendation",
+    "info",
+    "capi",
+    "get_include",
+    "get_num_threads",
+}
 
 
 class Row(NamedTuple):

@@ -63,7 +63,7 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.mark.parametrize(
-    ("before", "isa"), [("upward", "numba"), *(("flush", isa) for isa in cases.ISAS)]
+    ("before", "isa"), [("upward", "numba"), *(("flush", isa) for isa in cases.ON_CPU)]
 )
 def test_threads_inherit_a_mode(before: str, isa: str, modes: CDLL) -> None:
     """The pools' threads start from a thread in a mode, and then that thread sets it aside."""

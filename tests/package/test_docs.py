@@ -1,12 +1,20 @@
 """The pages that programs write are what those programs write now."""
 
 import importlib.util
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import fastinit as fi
+from fastinit import initializers
+from fastinit.initializer import registry
+
 DOCS = Path(__file__).parents[2] / "docs"
+INITIALIZERS = [name for name in sorted(registry()) if hasattr(initializers, f"{name}_")]
 
 
 def program(name):
@@ -77,3 +85,22 @@ def test_every_picture_is_made_and_there(guide, printed):
 
 def pictures(guide):
     return set(re.findall(r"!\[.*?\]\((.*?)\)", guide))
+
+
+@pytest.mark.parametrize("program", ["make_docstrings.py", "make_stubs.py"])
+def test_what_programs_write_into_the_source_is_up_to_date(program):
+    done = subprocess.run(
+        [sys.executable, DOCS / program, "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_a_docstring_explains_every_argument(name):
+    writer = program("make_docstrings")
+    for function in (getattr(fi, name), getattr(fi, f"{name}_")):
+        doc = inspect.getdoc(function)
+        entries = writer._entries(writer._sections(doc)["Parameters"])
+        explained = {argument for names in entries for argument in names.split(", ")}
+        assert explained >= set(inspect.signature(function).parameters) - {"options"}
+        assert "As in `" not in doc

@@ -1,0 +1,365 @@
+"""Written by docs/make_stubs.py; a test compares."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import DTypeLike, NDArray
+
+from fastinit._check import Axes, Shape
+from fastinit.random import RNG
+
+IN_PLACE: dict[str, Callable[..., Any]]
+
+def expanded(in_place: Callable[..., Any]) -> list[inspect.Parameter]: ...
+def constant(
+    shape: Shape,
+    value: float,
+    *,
+    dtype: DTypeLike = "float32",
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def delta(
+    shape: Shape,
+    gain: float = 1,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def delta_orthogonal(
+    shape: Shape,
+    gain: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: int = -2,
+    out_axis: int = -1,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def dirac(
+    shape: Shape,
+    groups: int = 1,
+    gain: float = 1,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def embedding(
+    shape: Shape,
+    padding: int | None = None,
+    std: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def eye(
+    shape: Shape,
+    gain: float = 1,
+    *,
+    dtype: DTypeLike = "float32",
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def hadamard(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: int = -2,
+    out_axis: int = -1,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def he_normal(
+    shape: Shape,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def he_truncated_normal(
+    shape: Shape,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def he_uniform(
+    shape: Shape,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def lecun_normal(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def lecun_truncated_normal(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def lecun_uniform(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def normal(
+    shape: Shape,
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def ones(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def orthogonal(
+    shape: Shape,
+    gain: float = 1.0,
+    column_axis: int = -1,
+    *,
+    dtype: DTypeLike = "float32",
+    scaled: bool = False,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def sparse(
+    shape: Shape,
+    sparsity: float,
+    std: float = 0.01,
+    axis: int = 0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def trunc_normal(
+    shape: Shape,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def truncated_normal(
+    shape: Shape,
+    mean: float = 0.0,
+    std: float = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    *,
+    dtype: DTypeLike = "float32",
+    corrected: bool = False,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def uniform(
+    shape: Shape,
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def variance_scaling(
+    shape: Shape,
+    scale: float = 1.0,
+    mode: str = "fan_in",
+    distribution: str = "normal",
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def xavier_normal(
+    shape: Shape,
+    gain: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def xavier_truncated_normal(
+    shape: Shape,
+    gain: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def xavier_uniform(
+    shape: Shape,
+    gain: float = 1.0,
+    *,
+    dtype: DTypeLike = "float32",
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    fan_in: float | None = None,
+    fan_out: float | None = None,
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def zeros(
+    shape: Shape,
+    *,
+    dtype: DTypeLike = "float32",
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+
+glorot_normal = xavier_normal
+glorot_truncated_normal = xavier_truncated_normal
+glorot_uniform = xavier_uniform
+identity = eye
+kaiming_normal = he_normal
+kaiming_truncated_normal = he_truncated_normal
+kaiming_uniform = he_uniform

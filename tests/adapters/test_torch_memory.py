@@ -1,0 +1,292 @@
+"""Memory of torch's that changes hands while a fill waits for it, and memory that is gone.
+
+What `accelerate` puts off must be as if it were done at once, whatever becomes of the memory.
+"""
+
+import ctypes
+import importlib
+import multiprocessing.reduction
+
+import numpy as np
+import pytest
+from adapters import adapter
+
+# torch warns about its own matters, at import and later.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit"),
+    pytest.mark.filterwarnings("ignore:TypedStorage is deprecated"),
+]
+torch = adapter("torch")
+init = importlib.import_module("fastinit.torch")
+fills = importlib.import_module("fastinit.torch._fills")
+
+N = 3000
+
+
+def first_value(address):
+    return ctypes.cast(address, ctypes.POINTER(ctypes.c_float))[0]
+
+
+def of_numpy(w):
+    array = w.numpy()
+    w.normal_()
+    return array.copy()
+
+
+def of_an_array(_):
+    array = np.zeros(N, np.float32)
+    torch.from_numpy(array).normal_()
+    return array.copy()
+
+
+def of_a_buffer(_):
+    memory = bytearray(4 * N)
+    torch.frombuffer(memory, dtype=torch.float32).normal_()
+    return np.frombuffer(memory, np.float32).copy()
+
+
+def of_dlpack(_):
+    array = np.zeros(N, np.float32)
+    torch.from_dlpack(array).normal_()
+    return array.copy()
+
+
+def of_a_file(w, tmp_path):
+    path = tmp_path / "memory"
+    path.write_bytes(bytes(4 * N))
+    torch.from_file(str(path), shared=True, size=N, dtype=torch.float32).normal_()
+    return w, np.fromfile(path, np.float32)
+
+
+def shared_before(w):
+    w.share_memory_()
+    w.normal_()
+    handle = w.untyped_storage()._share_filename_cpu_()
+    return torch.tensor([], dtype=torch.float32).set_(
+        torch.UntypedStorage._new_shared_filename_cpu(*handle)
+    )
+
+
+def shared_after(w):
+    w.normal_()
+    w.share_memory_()
+    return w
+
+
+def storage_freed(w):
+    w.normal_()
+    w.untyped_storage().resize_(0)
+    return w.untyped_storage().nbytes()
+
+
+def held_storage_freed(w):
+    storage = w.untyped_storage()
+    w.normal_()
+    storage.resize_(0)
+    return [bytearray(4 * N) for _ in range(100)], storage.nbytes()
+
+
+def held_storage_freed_and_back(w):
+    storage = w.untyped_storage()
+    w.normal_()
+    storage.resize_(0)
+    storage.resize_(4 * N)
+    return w.zero_()
+
+
+def held_storage_written(w):
+    storage = w.untyped_storage()
+    w.normal_()
+    storage.fill_(0)
+    return w
+
+
+def held_storage_read(w):
+    storage = w.untyped_storage()
+    w.normal_()
+    return torch.tensor(storage.tolist())
+
+
+def held_typed_storage_read(w):
+    storage = w.storage()
+    w.normal_()
+    return torch.tensor(storage.tolist())
+
+
+def resized_as_fsdp_does(w):
+    flat = w.detach()
+    w.normal_()
+    flat.untyped_storage().resize_(0)
+    flat.untyped_storage().resize_(4 * N)
+    return flat.copy_(torch.ones(N))
+
+
+def longer(w):
+    w.normal_()
+    return w.resize_(2 * N)[:N]
+
+
+def shorter(w):
+    w.normal_()
+    return w.resize_(5)
+
+
+def set_to_other_memory(w):
+    before = w.detach()
+    w.normal_()
+    w.set_(torch.zeros(5))
+    return before, w
+
+
+def set_from_another(w):
+    other = torch.ones(N)
+    w.normal_()
+    other.set_(w)
+    return other, w
+
+
+def other_data(w):
+    before = w.detach()
+    w.normal_()
+    w.data = torch.zeros(5)
+    return before, w
+
+
+def data_of_another(w):
+    other = torch.ones(N)
+    w.normal_()
+    other.data = w
+    w.zero_()
+    return other, w
+
+
+def swapped(w):
+    other = torch.ones(N)
+    w.normal_()
+    torch.utils.swap_tensors(w, other)
+    return other, w
+
+
+def swapped_storage(w):
+    other = torch.ones(N)
+    w.normal_()
+    ours, theirs = w.untyped_storage(), other.untyped_storage()
+    w.set_(theirs, 0, (N,))
+    other.set_(ours, 0, (N,))
+    return other, w
+
+
+def parameter(w):
+    held = torch.nn.Parameter(w)
+    with torch.no_grad():
+        held.normal_()
+    w.add_(1)
+    return held
+
+
+def deleted(w):
+    view = w[10:20]
+    w.normal_()
+    del w
+    return view
+
+
+def of_its_address(w):
+    w.normal_()
+    return torch.tensor(first_value(w.data_ptr()))
+
+
+def overlapping(_):
+    w = torch.zeros(4).as_strided((2, 2), (1, 1))
+    w.normal_()
+    return w
+
+
+def pickled(w):
+    w.normal_()
+    return torch.from_numpy(
+        multiprocessing.reduction.ForkingPickler.loads(
+            multiprocessing.reduction.ForkingPickler.dumps(w.numpy())
+        )
+    )
+
+
+WAYS = [
+    value
+    for value in list(vars().values())
+    if callable(value) and getattr(value, "__module__", "") == __name__ and value is not first_value
+]
+
+
+def run(way, directory):
+    with init.accelerate(0):
+        extra = (directory,) if way is of_a_file else ()
+        return way(torch.zeros(N), *extra)
+
+
+def numbers(value):
+    if isinstance(value, (tuple, list)):
+        return [numbers(each) for each in value]
+    return value.detach().numpy().tolist() if isinstance(value, torch.Tensor) else value
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_fill_that_waits_is_as_one_done_at_once(way, tmp_path, monkeypatch):
+    waited = numbers(run(way, tmp_path))
+    monkeypatch.setattr(fills, "_may_wait", lambda _: False)
+    np.testing.assert_equal(waited, numbers(run(way, tmp_path)))
+
+
+def test_plain_tensors_and_parameters_do_wait():
+    for w in (torch.zeros(N), torch.nn.Parameter(torch.zeros(N)).data, torch.zeros(30, 100)):
+        assert fills._may_wait(w)
+    layer = torch.nn.Linear(10, 10)
+    assert fills._may_wait(layer.weight)
+
+
+FILLS = [init.normal_, init.uniform_, init.trunc_normal_]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("nbytes", [0, 40, 4 * N - 1])
+@pytest.mark.parametrize("view", [lambda w: w, lambda w: w[::2], lambda w: w.view(30, 100).T])
+def test_a_storage_that_is_too_short_is_refused(fill, nbytes, view):
+    w = torch.zeros(N)
+    strided = view(w)
+    w.untyped_storage().resize_(nbytes)
+    if view(torch.arange(N)).max() == N - 1 or nbytes < 4 * N - 4:
+        with pytest.raises(RuntimeError, match=rf"the {nbytes} bytes of its storage"):
+            fill(strided, generator=0)
+    assert fill(torch.empty(0), generator=0).numel() == 0
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("view", [lambda w: w.view(30, 100).T, lambda w: w[::2]])
+def test_after_a_fill_a_storage_can_still_be_resized(fill, view):
+    w = torch.zeros(N)
+    fill(view(w), generator=0)
+    w.untyped_storage().resize_(0)
+    assert w.untyped_storage().nbytes() == 0
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_negative_tensors_have_the_values_that_they_show(fill):
+    shown = torch._neg_view(torch.zeros(10**5))
+    assert shown.is_neg()
+    assert fill is init.trunc_normal_ or fill(shown, 1.0, 2.0, generator=0).mean() > 0.9
+    torch.manual_seed(0)
+    with init.accelerate():
+        shown.uniform_(1, 2)
+    assert shown.min() >= 1
+    assert shown.max() <= 2
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_inference_tensors_are_refused_outside_inference_mode(fill):
+    with torch.inference_mode():
+        w = torch.zeros(N)
+        assert fill(w, generator=0).std() > 0.1
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside"):
+        fill(w, generator=0)
+    with init.accelerate(0), pytest.raises(RuntimeError, match="Inplace update to inference"):
+        w.normal_()
