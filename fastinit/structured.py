@@ -499,7 +499,6 @@ def delta_orthogonal_(
     (True, 4)
     """
     array = floats(x)
-    whole, _ = place(array.shape, global_shape, offset)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if taps.n_out < taps.n_in:
         raise ValueError(
