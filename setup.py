@@ -5,6 +5,8 @@ and the best is chosen when the package is imported.
 """
 
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import numpy
@@ -15,6 +17,8 @@ from setuptools.command.build_ext import build_ext
 SOURCES = [
     "fill.c",
     "threads.c",
+    "cpus.c",
+    "memory.c",
     "dispatch.c",
     "truncated.c",
     "orthogonal.c",
@@ -43,15 +47,50 @@ kernels = Extension(
 )
 
 
+NO_COMPILER = (
+    "fastinit: there is no C compiler ({}): install one (Debian: apt install gcc; macOS: "
+    "xcode-select --install) or set CC; the wheels of fastinit-nn need none"
+)
+
+
 class BuildExt(build_ext):
-    """The extension, with the flags that its compiler knows."""
+    """The extension, with the flags that its compiler knows; by Zig's Clang on Windows."""
 
     def build_extension(self, ext: Extension) -> None:
         """Compile it."""
-        version = subprocess.check_output([self.compiler.compiler_so[0], "--version"], text=True)
+        if sys.platform == "win32":
+            self.compile_by_zig(ext)
+            return
+        command = self.compiler.compiler_so
+        try:
+            version = subprocess.check_output([*command, "--version"], text=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise SystemExit(NO_COMPILER.format(command[0])) from None
         if "Free Software Foundation" in version:
             ext.extra_compile_args = FLAGS + GCC_FLAGS
         super().build_extension(ext)
+
+    def compile_by_zig(self, ext: Extension) -> None:
+        """Compile and link in one call.
+
+        Microsoft's compiler has neither C11's atomics nor the vectors of GCC, and GCC leaves
+        AVX's vectors on an unaligned stack here (its bug 54412).
+        """
+        output = Path(self.get_ext_fullpath(ext.name))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
+        command += [*ext.extra_compile_args, "-shared", "-s", "-DMS_WIN64"]
+        command += [f"-D{name}={value}" for name, value in ext.define_macros]
+        command += [f"-I{path}" for path in (*self.include_dirs, *ext.include_dirs)]
+        free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+        if free_threaded:
+            command.append("-DPy_GIL_DISABLED=1")
+        library = f"python{sys.version_info[0]}{sys.version_info[1]}{free_threaded}"
+        libraries = Path(sys.base_prefix) / "libs"
+        subprocess.run(
+            [*command, *ext.sources, str(libraries / f"{library}.lib"), "-o", str(output)],
+            check=True,
+        )
 
 
 setup(ext_modules=cythonize([kernels]), cmdclass={"build_ext": BuildExt})

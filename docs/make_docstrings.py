@@ -123,7 +123,7 @@ def functions() -> Iterator[tuple[str, str]]:
     for name in registry():
         function = registry()[name]
         # An alias has the docstring of another.
-        if function.__name__ == f"{name}_" and inspect.getmodule(function) in MODULES:
+        if function.__name__ == f"{name}_":
             yield f"{name}_", inspect.getsourcefile(function) or ""
 
 

@@ -91,7 +91,7 @@ def initializers() -> list[Callable[..., Any]]:
         for name in fi.__all__
         if f"{name}_" in fi.__all__ and getattr(fi, name).__name__ == name
     }
-    return sorted(unique, key=lambda f: (f.__module__, inspect.getsourcelines(f)[1]))
+    return sorted(unique, key=lambda f: (inspect.getsourcefile(f), inspect.getsourcelines(f)[1]))
 
 
 def section(doc: str, title: str) -> str:

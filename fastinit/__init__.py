@@ -11,8 +11,16 @@ True
 """
 
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
+
+if _find_spec("fastinit._kernels") is None:
+    raise ImportError(
+        f"fastinit in {__path__[0]} is source text whose compiled part is missing. If fastinit is "
+        "installed, start Python in another folder; to use this source, run "
+        "'pip install --editable .' in the folder above"
+    )
 
 from fastinit import _kernels, _settings
 from fastinit._allocating import (
@@ -217,3 +225,8 @@ def info() -> dict[str, _Any]:
 
 
 _settings.read_environment()
+
+# Errors, pickles and documentation name what a user writes, and not the file that it stands in.
+for _name in __all__:
+    if hasattr(globals()[_name], "__module__"):
+        globals()[_name].__module__ = "fastinit"

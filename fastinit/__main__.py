@@ -2,20 +2,7 @@
 
 import sys
 
-_EXTRA = ("typer", "rich", "psutil", "safetensors", "ml_dtypes", "tomli")
-_LATER = {
-    **dict.fromkeys(("matplotlib", "jinja2", "sklearn", "threadpoolctl"), "probe"),
-    **dict.fromkeys(("dask", "distributed"), "dask"),
-}
-_WHAT = {"cli": "the command line", "probe": "a report", "dask": "--scheduler"}
-
-
-def _missing(package: str, extra: str) -> str:
-    what = _WHAT[extra]
-    return (
-        f"fastinit: {what} needs the package {package}: "
-        f"in a checkout of fastinit, pip install '.[{extra}]'"
-    )
+from fastinit._extras import known, missing
 
 
 def main() -> None:
@@ -24,21 +11,24 @@ def main() -> None:
     Raises
     ------
     SystemExit
-        Always, with the exit status; 1 and one line if the extra `cli`, for a report the extra
-        `probe`, or for a cluster the extra `dask`, is not installed.
+        Always, with the exit status; 1 and one line if a package that an extra brings is not
+        installed.
     """
     try:
         from fastinit.cli import app
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        sys.exit(_missing(error.name, "cli"))
+        _end(error, "the command line", "cli")
     try:
         app()
     except ModuleNotFoundError as error:
-        if error.name not in _LATER:
-            raise
-        sys.exit(_missing(error.name, _LATER[error.name]))
+        _end(error, "this command")
+
+
+def _end(error: ModuleNotFoundError, what: str, extra: str | None = None) -> None:
+    """End with one line, if a package of ours to install is missing; else raise the error."""
+    if error.name is None or not known(error.name):
+        raise error
+    sys.exit(f"fastinit: {missing(error.name, what, extra)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _check, _kernels, _settings
 from fastinit._check import Shape
 from fastinit._distributions import Distribution
+from fastinit._extras import missing
 from fastinit._settings import Backend
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         try:
             import ml_dtypes
         except ImportError:
-            raise TypeError(f"dtype={dtype!r} needs the package ml_dtypes") from None
+            raise TypeError(missing("ml_dtypes", f"dtype={dtype!r}")) from None
         dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)
@@ -127,16 +128,18 @@ def _check_memory(x: NDArray[Any]) -> None:
         raise ValueError("x is read-only")
     if not x.flags.aligned:
         raise ValueError("x is not aligned to its dtype")
+    check_overlap(x.shape, x.strides, x.itemsize)
+
+
+def check_overlap(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> None:
+    """Raise ValueError if two elements of an array share memory; strides are in itemsize's unit."""
     # Sorted by stride, each axis must step over all that the ones before it cover: so it is
     # for whatever slicing, transposing and reshaping make of an array.
-    covered = x.itemsize
-    for stride, length in sorted(
-        (abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1
-    ):
+    covered = itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
         if stride < covered:
             raise ValueError(
-                f"x has overlapping elements: shape {x.shape}, strides {x.strides}, "
-                f"itemsize {x.itemsize}"
+                f"x has overlapping elements: shape {shape}, strides {strides}, itemsize {itemsize}"
             )
         covered = stride * (length - 1) + covered
 

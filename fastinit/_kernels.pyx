@@ -33,6 +33,7 @@ cdef extern from "internal.h" nogil:
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
+    void fi_advise_huge(void *start, size_t length) noexcept
 
 cdef extern from "float_mode.h" nogil:
     bint rounds_to_nearest() noexcept
@@ -64,22 +65,6 @@ cdef extern from * nogil:
     uint64_t load(uint64_t *p) noexcept
     void store(uint64_t *p, uint64_t value) noexcept
     bint swap(uint64_t *p, uint64_t *expected, uint64_t value) noexcept
-
-cdef extern from * nogil:
-    """
-    #include <sys/mman.h>
-    #include <unistd.h>
-
-    static void ask_for_huge_pages(char *start, size_t length)
-    {
-    #ifdef MADV_HUGEPAGE
-        size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = -(size_t)start & (page - 1);
-        if (length > ahead)
-            madvise(start + ahead, length - ahead, MADV_HUGEPAGE);
-    #endif
-    }
-    """
-    void ask_for_huge_pages(char *start, size_t length) noexcept
 
 cdef uint64_t INDICES_C = 1ULL << 63
 INDICES = INDICES_C
@@ -220,6 +205,16 @@ cdef class Cursor:
             raise ValueError(f"position={position!r} must be 0 to 2**63")
         store(&self._position, position)
 
+    def shift(self, n):
+        """Moves the position by n, which may be negative, as one step among threads."""
+        cdef uint64_t position = load(&self._position)
+        while True:
+            to = position + n
+            if not 0 <= to <= INDICES:
+                raise ValueError(f"position={to!r} must be 0 to 2**63")
+            if swap(&self._position, &position, to):
+                return
+
     def take(self, n):
         """Returns the next index and moves on by n."""
         if n > INDICES:
@@ -247,7 +242,7 @@ def truncate(double mean, double std, double low, double high):
 
 def advise_huge(uintptr_t address, size_t nbytes):
     """Asks the system for huge pages where memory is first touched; it may not give them."""
-    ask_for_huge_pages(<char *> address, nbytes)
+    fi_advise_huge(<void *> address, nbytes)
 
 
 def hold(cnp.ndarray x):

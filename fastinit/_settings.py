@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastinit import _check, _kernels
+from fastinit._extras import missing
 
 
 class Backend(Protocol):
@@ -109,7 +110,7 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     try:
         from fastinit.numba import _backend
     except ImportError as error:
-        raise ImportError(f"{argument}='numba' needs the package numba: {error}") from None
+        raise ImportError(f"{missing('numba', f'{argument}={name!r}')} ({error})") from None
     return _backend
 
 

@@ -6,6 +6,8 @@ else.  A `Generator` is a key and a position: the next index.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, cast
@@ -49,6 +51,18 @@ def _child(parent: SeedSequence, name: object) -> SeedSequence:
     words = np.frombuffer(digest, "<u4").tolist()
     return SeedSequence(
         parent.entropy, spawn_key=(*parent.spawn_key, *words), pool_size=parent.pool_size
+    )
+
+
+# NumPy's `SeedSequence.spawn` counts its children without a lock: threads would get the same ones.
+# One lock for all, as generators may share a sequence. Held while a process forks, so that its
+# child does not find it held by a thread that it has not.
+_spawning = threading.RLock()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_spawning.acquire,
+        after_in_parent=_spawning.release,
+        after_in_child=_spawning.release,
     )
 
 
@@ -103,7 +117,7 @@ class Generator(_kernels.Cursor):
         >>> fi.default_rng(1).advance(1000).position
         1000
         """
-        self.move(self.position + integer("n", n))
+        self.shift(integer("n", n))
         return self
 
     def stream(self, name: str) -> Generator:
@@ -144,7 +158,9 @@ class Generator(_kernels.Cursor):
         3
         """
         n = integer("n_children", n_children, 0, 2**32 - 1)
-        return [Generator(child) for child in self._seed_sequence.spawn(n)]
+        with _spawning:
+            children = self._seed_sequence.spawn(n)
+        return [Generator(child) for child in children]
 
     def random(
         self,
@@ -427,6 +443,28 @@ class PCG32(np.random.BitGenerator):
         with self.lock:
             self._stream.move(self._stream.key, (self._stream.position + moved) % 2**64)
         return self
+
+    def spawn(self, n_children: int) -> list[PCG32]:
+        """Return new independent bit generators, as NumPy's do; safe in threads.
+
+        Parameters
+        ----------
+        n_children : int
+            How many.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n_children` is not an integer from 0 to 2**32 - 1.
+
+        Examples
+        --------
+        >>> len(fi.PCG32(42).spawn(3))
+        3
+        """
+        n = integer("n_children", n_children, 0, 2**32 - 1)
+        with _spawning:
+            return super().spawn(n)
 
     def jumped(self, jumps: int = 1) -> PCG32:
         """Return a new bit generator, many indices ahead of this one.

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 Box = tuple[slice, ...]
 Floats = NDArray[np.float64]
+Exponents = NDArray[np.int32] | None  # of each line; None: 0
 
 # Elements of a box: the least for which Python's lock leaves threads their worth (measured, 2^26
 # float32 in ns each: 2^16 2.2 with one thread and 4.4 with four, 2^18 1.9 and 1.0).
@@ -33,20 +35,28 @@ _BOX = 2**18
 _ROW = 2**13
 
 
+# Exponents of 2. The squares of a float64 beyond them, or of its last place, may not be numbers.
+_SQUARABLE = 450
+
+
 class _Moments(NamedTuple):
-    """Of lines of n elements: their means, and their sums of squared deviations from them."""
+    """Of lines of n elements, times 2**exponent: means, sums of squared deviations, extremes."""
 
     n: int
     mean: Floats
     squares: Floats
+    low: Floats
+    high: Floats
+    exponent: Exponents
 
 
 class _Affine(NamedTuple):
-    """What becomes of lines: (x - shift) * factor + target."""
+    """What becomes of lines: (x * 2**exponent - shift) * factor + target."""
 
     shift: Floats | float
     factor: Floats | float
     target: float
+    exponent: Exponents = None
 
 
 class _Map(Protocol):
@@ -108,9 +118,10 @@ def standardize_(
     def coefficients(moments: _Moments) -> _Affine:
         spread = np.sqrt(moments.squares / moments.n)
         _check_finite(spread)
-        if std and not spread.all():
+        if std and (moments.low == moments.high).any():
             raise ValueError(f"std={std!r}: x has elements that are all equal, and stay so")
-        return _Affine(moments.mean, std / np.where(spread, spread, 1.0), mean)
+        factor = std / np.where(spread, spread, 1.0)
+        return _Affine(moments.mean, factor, mean, moments.exponent)
 
     _rescale(array, axis, coefficients, threads)
     return x
@@ -163,7 +174,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
         _check_finite(norms)
         if not norms.all():
             raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={axis!r}")
-        return _Affine(0.0, wanted / norms, 0.0)
+        return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
     _rescale(array, axis, coefficients, threads)
     return x
@@ -249,7 +260,7 @@ def _scale(array: NDArray[Any], factor: float, threads: int | None) -> None:
 
 def _check_finite(statistic: Floats) -> None:
     if not np.isfinite(statistic).all():
-        raise ValueError("x holds values that are not finite, or too large to be squared")
+        raise ValueError("x holds values that are not finite")
 
 
 def _rescale(
@@ -279,10 +290,16 @@ def _rescale(
     with _mapping(workers if array.size > _BOX else 1) as parallel:
         outer, inner = (parallel, _map) if len(pieces) == 1 else (_map, parallel)
 
+        def moments(line: Box, exponent: Exponents = None) -> _Moments:
+            return _joined(
+                inner(lambda piece: _moments(box(line, piece), tuple(along), exponent), pieces)
+            )
+
         def affine(line: Box) -> _Affine:
             with np.errstate(all="ignore"):  # what is not finite is refused
-                parts = inner(lambda piece: _moments(box(line, piece), tuple(along)), pieces)
-                return coefficients(_joined(parts))
+                found = moments(line)
+                exponent = _to_be_squarable(found)
+                return coefficients(found if exponent is None else moments(line, exponent))
 
         def check(line: Box) -> None:
             affine(line)
@@ -296,25 +313,36 @@ def _rescale(
         outer(write, lines)
 
 
-def _wide(box: NDArray[Any]) -> Floats:
-    """Return a box in float64, C order, in memory of this thread that the next call takes."""
+def _wide(box: NDArray[Any], exponent: Exponents) -> Floats:
+    """Return a box in float64, times 2**exponent, in memory of this thread that the next takes."""
     if not hasattr(_local, "memory"):
         _local.memory = np.empty(_BOX)
     values: Floats = _local.memory[: box.size].reshape(box.shape)
     values[...] = box
+    if exponent is not None:
+        np.ldexp(values, exponent, out=values)
     return values
 
 
 _local = threading.local()
 
 
-def _moments(box: NDArray[Any], along: tuple[int, ...]) -> _Moments:
-    values = _wide(box)
+def _moments(box: NDArray[Any], along: tuple[int, ...], exponent: Exponents) -> _Moments:
+    values = _wide(box, exponent)
     with np.errstate(all="ignore"):
+        low, high = (end(axis=along, keepdims=True) for end in (values.min, values.max))
         mean = values.mean(axis=along, keepdims=True)
         values -= mean
         np.square(values, out=values)
-        return _Moments(values.size // mean.size, mean, values.sum(axis=along, keepdims=True))
+        squares = values.sum(axis=along, keepdims=True)
+        return _Moments(values.size // mean.size, mean, squares, low, high, exponent)
+
+
+def _to_be_squarable(moments: _Moments) -> Exponents:
+    """Return what brings the lines into the range where squares are numbers; None if they are."""
+    exponent = np.frexp(np.maximum(-moments.low, moments.high))[1]
+    exponent[np.abs(exponent) <= _SQUARABLE] = 0
+    return -exponent if exponent.any() else None
 
 
 def _joined(parts: Sequence[_Moments]) -> _Moments:
@@ -322,13 +350,17 @@ def _joined(parts: Sequence[_Moments]) -> _Moments:
     if len(parts) == 1:
         return parts[0]
     n = sum(part.n for part in parts)
-    mean = np.sum([part.n * part.mean for part in parts], axis=0) / n
-    spread = [part.squares + part.n * (part.mean - mean) ** 2 for part in parts]
-    return _Moments(n, mean, np.sum(spread, axis=0))
+    mean = reduce(np.add, (part.n * part.mean for part in parts)) / n
+    squares = reduce(np.add, (p.squares + p.n * (p.mean - mean) ** 2 for p in parts))
+    low, high = (
+        reduce(np.minimum, (p.low for p in parts)),
+        reduce(np.maximum, (p.high for p in parts)),
+    )
+    return _Moments(n, mean, squares, low, high, parts[0].exponent)
 
 
 def _apply(affine: _Affine, box: NDArray[Any]) -> None:
-    values = _wide(box)
+    values = _wide(box, affine.exponent)
     values -= affine.shift
     values *= affine.factor
     values += affine.target

@@ -8,8 +8,10 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,12 @@ from conftest import SRC
 
 from fastinit import _kernels
 
-PROGRAM = Path(__file__).with_name("values.c")
+VALUES = Path(__file__).with_name("values.c")
+STRESS = Path(__file__).with_name("stress.c")
 NATIVE = platform.machine()
+
+
+ZIG = (sys.executable, "-m", "ziglang")
 
 
 class Build(NamedTuple):
@@ -29,30 +35,41 @@ class Build(NamedTuple):
     cc: str
     flags: tuple[str, ...] = ("-O3",)
     runner: str = ""
+    zig_target: str = ""
 
     def __str__(self) -> str:
-        return " ".join([self.cc, *self.flags])
+        return " ".join([self.cc, *filter(None, [self.zig_target]), *self.flags])
 
     def missing(self) -> str:
         """What it needs and is not here, or nothing."""
-        needed = [self.cc, *filter(None, [self.runner])]
+        if self.zig_target and find_spec("ziglang") is None:
+            return "ziglang"
+        needed = [*([] if self.zig_target else [self.cc]), *filter(None, [self.runner])]
         return " and ".join(program for program in needed if shutil.which(program) is None)
 
-    def make(self, directory: Path) -> Path:
-        """Build the static library by its Makefile, and values.c with it."""
+    def compiler(self) -> list[str]:
+        """The command that compiles and links for the target."""
+        return [*ZIG, "cc", "-target", self.zig_target] if self.zig_target else [self.cc]
+
+    def make(self, directory: Path, source: Path = VALUES) -> Path:
+        """Build the static library by its Makefile, and a program with it."""
         flags = " ".join(["-Wall -Wextra -Werror", *self.flags])
-        command = ["make", "-s", "-C", SRC, f"OUT={directory}", f"CC={self.cc}", "OPTIMIZE="]
+        tools = [f"CC={' '.join(self.compiler())}"]
+        if self.zig_target:
+            tools.append(f"AR={' '.join(ZIG)} ar")
+        command = ["make", "-s", "-C", SRC, f"OUT={directory}", *tools, "OPTIMIZE="]
         subprocess.run([*command, f"CFLAGS={flags}"], check=True, stdout=subprocess.DEVNULL)
-        program = directory / "values"
+        program = directory / source.with_suffix(".exe").name
         paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
-        inputs = [PROGRAM, directory / "libfastinit.a", "-pthread", "-lm"]
-        static = ["-static"] if self.runner else []
-        compiler = [self.cc, *flags.split(), "-std=gnu11", *static]
+        inputs = [source, directory / "libfastinit.a", "-pthread", "-lm"]
+        static = ["-static"] if self.runner.startswith("qemu") else []
+        compiler = [*self.compiler(), *flags.split(), "-std=gnu11", *static]
         subprocess.run([*compiler, *paths, *inputs, "-o", program], check=True)
         return program
 
     def isas(self) -> list[str]:
-        return ["base"] if self.runner else _kernels.isas()
+        """The instruction sets that the program can be asked for."""
+        return ["base"] if self.runner.startswith("qemu") else _kernels.isas()
 
 
 class Question(NamedTuple):

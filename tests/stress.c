@@ -4,9 +4,9 @@
  *
  *   stress FILLS CALLERS SEED
  */
-#define _GNU_SOURCE
+#include "platform.h"
+
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,14 @@ enum { AXES = 3, ROOM = 1 << 19, SPAN = 1 << 18 }; /* elements: of memory, of th
 static const size_t itemsizes[FI_DTYPES] = {4, 8, 2, 2, 1, 1, 1, 2, 4, 8};
 static long fills;
 
-static unsigned below(unsigned *seed, unsigned n) { return (unsigned)rand_r(seed) % n; }
+/* 31 random bits (D. Knuth's 64-bit multiplier and increment, high bits alone). */
+static unsigned draw(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(*seed >> 33);
+}
+
+static unsigned below(uint64_t *seed, unsigned n) { return draw(seed) % n; }
 
 static void fail(const char *why, const fi_request *r)
 {
@@ -35,7 +42,7 @@ static int never(void *context)
 }
 
 /* Any distribution and dtype that has a kernel; params is room for any. */
-static void draw_kernel(unsigned *seed, fi_request *r, fi_truncated *params)
+static void draw_kernel(uint64_t *seed, fi_request *r, fi_truncated *params)
 {
     static const double bounds[][2] = {{-2, 2}, {-3, 4},       {-INFINITY, -4}, {5, 30},
                                        {30, 31}, {-1000, -999}, {1, 1.001},      {-INFINITY, INFINITY}};
@@ -53,14 +60,14 @@ static void draw_kernel(unsigned *seed, fi_request *r, fi_truncated *params)
         memcpy(params, two, sizeof two);
     }
     r->params = params;
-    r->key = (fi_key){(uint64_t)rand_r(seed), (uint64_t)rand_r(seed) << 40};
-    r->start = ((uint64_t)rand_r(seed) << 33) + below(seed, 5000);
+    r->key = (fi_key){(uint64_t)draw(seed), (uint64_t)draw(seed) << 40};
+    r->start = ((uint64_t)draw(seed) << 33) + below(seed, 5000);
     if (below(seed, 4) == 0)
         r->start = -(uint64_t)below(seed, 3000); /* over the stream's end, to index 0 */
 }
 
 /* Axes in any order in memory, with gaps, forwards or backwards; and of a larger tensor. */
-static void draw_layout(unsigned *seed, size_t itemsize, uint64_t shape[AXES],
+static void draw_layout(uint64_t *seed, size_t itemsize, uint64_t shape[AXES],
                         int64_t strides[AXES], uint64_t steps[AXES], size_t *offset, size_t *bytes)
 {
     static const int orders[][AXES] = {{2, 1, 0}, {2, 0, 1}, {1, 2, 0}, {1, 0, 2}, {0, 1, 2}, {0, 2, 1}};
@@ -90,7 +97,7 @@ static void draw_layout(unsigned *seed, size_t itemsize, uint64_t shape[AXES],
     *bytes = (size_t)stride;
 }
 
-static void check_fill(unsigned *seed, unsigned char *memory, unsigned char *expected, void *line)
+static void check_fill(uint64_t *seed, unsigned char *memory, unsigned char *expected, void *line)
 {
     fi_truncated params;
     fi_request r = {.ndim = AXES};
@@ -124,9 +131,9 @@ static void check_fill(unsigned *seed, unsigned char *memory, unsigned char *exp
         fail("not what was asked for", &r);
 }
 
-static void check_bit_generator(unsigned *seed)
+static void check_bit_generator(uint64_t *seed)
 {
-    uint64_t words[100], start = (uint64_t)rand_r(seed) << below(seed, 30);
+    uint64_t words[100], start = (uint64_t)draw(seed) << below(seed, 30);
     fi_bitgen g = {.key = {7, 8}, .position = start, .stale = 1};
     fi_request r = {.distribution = FI_BITS, .dtype = FI_UINT64, .start = start};
     fi_active()->kernel[FI_BITS][FI_UINT64](words, 100, start, g.key, NULL);
@@ -135,9 +142,18 @@ static void check_bit_generator(unsigned *seed)
             fail("the bit generator differs", &r);
 }
 
-static void *caller(void *seed_of)
+/* The callers that have begun, and those that have not ended. */
+static fi_lock lock = FI_LOCK_INIT;
+static fi_condition ended = FI_CONDITION_INIT;
+static int begun, running;
+static uint64_t first_seed;
+
+static fi_thread_result FI_THREAD caller(void *unused)
 {
-    unsigned seed = *(unsigned *)seed_of;
+    (void)unused;
+    fi_acquire(&lock);
+    uint64_t seed = first_seed + 1000u * (uint64_t)begun++;
+    fi_release(&lock);
     unsigned char *memory = malloc(ROOM * sizeof(uint64_t));
     unsigned char *expected = malloc(ROOM * sizeof(uint64_t));
     void *line = malloc(SPAN * sizeof(uint64_t));
@@ -149,20 +165,25 @@ static void *caller(void *seed_of)
     free(memory);
     free(expected);
     free(line);
-    return NULL;
+    fi_acquire(&lock);
+    running--;
+    fi_wake_all(&ended);
+    fi_release(&lock);
+    return 0;
 }
 
-static void call_from(int callers, unsigned seed)
+static void call_from(int callers, uint64_t seed)
 {
-    pthread_t ids[64];
-    unsigned seeds[64];
-    for (int i = 0; i < callers; i++) {
-        seeds[i] = seed + 1000u * (unsigned)i;
-        if (pthread_create(&ids[i], NULL, caller, &seeds[i]) != 0)
-            abort();
-    }
+    first_seed = seed;
+    begun = 0;
+    running = callers;
     for (int i = 0; i < callers; i++)
-        pthread_join(ids[i], NULL);
+        if (fi_start_thread(caller) != 0)
+            abort();
+    fi_acquire(&lock);
+    while (running > 0)
+        fi_wait(&ended, &lock);
+    fi_release(&lock);
 }
 
 int main(int argc, char **argv)
@@ -172,7 +193,7 @@ int main(int argc, char **argv)
         return 2;
     }
     fills = atol(argv[1]);
-    const unsigned seed = (unsigned)atoi(argv[3]);
+    const uint64_t seed = (uint64_t)atoi(argv[3]);
     for (int i = 0; fi_isa_name(i) != NULL; i++) {
         fi_use_isa(fi_isa_name(i));
         call_from(atoi(argv[2]), seed);

@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 #include "internal.h"
 
@@ -55,8 +59,10 @@ static void set_mode(const char *name)
         fesetround(FE_TOWARDZERO);
     else if (strcmp(name, "flush") == 0)
         flush();
+#if defined(__GLIBC__)
     else if (strcmp(name, "traps") == 0)
         feenableexcept(FE_ALL_EXCEPT); /* RISC-V has none */
+#endif
 #if defined(__x86_64__)
     else if (strcmp(name, "x87") == 0) {
         unsigned short word = 0x007f; /* significands of 24 bits */
@@ -67,18 +73,25 @@ static void set_mode(const char *name)
         die("there is no such mode here");
 }
 
-static void write_little_endian(const unsigned char *bytes, size_t n, size_t itemsize)
+static void write_little_endian(unsigned char *bytes, size_t n, size_t itemsize)
 {
     const uint16_t one = 1;
-    const int little = *(const unsigned char *)&one;
-    for (size_t i = 0; i < n; i++)
-        for (size_t b = 0; b < itemsize; b++)
-            putchar_unlocked(bytes[i * itemsize + (little ? b : itemsize - 1 - b)]);
+    if (*(const unsigned char *)&one == 0)
+        for (size_t i = 0; i < n; i++)
+            for (size_t low = i * itemsize, high = low + itemsize - 1; low < high; low++, high--) {
+                const unsigned char byte = bytes[low];
+                bytes[low] = bytes[high];
+                bytes[high] = byte;
+            }
+    fwrite(bytes, itemsize, n, stdout);
 }
 
 int main(int argc, char **argv)
 {
     char line[4096];
+#if defined(_WIN32)
+    _setmode(_fileno(stdout), _O_BINARY); /* else each byte 10 becomes two */
+#endif
     while (fgets(line, sizeof line, stdin) != NULL) {
         int distribution, dtype, threads, at;
         uint64_t n, pattern = 0;

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit._fill import index_steps
-from fastinit.recipe import Rule, Tensor
+from fastinit.recipe import Origin, Rule, Tensor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,17 +52,22 @@ class Block(NamedTuple):
         return self.size * self.tensor.dtype.itemsize
 
     @property
+    def box(self) -> tuple[slice, ...]:
+        """Where in the tensor it is."""
+        return tuple(slice(o, o + n) for o, n in zip(self.offset, self.shape, strict=True))
+
+    @property
     def at(self) -> int:
         """Where in the tensor it begins, in bytes."""
         return self.start * self.tensor.dtype.itemsize
 
 
-def blocks(tensor: Tensor, rule: Rule | None = None, nbytes: int = BLOCK) -> Iterator[Block]:
+def blocks(tensor: Tensor, rule: Origin | None = None, nbytes: int = BLOCK) -> Iterator[Block]:
     """Yield a tensor in blocks of at most `nbytes`; whole if its rule can draw no part of it."""
     limit = max(1, nbytes // tensor.dtype.itemsize)
     if not tensor.size:
         return
-    if tensor.size <= limit or (rule is not None and not rule.initializer.divisible):
+    if tensor.size <= limit or (rule is not None and not rule.divisible):
         yield Block(tensor, 0, tensor.shape, (0,) * len(tensor.shape))
         return
     steps = index_steps(tensor.shape)
@@ -84,9 +89,11 @@ class Drawer(threading.local):
         self._name: str | None = None
         self._rng = self._root
 
-    def draw(self, block: Block, rule: Rule) -> NDArray[Any]:
+    def draw(self, block: Block, rule: Origin) -> NDArray[Any]:
         """Return a block's values; they last until this thread's next call."""
         tensor = block.tensor
+        if not isinstance(rule, Rule):
+            return rule.box(tensor, self._root, block.box)
         if tensor.name != self._name:
             self._name, self._rng = tensor.name, self._root.stream(tensor.name)
         self._rng.move(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ import fastinit
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Stored, read, read_block
-from fastinit.recipe import Recipe, RecipeError, Rule
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block
+from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
 
@@ -24,16 +25,22 @@ from fastinit.recipe import load as load_recipe
 class Difference:
     """The first element that is not what the recipe and the seed make it.
 
-    Of values that are equal, such as two zeros or two NaN, the bits differ.
+    Of values that are equal, such as two zeros or two NaN, the bits differ. Of a tensor that
+    no rule draws the digests are compared; then there is no index.
     """
 
     tensor: str
-    index: tuple[int, ...]
-    expected: float
-    found: float
+    index: tuple[int, ...] | None
+    expected: float | str
+    found: float | str
     path: Path
 
     def __str__(self) -> str:
+        if self.index is None:
+            return (
+                f"{self.path}: {self.tensor} has the digest {self.found}, "
+                f"and must have {self.expected}"
+            )
         return (
             f"{self.path}: {self.tensor}{list(self.index)} is {self.found!r}, "
             f"and must be {self.expected!r}"
@@ -95,7 +102,7 @@ def check(
     start, nbytes = time.perf_counter(), 0
     found = read(Path(path))
     model = rules_of(found, recipe)
-    rules = [rule for _, rule in model.plan()]
+    origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
 
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
@@ -106,20 +113,30 @@ def check(
                 return difference
         return sum(block.nbytes for block, _ in batch)
 
+    def prove(values: Recorded) -> int | Difference:
+        stored = values.stored
+        actual = digest(read_block(stored, block) for block in blocks(stored.tensor))
+        if actual == values.digest:
+            return stored.tensor.nbytes
+        return Difference(stored.tensor.name, None, values.digest, actual, stored.path)
+
     todo = (
         (block, (stored, rule))
-        for stored, rule in zip(found.stored, rules, strict=True)
+        for stored, rule in zip(found.stored, origins, strict=True)
+        if isinstance(rule, Rule)
         for block in blocks(stored.tensor, rule)
     )
+    proven = [origin for origin in origins if isinstance(origin, Recorded)]
+    n = count_threads(threads)
     difference = None
-    for result in in_order(compare, batches(todo), count_threads(threads)):
+    for result in chain(in_order(compare, batches(todo), n), in_order(prove, proven, n)):
         if isinstance(result, Difference):
             difference = result
             break
         nbytes += result
         if progress is not None:
             progress(result)
-    return Checked(difference, len(rules), nbytes, time.perf_counter() - start)
+    return Checked(difference, len(origins), nbytes, time.perf_counter() - start)
 
 
 def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
@@ -130,13 +147,15 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
     RecipeError
         If there are none, or this fastinit draws other bits than that which wrote it.
     """
-    own = recorded(found) if recipe is None else load_recipe(recipe)
+    written = recorded(found)
+    own = written if recipe is None else load_recipe(recipe)
     if own is None:
         raise RecipeError(f"{found.path} does not say how it was made; give a recipe and a seed")
     stream, ours = found.metadata.get("fastinit.stream"), fastinit.info()["stream"]
     if recipe is None and stream != ours:
         raise RecipeError(f"{found.path} is of stream {stream!r}; this fastinit draws {ours!r}")
-    return replace(own, tensors=tuple(stored.tensor for stored in found.stored))
+    tensors = tuple(stored.tensor for stored in found.stored)
+    return replace(own, tensors=tensors, values=written.values if written else {})
 
 
 def _first(

@@ -16,8 +16,10 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
-from fastinit.recipe import Recipe, RecipeError, Rule, Tensor
+from fastinit.checkpoint._blocks import blocks, in_order
+from fastinit.recipe import Held, Origin, Recipe, RecipeError, Rule, Tensor, digest
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
@@ -34,7 +36,7 @@ class Item(NamedTuple):
     """A tensor, its rule, and where in its file it begins."""
 
     tensor: Tensor
-    rule: Rule
+    rule: Origin
     begin: int
 
 
@@ -91,7 +93,8 @@ def lay_out(
     if format not in FORMATS:
         raise ValueError(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
     limit = shard_size(max_shard_size)
-    plan, metadata = recipe.plan(), _metadata(recipe, seed)
+    plan, given = _with_digests(recipe.plan(), seed)
+    metadata = _metadata(recipe, seed, given)
     if format == "npy":
         shards = [_npy(tensor, rule, seed) for tensor, rule in plan]
     else:
@@ -131,7 +134,30 @@ def shard_size(size: int | str) -> int:
     return nbytes
 
 
-Plan = Sequence[tuple[Tensor, Rule]]
+Plan = Sequence[tuple[Tensor, Origin]]
+
+_HELD = 2**24  # bytes of a computed tensor that is not computed again when it is written
+
+
+def _with_digests(plan: Plan, seed: int) -> tuple[Plan, dict[str, dict[str, Any]]]:
+    """Return a plan, and what a file says of the values in it that no rule can draw again."""
+    root = fastinit.default_rng(seed)
+
+    def prove(item: tuple[Tensor, Origin]) -> tuple[Origin, dict[str, Any] | None]:
+        tensor, origin = item
+        if isinstance(origin, Rule):
+            return origin, None
+        if not origin.divisible and tensor.nbytes <= _HELD:
+            values = origin.whole(tensor, root)
+            origin = Held(values, str(origin), origin.seeded)
+        pieces = (origin.box(tensor, root, block.box) for block in blocks(tensor, origin))
+        said = {"digest": digest(pieces), "origin": str(origin), "seeded": origin.seeded}
+        return origin, said
+
+    proven = list(in_order(prove, plan, count_threads(None)))
+    tensors = [tensor for tensor, _ in plan]
+    said = {t.name: each for t, (_, each) in zip(tensors, proven, strict=True) if each}
+    return list(zip(tensors, (origin for origin, _ in proven), strict=True)), said
 
 
 def _groups(plan: Plan, limit: int) -> list[Plan]:
@@ -140,7 +166,7 @@ def _groups(plan: Plan, limit: int) -> list[Plan]:
     A tensor that is too much alone does not end the group that others are collected in.
     """
     groups: list[Plan] = []
-    group: list[tuple[Tensor, Rule]] = []
+    group: list[tuple[Tensor, Origin]] = []
     held = 0
     for tensor, rule in plan:
         if tensor.nbytes > limit:
@@ -165,7 +191,7 @@ def _shard(name: str, plan: Plan, seed: int, metadata: Mapping[str, str]) -> Sha
     return Shard(name, seed, head, tuple(items), begin)
 
 
-def _npy(tensor: Tensor, rule: Rule, seed: int) -> Shard:
+def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
     head = BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(tensor.dtype),
@@ -185,7 +211,8 @@ def _npy(tensor: Tensor, rule: Rule, seed: int) -> Shard:
 _TEMPORARY = "..0123456789abcdef"  # what a file's name has more until it is whole
 
 
-def _metadata(recipe: Recipe, seed: int) -> dict[str, str]:
+def _metadata(recipe: Recipe, seed: int, given: Mapping[str, Any]) -> dict[str, str]:
+    values = {"fastinit.values": json.dumps(given)} if given else {}
     return {
         "format": "pt",  # transformers refuses a file without it
         "fastinit.version": fastinit.__version__,
@@ -193,6 +220,7 @@ def _metadata(recipe: Recipe, seed: int) -> dict[str, str]:
         "fastinit.seed": str(seed),
         "fastinit.recipe": recipe.text,
         "fastinit.variables": json.dumps(recipe.variables),
+        **values,
     }
 
 

@@ -13,8 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastinit._fill import as_dtype
-from fastinit.recipe import DTYPES, RecipeError, Tensor
+from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype
 
 _NAMES = {code: name for name, code in DTYPES.items()}
 

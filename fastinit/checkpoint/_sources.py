@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastinit.checkpoint import _safetensors, _stored
 from fastinit.checkpoint._layout import CONFIG
-from fastinit.recipe import Recipe, RecipeError, Tensor
+from fastinit.recipe import Recipe, RecipeError, Tensor, Values
 from fastinit.recipe import load as load_recipe
 from fastinit.recipe import parse as parse_recipe
 
@@ -68,14 +69,19 @@ def load(
     names = load_recipe(source).variables
     recipe = load_recipe(source, {k: given.pop(k) for k in [*given] if k in names})
     asked = load_recipe(rules, given, recipe.variables)
-    return _over(asked, recipe.tensors, recipe.config)
+    return _over(asked, recipe.tensors, recipe.config, {})
 
 
 Given = dict[str, float]
 
 
-def _over(rules: Recipe, tensors: tuple[Tensor, ...], config: Mapping[str, Any]) -> Recipe:
-    return replace(rules, tensors=tensors, config=config)
+def _over(
+    rules: Recipe,
+    tensors: tuple[Tensor, ...],
+    config: Mapping[str, Any],
+    values: Mapping[str, Values],
+) -> Recipe:
+    return replace(rules, tensors=tensors, config=config, values=values)
 
 
 def _of_json(path: Path, rules: str | Path | None, given: Given) -> Recipe:
@@ -94,13 +100,14 @@ def _of_stored(found: _stored.Checkpoint, rules: str | Path | None, given: Given
     tensors = tuple(stored.tensor for stored in found.stored)
     own = recorded(found)
     if rules is not None or own is None:
-        return _over(load_recipe(rules or "default", given), tensors, found.config)
+        asked = load_recipe(rules or "default", given)
+        return _over(asked, tensors, found.config, own.values if own else {})
     if given:
         raise RecipeError(
             f"{found.path} was written by a recipe of its own; give variables with rules"
         )
     known = {(t.name, t.shape) for t in tensors} == {(t.name, t.shape) for t in own.tensors}
-    return _over(own, tensors, own.config if known else found.config)
+    return _over(own, tensors, own.config if known else found.config, own.values)
 
 
 def recorded(found: _stored.Checkpoint) -> Recipe | None:
@@ -122,7 +129,29 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     except ValueError as error:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)
-    return replace(recipe, seed=int(seed))
+    return replace(recipe, seed=int(seed), values=_values(found, int(seed)))
+
+
+def _values(found: _stored.Checkpoint, seed: int) -> dict[str, Values]:
+    """Return what a checkpoint says of its tensors that no rule can draw again."""
+    try:
+        said = json.loads(found.metadata.get("fastinit.values", "{}"))
+        return {
+            stored.tensor.name: _recorded(stored, seed, **said[stored.tensor.name])
+            for stored in found.stored
+            if stored.tensor.name in said
+        }
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecipeError(f"{found.path}: its metadata has fastinit.values: {error}") from None
+
+
+def _recorded(
+    stored: _stored.Stored, seed: int, *, digest: str, origin: str, seeded: bool
+) -> _stored.Recorded:
+    kinds = (str, str, bool)
+    if tuple(map(type, (digest, origin, seeded))) != kinds or not origin.isprintable():
+        raise ValueError(f"{stored.tensor.name!r} must have a digest, an origin and seeded")
+    return _stored.Recorded(stored, origin, digest, seeded, seed)
 
 
 def _of_config(
@@ -130,7 +159,6 @@ def _of_config(
 ) -> Recipe:
     """Return the recipe of an architecture that transformers knows, without its weights."""
     try:
-        import torch
         import transformers
 
         from fastinit.torch._recipe import recipe_of
@@ -139,14 +167,16 @@ def _of_config(
             f"{path} needs PyTorch and transformers: in a checkout of fastinit, "
             f"pip install '.[hf]' ({error})"
         ) from None
-    try:
-        kind = (config.get("architectures") or ["AutoModel"])[0]
-        theirs = transformers.AutoConfig.for_model(**config)
-        with torch.device("meta"):
-            model = getattr(transformers, kind)._from_config(theirs)
-    except Exception as error:  # whatever their code makes of it
-        raise RecipeError(f"{path}: transformers cannot make a model of it: {error}") from None
     if rules is None and given:
         raise RecipeError(f"{path} has no variables; give them with rules")
     first = None if rules is None else load_recipe(rules, given)
-    return recipe_of(model, f"{kind} of transformers {transformers.__version__}", config, first)
+    try:
+        kind = (config.get("architectures") or ["AutoModel"])[0]
+        theirs = transformers.AutoConfig.for_model(**config)
+        make = partial(getattr(transformers, kind)._from_config, theirs)
+        name = f"{kind} of transformers {transformers.__version__}"
+        return recipe_of(make, name, config, first)
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever their code makes of it
+        raise RecipeError(f"{path}: transformers cannot make a model of it: {error}") from None

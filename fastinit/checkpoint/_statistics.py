@@ -163,7 +163,8 @@ def statistics(
     seed = 0
     if recipe is not None or recorded(found) is not None:
         model = rules_of(found, recipe)
-        rules, seed = [rule for _, rule in model.plan()], model.seed
+        origins, seed = [origin for _, origin in model.plan()], model.seed
+        rules = [origin if isinstance(origin, Rule) else None for origin in origins]
     moments = _moments(found.stored, n, progress)
     copies = _copies(found.stored, moments, n)
     drawer = Drawer(default_rng(seed).stream("reference"))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit._fill import as_dtype
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, buffer
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL
-from fastinit.recipe import DTYPES, RecipeError, Tensor
+from fastinit.random import Generator, default_rng
+from fastinit.recipe import DTYPES, RecipeError, Tensor, Values, as_dtype
 
 _SHARD = re.compile(r"model-[0-9]{5,}-of-[0-9]{5,}\.safetensors")
 
@@ -26,6 +27,61 @@ class Stored(NamedTuple):
     tensor: Tensor
     path: Path
     begin: int
+
+
+@dataclass(frozen=True)
+class Recorded(Values):
+    """Values that no rule can draw again, in a file that says their digest.
+
+    `origin` is what they are, for people. Those that are `seeded` are of this seed alone.
+    """
+
+    stored: Stored
+    origin: str
+    digest: str
+    seeded: bool
+    seed: int
+    divisible = True
+
+    def check(self, tensor: Tensor) -> None:
+        """Raise unless they are there, and of this shape."""
+        if self.stored.path.suffix == ".json":
+            raise RecipeError(f"{tensor}: it is {self.origin}; give the files, or its config.json")
+        if self.stored.tensor.shape != tensor.shape:
+            raise RecipeError(f"{tensor}: in the file it has shape {self.stored.tensor.shape}")
+
+    def box(self, tensor: Tensor, root: Generator, box: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a part of a tensor, as `Values.box`.
+
+        Raises
+        ------
+        RecipeError
+            If they are another seed's.
+        """
+        if self.seeded and root.key != default_rng(self.seed).key:
+            raise RecipeError(
+                f"{tensor}: it is {self.origin}, from the seed {self.seed} alone; for another "
+                "seed give the model's config.json"
+            )
+        return mapped(self.stored)[box].astype(tensor.dtype, copy=False)
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+def mapped(stored: Stored) -> NDArray[Any]:
+    """Return a tensor in a file, of which only what is looked at is read.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    tensor = stored.tensor
+    if not tensor.nbytes:
+        return np.empty(tensor.shape, tensor.dtype)
+    data = np.memmap(stored.path, np.uint8, "r", stored.begin, (tensor.nbytes,))
+    return data.view(np.ndarray).view(tensor.dtype).reshape(tensor.shape)
 
 
 class Checkpoint(NamedTuple):

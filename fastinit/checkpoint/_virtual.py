@@ -67,7 +67,7 @@ def values(
         raise RecipeError(f"recipe {recipe.name!r} has no tensor {name!r}; --dry-run lists them")
     ((_, rule),) = replace(recipe, tensors=(tensor,)).plan()
     drawer = Drawer(recipe.seed if seed is None else seed)
-    if not rule.initializer.divisible:
+    if not rule.divisible:
         (whole,) = blocks(tensor, rule)
         return np.array(drawer.draw(whole, rule)[index])
     axes = _axes(tensor, index)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastinit import benchmark
+from fastinit._extras import require
 from fastinit.cli._terminal import one_line_errors
 
 EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench"
@@ -43,11 +43,8 @@ def bench(
     Options that name what to compare may be given more than once.
     """
     with one_line_errors():
-        if output is not None and find_spec("matplotlib") is None:
-            raise ValueError(
-                "--output draws plots and needs the package matplotlib: "
-                "in a checkout of fastinit, pip install '.[bench]'"
-            )
+        if output is not None:
+            require("matplotlib", "--output draws plots: it", "bench")
         dtypes, powers, counts = benchmark.QUICK_DTYPES, benchmark.QUICK_POWERS, None
         if full:
             dtypes, powers, counts = benchmark.DTYPES, benchmark.POWERS, benchmark.all_threads()

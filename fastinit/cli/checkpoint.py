@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,11 @@ import numpy as np
 import typer
 
 from fastinit import checkpoint
+from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
 from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
-from fastinit.recipe import FLOATS, Recipe, builtin
+from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
 CHECK = "Example: fastinit check build/llama"
@@ -159,11 +159,8 @@ def check(
 def _statistics(
     path: Path, recipe: str | None, threads: int | None, as_json: bool, output: Path | None
 ) -> None:
-    if output is not None and find_spec("matplotlib") is None:
-        raise ValueError(
-            "--output draws pictures and needs the package matplotlib: "
-            "in a checkout of fastinit, pip install '.[probe]'"
-        )
+    if output is not None:
+        require("matplotlib", "--output draws pictures: it")
     nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
     with bytes_bar(f"statistics of {path}", nbytes) as advance:
         found = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
@@ -224,7 +221,8 @@ def show(
             with appearing(output) as file:
                 np.save(file, values)
     lengths = "x".join(map(str, values.shape)) or "one value"
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}")
+    given = model.values.get(name)
+    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
@@ -256,14 +254,18 @@ def _nbytes(model: Recipe) -> int:
 def _list(model: Recipe) -> None:
     """Print a line for each tensor, and the totals."""
     lines = [
-        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, f"{rule}  by {rule.pattern!r}")
-        for t, rule in model.plan()
+        (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, _described(origin))
+        for t, origin in model.plan()
     ]
     columns(None, lines)
     parameters = sum(tensor.size for tensor in model.tensors)
     typer.echo(
         f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written"
     )
+
+
+def _described(origin: Origin) -> str:
+    return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
 def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from fastinit._fill import as_dtype
 from fastinit.initializer import Initializer
 from fastinit.random import default_rng
+from fastinit.recipe._advice import suggestion
 from fastinit.recipe._expressions import Expression, RecipeError
-from fastinit.recipe._patterns import regex
-
-# The dtypes of a model's tensors, and their codes in a safetensors header.
-FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-DTYPES = FLOATS | {
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+from fastinit.recipe._patterns import regex, template
+from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
+from fastinit.recipe._values import Values
 
 _DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of a model: its name, shape and dtype.
-
-    Examples
-    --------
-    >>> Tensor("wte.weight", (50257, 768), np.dtype("float32")).nbytes
-    154389504
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes."""
-        return self.size * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        return f"tensor {self.name!r} ({self.dtype.name}, {self.shape})"
 
 
 @dataclass(frozen=True)
@@ -116,6 +74,11 @@ class Rule:
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
+        return self.initializer.divisible
+
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
 
@@ -151,6 +114,10 @@ class Rule:
         return str(self.initializer)
 
 
+Origin = Rule | Values
+"""Where a tensor's values come from."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A model's tensors and the rules that initialise them.
@@ -171,6 +138,8 @@ class Recipe:
         The model's ``config.json``; empty if not known.
     variables : mapping
         The numbers that the text was read with.
+    values : mapping of str to Values
+        What tensors hold that no rule fits, by their names.
     """
 
     name: str
@@ -180,14 +149,15 @@ class Recipe:
     rules: tuple[Rule, ...]
     config: Mapping[str, Any]
     variables: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
 
-    def plan(self) -> list[tuple[Tensor, Rule]]:
-        """Return each tensor with its rule, after checking that the rule can fill it.
+    def plan(self) -> list[tuple[Tensor, Origin]]:
+        """Return each tensor with its rule or its values, after checking that these suit it.
 
         Raises
         ------
         RecipeError
-            If there is no tensor, no rule for a tensor, or a rule cannot fill its tensor.
+            If there is no tensor, or one or more have no rule, or one that cannot fill them.
 
         Examples
         --------
@@ -197,17 +167,28 @@ class Recipe:
         """
         if not self.tensors:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
-        plan = [(tensor, self._rule_for(tensor)) for tensor in self.tensors]
-        for tensor, rule in plan:
-            rule.check(tensor)
+        plan: list[tuple[Tensor, Origin]] = []
+        faults: dict[str, list[str]] = {}
+        for tensor in self.tensors:
+            try:
+                origin = self._origin_of(tensor)
+                origin.check(tensor)
+                plan.append((tensor, origin))
+            except RecipeError as error:
+                faults.setdefault(template(tensor.name), []).append(str(error))
+        if faults:
+            raise RecipeError(_listed(faults))
         return plan
 
-    def _rule_for(self, tensor: Tensor) -> Rule:
+    def _origin_of(self, tensor: Tensor) -> Origin:
         for rule in self.rules:
             if rule.fits(tensor):
                 return rule.bind(tensor.name)
+        if tensor.name in self.values:
+            return self.values[tensor.name]
         raise RecipeError(
-            f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for it"
+            f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for "
+            f"it, such as {suggestion(tensor)}"
         )
 
     def fill(
@@ -244,8 +225,12 @@ class Recipe:
         """
         tensors = tuple(Tensor(name, x.shape, x.dtype) for name, x in arrays.items())
         rng = default_rng(self.seed if seed is None else seed)
-        for tensor, rule in replace(self, tensors=tensors).plan():
-            rule.initializer.fill(arrays[tensor.name], rng=rng.stream(tensor.name), threads=threads)
+        for tensor, origin in replace(self, tensors=tensors).plan():
+            x = arrays[tensor.name]
+            if isinstance(origin, Rule):
+                origin.initializer.fill(x, rng=rng.stream(tensor.name), threads=threads)
+            else:
+                x[...] = origin.whole(tensor, rng)
 
     def astype(self, dtype: str) -> Recipe:
         """Return this recipe with its floating tensors in another dtype; others keep theirs.
@@ -255,7 +240,7 @@ class Recipe:
         Raises
         ------
         RecipeError
-            If `dtype` is not float64, float32, float16 or bfloat16.
+            If `dtype` is no floating dtype of a model's.
 
         Examples
         --------
@@ -272,3 +257,15 @@ class Recipe:
             ),
             config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )
+
+
+def _listed(faults: Mapping[str, list[str]]) -> str:
+    """Return what is wrong with tensors; of those that differ in numbers alone, the first."""
+    lines = [
+        each[0] + (f" (and {len(each) - 1} more like it)" if len(each) > 1 else "")
+        for each in faults.values()
+    ]
+    if len(lines) == 1:
+        return lines[0]
+    n = sum(map(len, faults.values()))
+    return f"{n} tensors cannot be filled:\n  " + "\n  ".join(lines)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fastinit._fill import as_dtype
 from fastinit.initializer import Initializer, parameters, registry
 from fastinit.recipe._expressions import Expression, RecipeError, evaluate
-from fastinit.recipe._model import DTYPES, Recipe, Rule, Tensor
+from fastinit.recipe._model import Recipe, Rule
 from fastinit.recipe._patterns import regex
+from fastinit.recipe._tensor import DTYPES, Tensor, as_dtype
 
 if sys.version_info >= (3, 11):
     import tomllib

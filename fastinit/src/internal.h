@@ -46,7 +46,11 @@ int fi_number(const fi_participant *me);
 int fi_stopped(fi_participant *me);
 int fi_parallel(fi_work *work, const void *context, uint64_t slices, int threads, fi_poll *poll,
                 void *poll_context);
-/* CPUs this process may use now: affinity, and the cgroup's quota rounded up. */
+
+/* cpus.c: CPUs this process may use now: affinity, and the cgroup's quota rounded up. */
 int fi_cpus(void);
+
+/* memory.c: asks for huge pages where memory is first touched; the system may not give them. */
+void fi_advise_huge(void *start, size_t length);
 
 #endif

@@ -24,7 +24,7 @@ _originals: list[tuple[Any, str, Callable[..., Any]]] = []
 
 
 @contextmanager
-def _truncated_overridable() -> Iterator[None]:
+def truncated_overridable() -> Iterator[None]:
     """Let modes take over truncated normals, until the last thread in here leaves.
 
     For threads without a mode nothing changes: they get the original.
@@ -51,7 +51,7 @@ def _truncated_overridable() -> Iterator[None]:
 def taking_over(fills: Fills) -> Iterator[None]:
     """Within the context, this thread's random fills are those of a mode."""
     try:
-        with _truncated_overridable(), fills:
+        with truncated_overridable(), fills:
             yield
     finally:
         fills.settle()

@@ -22,11 +22,11 @@ from fastinit._distributions import Distribution
 from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
+from fastinit.torch._devices import has_memory
 from fastinit.torch._tensor import (
     Generator,
     cursor,
     fill,
-    has_memory,
     known_dtype,
     local_of,
     storage_of,
@@ -53,7 +53,7 @@ _METHODS: dict[Any, Callable[..., torch.Tensor]] = {
 }
 # Those of torch.nn.init that modes can take over. By name, since transformers puts others in
 # their place for a while, and torch then hands out these.
-_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "uniform_": init.uniform_,
     "normal_": init.normal_,
     "kaiming_uniform_": init.kaiming_uniform_,
@@ -99,7 +99,7 @@ class _Fill(NamedTuple):
         local = local_of(self.tensor)
         if not has_memory(local):
             return
-        if local.nbytes >= _HUGE:
+        if local.is_cpu and local.nbytes >= _HUGE:
             _kernels.advise_huge(local.data_ptr(), local.nbytes)
         fill(*self)
 
@@ -122,7 +122,7 @@ class Fills(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is init.draw:
             return self.draw(*args)
-        ours = _FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+        ours = FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
         # Otherwise torch has something to refuse, or to record.
         if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
             ours = _METHODS[func]

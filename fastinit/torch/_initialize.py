@@ -16,20 +16,21 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import as_dtype
+from fastinit._fill import FLOATS, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._accelerate import taking_over
+from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._fills import Fills
 from fastinit.torch._tensor import (
     Generator,
-    array_of,
     fill,
     generator_of,
     is_sharded,
     known_dtype,
     local_row,
     pieces,
+    refusal,
     storage_of,
 )
 
@@ -42,6 +43,8 @@ def initialize(
     seed: Generator,
     recipe: recipes.Recipe | str | Path | None = None,
     only: Collection[str] | None = None,
+    device: torch.device | str | None = None,
+    fallback: bool = False,
 ) -> list[str]:
     """Initialise a model, each parameter from the stream of its name.
 
@@ -58,7 +61,7 @@ def initialize(
     Parameters
     ----------
     model : torch.nn.Module
-        On the CPU or the meta device.
+        On any device, with the same values on each, or on the meta device.
     seed : int, torch.Generator, fastinit.Generator, or None
         As in `fastinit.torch.uniform_`.
     recipe : Recipe, str or Path, optional
@@ -66,6 +69,12 @@ def initialize(
     only : collection of str, optional
         Names of the parameters and buffers to initialise; all others stay as they are. All
         if not given, but for those that transformers has loaded from a checkpoint.
+    device : torch.device or str, optional
+        Where what is on the meta device gets its memory: the CPU if not given. A `DTensor` is
+        on its mesh's device.
+    fallback : bool, optional
+        What a rule draws into a tensor that fastinit cannot fill (sparse, quantised, complex,
+        an unknown subclass) is refused. True: PyTorch draws it, and a warning says so.
 
     Returns
     -------
@@ -76,7 +85,8 @@ def initialize(
     Raises
     ------
     TypeError, ValueError
-        If `only` has a name that the model has not, or `seed` is none.
+        If `only` has a name that the model has not, `seed` is none, or `fallback` is False and
+        fastinit cannot fill a parameter.
     RecipeError
         If a recipe's rule cannot fill its parameter; then nothing was written.
 
@@ -92,9 +102,9 @@ def initialize(
     root = generator_of(seed)
     wanted = _wanted(named(model), only)
     by_recipe = _by_recipe(model, wanted, recipe)
-    was_meta = _materialize(model, wanted)
+    was_meta = _materialize(model, wanted, device)
     tensors = named(model)
-    fills = ByName(root, tensors, wanted - by_recipe.keys())
+    fills = ByName(root, tensors, wanted - by_recipe.keys(), fallback)
     # The rules may draw from torch's generator too, which is left as it was.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
         run_rules(model, fills)
@@ -138,16 +148,18 @@ def _slots(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, torch.Tensor
                     yield slots, key, tensor
 
 
-def _materialize(model: nn.Module, wanted: set[str]) -> dict[str, torch.Tensor]:
+def _materialize(
+    model: nn.Module, wanted: set[str], device: torch.device | str | None
+) -> dict[str, torch.Tensor]:
     """Give what is wanted and on the meta device memory; return what was there, by name."""
     was_meta = {n: tensor for n, tensor in named(model).items() if n in wanted and tensor.is_meta}
-    memory = {tensor: _with_memory(tensor) for tensor in was_meta.values()}
+    memory = {tensor: _with_memory(tensor, device) for tensor in was_meta.values()}
     _replace(model, memory)
     return was_meta
 
 
-def _with_memory(meta: torch.Tensor) -> torch.Tensor:
-    device = meta.device_mesh.device_type if is_sharded(meta) else "cpu"
+def _with_memory(meta: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
+    device = meta.device_mesh.device_type if is_sharded(meta) else device or "cpu"
     tensor = torch.empty_like(meta, device=device)
     if isinstance(meta, nn.Parameter):
         tensor = nn.Parameter(tensor, meta.requires_grad)
@@ -189,16 +201,20 @@ def _by_recipe(
 
 
 def numpys(dtype: torch.dtype) -> np.dtype[Any]:
-    return as_dtype(str(dtype).removeprefix("torch."))
+    return recipes.as_dtype(str(dtype).removeprefix("torch."))
 
 
 def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) -> None:
     """Fill what this process holds of a parameter by a recipe's rule."""
     for memory, box in pieces(tensor):
-        rng.move(0)
-        offset = tuple(part.start for part in box)
-        array = array_of(memory).view(numpys(tensor.dtype))
-        rule.initializer.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+
+        def write(part: torch.Tensor, at: tuple[int, ...], box: tuple[slice, ...] = box) -> None:
+            rng.move(0)
+            array = array_of(part).view(numpys(tensor.dtype))
+            offset = tuple(side.start + first for side, first in zip(box, at, strict=True))
+            rule.initializer.fill(array, rng=rng, global_shape=tuple(tensor.shape), offset=offset)
+
+        on_cpu(memory, write)
     increment_version(tensor)
 
 
@@ -267,10 +283,14 @@ class ByName(Fills):
     """Draws a model's tensors, each from its name's stream; keeps others as they are."""
 
     def __init__(
-        self, root: random.Generator, tensors: dict[str, torch.Tensor], wanted: set[str]
+        self,
+        root: random.Generator,
+        tensors: dict[str, torch.Tensor],
+        wanted: set[str],
+        fallback: bool = False,
     ) -> None:
         super().__init__(None)
-        self._root, self._wanted, self._module = root, wanted, ""
+        self._root, self._wanted, self._module, self._fallback = root, wanted, "", fallback
         self._homes = {storage_of(t): Home(n, t.detach()) for n, t in tensors.items()}
         self.written: set[str] = set()
 
@@ -322,6 +342,8 @@ class ByName(Fills):
         home = self._homes.get(storage_of(tensor))
         if home is None:
             return super().draw(tensor, kind, params, generator)
+        if not self._fallback:
+            _check_draw(home.name, tensor, kind, params)
         rng = Cursor(self._root.stream(home.name).key)
         if geometry(tensor) == geometry(home.tensor):
             return super().draw(tensor, kind, params, rng)
@@ -335,6 +357,24 @@ class ByName(Fills):
         start = tensor.storage_offset() - home.tensor.storage_offset()
         steps = list(tensor.stride())
         return fill(tensor, dtype, kind.distribution(*params), rng, start, steps)
+
+
+def _check_draw(
+    name: str, tensor: torch.Tensor, kind: init.Kind, params: tuple[float, ...]
+) -> None:
+    """Raise if fastinit cannot fill a named tensor, which PyTorch would do then."""
+    reason = refusal(tensor)
+    if reason and not tensor.is_meta:
+        raise TypeError(
+            f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
+            f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
+        )
+    try:
+        dtype = known_dtype(tensor)
+        if dtype is not None:
+            params_in(kind.distribution(*params), dtype)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the rule of {name!r}: {error}") from None
 
 
 def geometry(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise, product
 from typing import Any, NamedTuple, TypeAlias
@@ -18,16 +19,17 @@ from numpy.typing import NDArray
 
 from fastinit import random
 from fastinit._distributions import Distribution
-from fastinit._fill import FLOATS, Float, fill_line, fill_memory, index_steps
+from fastinit._fill import FLOATS, Float, check_overlap, fill_line, index_steps, params_in
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, default_rng
+from fastinit.torch import _devices
+from fastinit.torch._devices import require_memory
 
 Generator: TypeAlias = torch.Generator | RNG
 
 _DTYPES: dict[torch.dtype, Float] = {
     getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
 }
-_NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
@@ -94,9 +96,9 @@ def is_sharded(tensor: torch.Tensor) -> bool:
 
 
 def known_dtype(tensor: torch.Tensor) -> Float | None:
-    """Return the dtype of a tensor that fastinit can fill; None if torch has to."""
+    """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
-        ours = tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
+        ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
         # Torch refuses to write an inference tensor outside inference mode.
         ours = ours and (torch.is_inference_mode_enabled() or not tensor.is_inference())
         return _DTYPES.get(tensor.dtype) if ours else None
@@ -105,50 +107,37 @@ def known_dtype(tensor: torch.Tensor) -> Float | None:
     return known_dtype(tensor._local_tensor)
 
 
-class _Shown:
-    """A tensor's memory as NumPy takes it, and the tensor, which it belongs to.
-
-    After `Tensor.numpy` a storage can never be resized again, which FSDP would do.
-    """
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-        known = tensor.dtype in _NUMPY_KNOWS
-        self.__array_interface__ = {
-            "data": (tensor.data_ptr(), False),
-            "shape": tuple(tensor.shape),
-            "strides": tuple(step * tensor.itemsize for step in tensor.stride()),
-            "typestr": np.dtype(f"{'f' if known else 'i'}{tensor.itemsize}").str,
-            "version": 3,
-        }
-
-
-def array_of(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return the tensor's memory as an array, of bit patterns where NumPy lacks the dtype."""
-    require_memory(tensor)
-    return np.asarray(_Shown(tensor))
+def refusal(tensor: torch.Tensor) -> str:
+    """Return why fastinit cannot fill a tensor; nothing if it can."""
+    if known_dtype(tensor) is not None:
+        return ""
+    if is_sharded(tensor):
+        partial = any(p.is_partial() for p in tensor.placements)
+        return "a DTensor with a partial placement" if partial else refusal(tensor._local_tensor)
+    if tensor.is_meta:
+        return "a tensor without memory"
+    if type(tensor) not in _PLAIN:
+        return f"a {type(tensor).__name__}, a subclass of torch.Tensor"
+    if tensor.layout is not torch.strided:
+        return f"a tensor of layout {tensor.layout}"
+    if tensor.dtype not in _DTYPES:
+        return f"a tensor of dtype {tensor.dtype}"
+    if tensor.is_inference():
+        return "an inference tensor, outside of inference mode"
+    return "a view of the negatives of other values"
 
 
-def has_memory(tensor: torch.Tensor) -> bool:
-    """Return whether the tensor's storage holds all of its elements.
-
-    It does not if it was resized after the tensor was made: torch checks that it was not freed,
-    and writes beyond the end of one that is merely shorter.
-    """
-    n = tensor.numel()
-    if n and not tensor.is_contiguous():
-        n = 1 + sum((m - 1) * s for m, s in zip(tensor.shape, tensor.stride(), strict=True))
-    end: int = (tensor.storage_offset() + n) * tensor.itemsize
-    return n == 0 or bool(end <= tensor.untyped_storage().nbytes())
+_said: set[str] = set()
 
 
-def require_memory(tensor: torch.Tensor) -> None:
-    """Raise RuntimeError, as torch does, unless the tensor has memory."""
-    if not has_memory(tensor):
-        raise RuntimeError(
-            f"the tensor, of shape {tuple(tensor.shape)} and {tensor.dtype}, does not lie within "
-            f"the {tensor.untyped_storage().nbytes()} bytes of its storage, which was resized; "
-            "allowed: a tensor whose memory is there"
+def say_torchs(what: str) -> None:
+    """Warn, once for each reason, that PyTorch has drawn what fastinit could not fill."""
+    if what not in _said:
+        _said.add(what)
+        warnings.warn(
+            f"PyTorch drew the values of {what}, which fastinit cannot fill: they depend on the "
+            "device and on the version of PyTorch",
+            stacklevel=3,
         )
 
 
@@ -179,25 +168,33 @@ def fill(
     With `start` and `steps`, the tensor is a part of another: the index of its first element
     there, and what each axis adds; the generator stays.
     """
-    if type(tensor) not in _PLAIN:
-        _fill_pieces(tensor, dtype, distribution, Cursor(rng.key, rng.take(tensor.numel())))
-    elif start is None and tensor.is_contiguous():
+    if start is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous():
         require_memory(tensor)
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
-        fill_memory(distribution, array_of(tensor), dtype, rng, start, steps=steps)
+        _fill_pieces(tensor, dtype, distribution, rng, start, steps)
     # torch.autograd.graph.increment_version without its check, which takes as long as 64 values.
     torch._C._increment_version((tensor,))
     return tensor
 
 
 def _fill_pieces(
-    tensor: torch.Tensor, dtype: Float, distribution: Distribution, rng: Cursor
+    tensor: torch.Tensor,
+    dtype: Float,
+    distribution: Distribution,
+    rng: Cursor,
+    start: int | None,
+    steps: list[int] | None,
 ) -> None:
-    steps = index_steps(tuple(tensor.shape))
+    local = local_of(tensor)
+    params_in(distribution, dtype)  # these two refuse before the generator moves on
+    check_overlap(tuple(local.shape), local.stride(), 1)
+    if start is None:
+        rng, start = Cursor(rng.key, rng.take(tensor.numel())), 0
+    steps = index_steps(tuple(tensor.shape)) if steps is None else steps
     for memory, box in pieces(tensor):
-        start = sum(part.start * step for part, step in zip(box, steps, strict=True))
-        fill_memory(distribution, array_of(memory), dtype, rng, start, steps=steps)
+        first = start + sum(part.start * step for part, step in zip(box, steps, strict=True))
+        _devices.fill(memory, dtype, distribution, rng, first, steps)
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[Piece]:

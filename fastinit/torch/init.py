@@ -45,6 +45,8 @@ from fastinit.torch._tensor import (
     is_sharded,
     known_dtype,
     pieces,
+    refusal,
+    say_torchs,
     torchs_generator,
 )
 
@@ -112,7 +114,7 @@ NORMAL_WITHIN = Kind(absolute_truncated_normal_distribution, nn.init.trunc_norma
 def draw(
     tensor: torch.Tensor, kind: Kind, params: tuple[float, ...], generator: Generator | Cursor
 ) -> torch.Tensor:
-    """Fill the tensor, here if fastinit can, otherwise by torch; return it.
+    """Fill the tensor, by fastinit if it can, otherwise by torch with a warning; return it.
 
     Torch's modes and subclasses may take the call over, as they may any call of torch's.
     """
@@ -121,14 +123,30 @@ def draw(
             draw, (tensor,), tensor, kind, params, generator
         )
         return taken
-    dtype = known_dtype(tensor)
+    dtype, reason = known_dtype(tensor), ""
     if dtype is not None:
         rng = cursor(generator)
+        if any(isinstance(number, torch.Tensor) for number in params):
+            params = tuple(float(number) for number in params)
         try:
             return fill(tensor, dtype, kind.distribution(*params), rng)
-        except (TypeError, ValueError):
-            pass  # for torch to refuse, in its own words
-    return kind.torchs(tensor, *params, generator=torchs_generator(generator, tensor.device))
+        except (TypeError, ValueError) as error:
+            reason = f"a tensor for which {error}"  # for torch to refuse, in its own words
+    return _by_torch(tensor, kind.torchs, *params, generator=generator, reason=reason)
+
+
+def _by_torch(
+    tensor: torch.Tensor,
+    function: Callable[..., torch.Tensor],
+    *arguments: Any,
+    generator: Generator | Cursor,
+    reason: str = "",
+) -> torch.Tensor:
+    """Have torch fill the tensor, or refuse to; say so if it has, and return the tensor."""
+    function(tensor, *arguments, generator=torchs_generator(generator, tensor.device))
+    if not tensor.is_meta and tensor.numel() > 0:
+        say_torchs(reason or refusal(tensor))
+    return tensor
 
 
 def uniform_(
@@ -139,9 +157,10 @@ def uniform_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Filled in place, whatever its strides; under ``no_grad``, as torch's functions do. A
-        `DTensor`'s process fills what it holds. What fastinit cannot fill (another device,
-        a complex dtype) is filled by torch.
+        Filled in place, on any device and whatever its strides; under ``no_grad``, as torch's
+        functions do. A `DTensor`'s process fills what it holds. What fastinit cannot fill (a
+        sparse or quantised tensor, a complex dtype, an unknown subclass) is filled by torch, and
+        a warning says so, once for each reason.
     a, b : float
         The bounds.
     generator : torch.Generator, fastinit.Generator, int, or None
@@ -657,7 +676,7 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     True
     """
     if tensor.ndim < 2 or tensor.numel() == 0 or known_dtype(tensor) is None:
-        return nn.init.orthogonal_(tensor, gain, torchs_generator(generator, tensor.device))
+        return _by_torch(tensor, nn.init.orthogonal_, gain, generator=generator)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     tall = _wide_empty(tensor, max(rows, columns), min(rows, columns))
     q, r = torch.linalg.qr(draw(tall, NORMAL, (0.0, 1.0), generator))
@@ -701,12 +720,13 @@ def sparse_(
     True
     """
     if tensor.ndim != 2 or known_dtype(tensor) is None:
-        return nn.init.sparse_(tensor, sparsity, std, torchs_generator(generator, tensor.device))
+        return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator)
     whole = _wide_empty(tensor, *tensor.shape)
     try:
         fastinit.sparse_(whole.numpy(), sparsity, std, rng=generator_of(generator))
-    except (TypeError, ValueError):  # for torch to refuse, in its own words
-        return nn.init.sparse_(tensor, sparsity, std)
+    except (TypeError, ValueError) as error:  # for torch to refuse, in its own words
+        reason = f"a tensor for which {error}"
+        return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator, reason=reason)
     return _from_whole(tensor, whole)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from adapters import adapter
+from commands import run
 
 from fastinit import checkpoint, recipe
 
@@ -200,7 +201,7 @@ def test_given_rules_come_before_an_architecture_s(config):
     shown = {tensor.name: str(rule) for tensor, rule in model.plan()}
     assert model.seed == 8
     assert shown["transformer.wpe.weight"] == "ones"
-    assert shown["transformer.wte.weight"] == "normal(mean=0, std=0.02)"
+    assert shown["transformer.wte.weight"] == "normal(mean=0.0, std=0.02)"
     # Also where another's recipe has no rule of its own.
     checkpoint.write(model, path.parent / "out")
     assert checkpoint.check(path.parent / "out").difference is None
@@ -212,9 +213,45 @@ def test_a_row_for_padding_is_zero(config):
     assert shown["bert.embeddings.word_embeddings.weight"] == "embedding(padding=0, std=0.02)"
 
 
-def test_what_no_recipe_can_say_is_named(config):
-    with pytest.raises(recipe.RecipeError, match=r"A_log.*no rule.*fits; give a recipe"):
-        checkpoint.load(config("MambaForCausalLM")).plan()
+def test_what_a_model_s_code_computes_is_written_and_proven(transformers, config):
+    path = config("MambaForCausalLM")
+    out = path.parent / "out"
+    model = checkpoint.load(path)
+    checkpoint.write(model, out, seed=3)
+    loaded, report = transformers.MambaForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert not any(report.values()), report
+    stock = transformers.MambaForCausalLM(transformers.AutoConfig.from_pretrained(path))
+    for ours, theirs in zip(loaded.backbone.layers, stock.backbone.layers, strict=True):
+        assert ours.mixer.A_log.equal(theirs.mixer.A_log)
+        steps = ours.mixer.dt_proj.bias
+        assert not steps.equal(theirs.mixer.dt_proj.bias)
+        assert bool((steps.exp().log1p() > 0.0009).all())
+        assert bool((steps < 0).all())
+    # The files alone are enough to write them again, and a bit that changes is found.
+    checkpoint.write(checkpoint.load(out), path.parent / "again")
+    assert (out / "model.safetensors").read_bytes() == (
+        path.parent / "again/model.safetensors"
+    ).read_bytes()
+    assert checkpoint.check(out).difference is None
+    name = "backbone.layers.1.mixer.A_log"
+    (found,) = (s for s in checkpoint.read(out).stored if s.tensor.name == name)
+    with found.path.open("r+b") as file:
+        file.seek(found.begin + 5)
+        file.write(b"!")
+    assert str(checkpoint.check(out).difference).startswith(f"{found.path}: {name} has the digest")
+    # Another seed needs the model's code.
+    with pytest.raises(recipe.RecipeError, match=r"from the seed 3 alone.*config\.json"):
+        checkpoint.write(checkpoint.load(path.parent / "again"), path.parent / "third", seed=4)
+
+
+def test_computed_values_are_shown(config):
+    path = config("MambaForCausalLM")
+    recipe_ = checkpoint.load(path)
+    values = checkpoint.values(recipe_, "backbone.layers.0.mixer.A_log", (0, slice(0, 3)))
+    assert values.tolist() == pytest.approx([0.0, math.log(2), math.log(3)])
+    shown = run("show", path, "backbone.layers.0.mixer.A_log[0, :3]")
+    assert shown.returncode == 0
+    assert "computed by the model's code" in shown.stdout
 
 
 @pytest.mark.parametrize(

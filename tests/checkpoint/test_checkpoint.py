@@ -94,7 +94,7 @@ def test_each_tensor_is_its_name_s_stream(tiny, written):
     assert arrays.keys() == {t.name for t in tiny.tensors}
     for tensor, rule in tiny.plan():
         expected = np.empty(tensor.shape, tensor.dtype)
-        rule.fill(expected, rng=fi.default_rng(3).stream(tensor.name))
+        rule.initializer.fill(expected, rng=fi.default_rng(3).stream(tensor.name))
         assert arrays[tensor.name].tobytes() == expected.tobytes()
     assert 0.6 < arrays["h.0.weight"].std() < 0.8
     assert not np.array_equal(arrays["h.0.weight"], arrays["h.1.weight"])
@@ -228,7 +228,7 @@ def test_a_config_goes_only_with_its_own_tensors(written, tmp_path):
         ("[]", "must hold an object"),
         ('{"metadata": {"total_size": 1}}', "'metadata' must have a dtype and a shape"),
         ('{"w": {"dtype": "F32", "shape": [-1]}}', "'w' must have a dtype and a shape"),
-        ('{"w": {"dtype": "F8_E4M3", "shape": [1]}}', "'F8_E4M3'; allowed: F64, F32, F16, BF16"),
+        ('{"w": {"dtype": "F6_E2M3", "shape": [1]}}', "'F6_E2M3'; allowed: F64, F32, F16, BF16"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "-1"}}', "fastinit.seed='-1'"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1"}}', "name is missing"),
         (

@@ -1,8 +1,12 @@
 """Generator and PCG32: positions, names, pickles, and NumPy as the oracle."""
 
 import copy
+import os
 import pickle
+import signal
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -170,3 +174,67 @@ def test_threads_never_take_the_same_index():
         t.join()
     assert rng.position == 8 * 200 * 3
     assert len(set(taken)) == 8 * 200
+
+
+def in_threads(work, count=8):
+    """Return what threads, which switch as often as they can, list together."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            return [each for some in pool.map(lambda _: work(), range(count)) for each in some]
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("parent", [fi.default_rng(42), fi.PCG32(42)])
+def test_threads_spawn_no_child_twice(parent):
+    children = in_threads(lambda: [parent.spawn(1)[0].seed_seq.spawn_key for _ in range(300)])
+    assert sorted(children) == [(i,) for i in range(8 * 300)]
+
+
+def test_generators_of_one_sequence_spawn_no_child_twice():
+    sequence = SeedSequence(42)
+    ours, numpys = fi.default_rng(sequence), np.random.Generator(fi.PCG32(sequence))
+
+    def spawn():
+        for _ in range(200):
+            yield ours.spawn(1)[0].seed_seq.spawn_key
+            yield numpys.spawn(1)[0].bit_generator.seed_seq.spawn_key
+
+    assert sorted(in_threads(lambda: list(spawn()))) == [(i,) for i in range(8 * 400)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_process_may_spawn_whatever_threads_its_parent_had():
+    rng, done = fi.default_rng(42), threading.Event()
+
+    def spawn():
+        while not done.is_set():
+            rng.spawn(1)
+
+    thread = threading.Thread(target=spawn)
+    thread.start()
+    try:
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                rng.spawn(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_threads_that_advance_lose_no_step():
+    rng = fi.default_rng(42)
+    in_threads(lambda: [rng.advance(3).advance(-1) for _ in range(3000)])
+    assert rng.position == 8 * 3000 * 2
+    with pytest.raises(ValueError, match=r"position=-1 must be 0 to 2\*\*63"):
+        rng.advance(-1 - rng.position)
+    with pytest.raises(ValueError, match=r"must be 0 to 2\*\*63"):
+        rng.advance(10**400)
+    assert rng.position == 8 * 3000 * 2

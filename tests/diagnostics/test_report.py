@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import run
 
+from fastinit._extras import missing
 from fastinit.diagnostics import pictures, probe, report, training
 
 
@@ -138,8 +139,5 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, package):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run("probe", *arguments, PYTHONPATH=path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"fastinit: a report needs the package {package}: "
-        "in a checkout of fastinit, pip install '.[probe]'\n"
-    )
+    assert done.stderr == f"fastinit: {missing(package, 'this command')}\n"
     assert not (tmp_path / "r.html").exists()

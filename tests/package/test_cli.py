@@ -10,6 +10,7 @@ import pytest
 from commands import run
 
 from fastinit import checkpoint, recipe
+from fastinit._extras import missing
 
 RECIPE = """
 name = "small"
@@ -127,10 +128,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, package):
     )
     done = run("init", "gpt2", "-o", tmp_path, PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"fastinit: the command line needs the package {package}: "
-        "in a checkout of fastinit, pip install '.[cli]'\n"
-    )
+    assert done.stderr == f"fastinit: {missing(package, 'the command line')}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -137,10 +137,10 @@ def outside_the_mesh(world: int) -> None:
     assert torch.equal(after.full_tensor(), expected[1])
 
 
-def parallel(model: nn.Module, mesh_shape: tuple[int, ...]) -> nn.Module:
+def parallel(model: nn.Module, mesh_shape: tuple[int, ...], device: str = "cpu") -> nn.Module:
     """Shard a model by FSDP2 over the mesh's first axis, and by tensor parallel over its second."""
     names = ("dp", "tp")[: len(mesh_shape)]
-    mesh = init_device_mesh("cpu", mesh_shape, mesh_dim_names=names)
+    mesh = init_device_mesh(device, mesh_shape, mesh_dim_names=names)
     for block in model.blocks:
         if len(mesh_shape) == 2:
             plan = {"up": ColwiseParallel(), "down": RowwiseParallel()}

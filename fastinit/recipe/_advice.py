@@ -1,0 +1,37 @@
+"""What rule a tensor probably wants, by its name: advice for whoever has to write one."""
+
+from __future__ import annotations
+
+import re
+
+from fastinit.recipe._tensor import Tensor
+
+# The first that fits. Names are those of PyTorch, transformers, PEFT and Mamba.
+_SUGGESTIONS = (
+    (r"lora_B|zero_conv|modulation", 'init = "zeros"'),
+    (r"lora_A", 'init = "he_uniform", with the gain that PEFT has (a = sqrt(5))'),
+    (r"num_batches_tracked|token_type_ids", 'init = "zeros"'),
+    (r"scale(_inv)?s?$|_scale|running_var|gamma$", 'init = "ones"'),
+    (r"running_mean|beta$|bias", 'init = "zeros"'),
+    (r"norm.*weight$|ln.*weight$", 'init = "ones"'),
+    (r"embed|token|query", 'init = "normal" and std = 0.02'),
+)
+
+
+def suggestion(tensor: Tensor) -> str:
+    """Return what a rule for a tensor may say.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> suggestion(Tensor("h.0.attn.lora_B.weight", (64, 4), np.dtype("float32")))
+    'init = "zeros"'
+    """
+    for pattern, text in _SUGGESTIONS:
+        if re.search(pattern, tensor.name):
+            return text
+    if tensor.dtype.kind in "iub":
+        return "one that computes its numbers (or give the model's config.json)"
+    if len(tensor.shape) < 2:
+        return 'init = "ones", or "zeros"'
+    return 'init = "normal" and std = 0.02'
