@@ -211,7 +211,7 @@ def info() -> dict[str, _Any]:
     Examples
     --------
     >>> fi.info()["stream"]
-    'fastinit-2'
+    'fastinit-3'
     """
     return {
         "version": __version__,

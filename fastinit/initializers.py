@@ -225,7 +225,10 @@ def uniform_(
         one after the other, as if they were one; for small arrays this takes less time than a
         call for each.
     low, high : float
-        The bounds, finite in x's dtype. As in NumPy, `high` can appear by rounding.
+        The bounds, finite in x's dtype and rounded to it. In float32 and float64 each value is
+        at least `low` and less than `high`; if both are the same number, each value is that
+        number. A narrower format rounds float32's values to nearest, so that `high` appears where
+        it is nearer than the number below it: in bfloat16, once in 512 values on [0, 1).
     rng : int, sequence of int, SeedSequence, Generator, or None
         What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
         the same values in each call, None gives others each time. A `Generator` of fastinit

@@ -207,12 +207,13 @@ class Generator(_kernels.Cursor):
     ) -> Any:
         """Draw uniforms on [low, high): ``fma(u, high - low, low)``.
 
-        As in NumPy, `high` itself can appear by rounding.
-
         Parameters
         ----------
         low, high : float
-            The bounds, finite in the dtype.
+            The bounds, finite in the dtype and rounded to it. In float32 and float64 each value
+            is at least `low` and less than `high`; if both are the same number, each value is
+            that number. A narrower format rounds float32's values to nearest, so that `high`
+            appears where it is nearer than the number below it.
         size, dtype, out
             As in `random`.
 

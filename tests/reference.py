@@ -1,4 +1,4 @@
-"""The stream fastinit-2, as a specification: slow, and without a trick of the C code.
+"""The stream fastinit-3, as a specification: slow, and without a trick of the C code.
 
 A value is a function of (key, index, distribution and its parameters, dtype), and of nothing
 else; `value` is that function, and returns the bit pattern.
@@ -22,7 +22,7 @@ from numpy.random import SeedSequence
 Key = tuple[int, int]
 Pair = tuple[float, float]
 
-STREAM = "fastinit-2"
+STREAM = "fastinit-3"
 BLOCK = 1024
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 
@@ -253,6 +253,22 @@ def normal_pair64(key: Key, index: int) -> Pair:
 def standard_normal(key: Key, index: int, to: Format) -> float:
     pair = normal_pair32 if to == FLOAT32 else normal_pair64
     return pair(key, index & MASK64 & ~1)[index & 1]
+
+
+def number_below(x: float, to: Format) -> float:
+    """The format's largest number less than x, which is one of its numbers."""
+    m, e = math.frexp(x)
+    if m == 0.5:  # below a power of two they are as close as below the next smaller one
+        e -= 1
+    return x - math.ldexp(1, max(e - to.precision, to.least) if x else to.least)
+
+
+def width(low: float, high: float, to: Format) -> float:
+    """What a uniform's u is multiplied by, so that no value reaches high, rounded to the format."""
+    whole, low, high = convert(high - low, to), convert(low, to), convert(high, to)
+    last = number_below(high, to) if low < high else low
+    largest = fma(1 - 2.0**-to.precision, whole, low, to)
+    return convert(last - low, to) if largest > last else whole
 
 
 def standard_uniform(key: Key, index: int, to: Format) -> float:
@@ -669,7 +685,7 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
         return pattern(convert(x, FORMATS[dtype]), dtype)
     if distribution == "uniform":
         low, high = params
-        x, scale, shift = standard_uniform(key, index, computed), high - low, low
+        x, scale, shift = standard_uniform(key, index, computed), width(low, high, computed), low
     else:
         shift, scale = params
         x = standard_normal(key, index, computed)

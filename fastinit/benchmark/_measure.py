@@ -368,7 +368,7 @@ def machine() -> dict[str, Any]:
     Examples
     --------
     >>> machine()["fastinit"]["stream"]
-    'fastinit-2'
+    'fastinit-3'
     """
     huge_pages = _HUGE_PAGES.read_text().strip() if _HUGE_PAGES.exists() else ""
     return {

@@ -122,7 +122,7 @@ static __device__ inline uint64_t fi_bits64(fi_key key, uint64_t index)
 static __device__ inline float fi_uniform32(fi_key key, uint64_t index, double low, double high)
 {
     const double params[2] = {low, high};
-    const affine32 a = affine32_of(uniform_affine64(params));
+    const affine32 a = uniform_affine32(params);
     float u, other;
     uniform_pair32(fi_bits32(key, index), 0, &u, &other);
     return fma32(u, a.scale, a.shift);

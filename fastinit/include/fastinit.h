@@ -22,7 +22,7 @@ extern "C" {
 #define FI_ABI 2
 
 /* Raised, with a new name, by any change of a produced bit. */
-#define FI_STREAM "fastinit-2"
+#define FI_STREAM "fastinit-3"
 
 /* Elements that share one PCG32 sequence. */
 #define FI_BLOCK 1024

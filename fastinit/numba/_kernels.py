@@ -497,6 +497,34 @@ def clamp(x, low, high):
     return x if x < high else high
 
 
+# affine.h
+
+
+@jit
+def below32(x):
+    other = float_of(bits32(x) + U32(1)) if x < F32(0.0) else F32(-(2.0**-149))
+    return float_of(bits32(x) - U32(1)) if x > F32(0.0) else other
+
+
+@jit
+def below64(x):
+    other = double_of(bits64(x) + U64(1)) if x < 0.0 else -(2.0**-1074)
+    return double_of(bits64(x) - U64(1)) if x > 0.0 else other
+
+
+@jit
+def uniform_affine32(low, high):
+    width, low, high = F32(high - low), F32(low), F32(high)
+    last = below32(high) if low < high else low
+    return last - low if fma(F32(1.0 - 2.0**-24), width, low) > last else width, low
+
+
+@jit
+def uniform_affine64(low, high):
+    width, last = high - low, below64(high) if low < high else low
+    return last - low if fma(1.0 - 2.0**-53, width, low) > last else width, low
+
+
 # convert.h
 
 
@@ -545,14 +573,14 @@ def bits_pair(_, w0, w1):
 
 
 def uniform32(t, d0, d1):
-    scale, shift = F32(F64(t.high) - F64(t.low)), F32(F64(t.low))
+    scale, shift = uniform_affine32(F64(t.low), F64(t.high))
     u0 = F32(I32(d0 >> U32(8))) * F32(2.0**-24)
     u1 = F32(I32(d1 >> U32(8))) * F32(2.0**-24)
     return fma(u0, scale, shift), fma(u1, scale, shift)
 
 
 def uniform64(t, w0, w1):
-    scale, shift = F64(t.high) - F64(t.low), F64(t.low)
+    scale, shift = uniform_affine64(F64(t.low), F64(t.high))
     u0, u1 = F64(w0 >> U64(11)) * 2.0**-53, F64(w1 >> U64(11)) * 2.0**-53
     return fma(u0, scale, shift), fma(u1, scale, shift)
 

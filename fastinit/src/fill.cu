@@ -186,9 +186,9 @@ template <typename T> struct bits {
         }                                                                                          \
     };
 
-PAIRS(uniform, 32, uint32_t, float, affine32_of(uniform_affine64(params)))
+PAIRS(uniform, 32, uint32_t, float, uniform_affine32(params))
 PAIRS(uniform, 64, uint64_t, double, uniform_affine64(params))
-PAIRS(normal, 32, uint32_t, float, affine32_of(normal_affine64(params)))
+PAIRS(normal, 32, uint32_t, float, normal_affine32(params))
 PAIRS(normal, 64, uint64_t, double, normal_affine64(params))
 SINGLES(central_normal, uint32_t, float, clamp32, fma32(central32(d, i), std, mean))
 SINGLES(wide_normal, uint32_t, float, clamp32, fma32(wide32(d, i), std, mean))

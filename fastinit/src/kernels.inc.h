@@ -320,7 +320,7 @@ static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], 
 }
 
 #define FLOAT32_CHUNKS(NAME, DTYPE, T, STORE)                                                      \
-    CHUNKS(NAME##_##DTYPE, T, START32; affine32 a = affine32_of(NAME##_affine64(params)), DRAW32,  \
+    CHUNKS(NAME##_##DTYPE, T, START32; affine32 a = NAME##_affine32(params), DRAW32,                \
            FILL_PAIRS(float, NAME##_pair32, AFFINE32, STORE))
 
 #define FLOAT32_KERNEL(NAME, DTYPE, T, STORE)                                                      \
@@ -353,7 +353,7 @@ static inline int never_subnormal(affine32 a)
     static void NAME##_bfloat16_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,        \
                                        const void *params)                                         \
     {                                                                                              \
-        chunk_writer *way = never_subnormal(affine32_of(NAME##_affine64(params)))                  \
+        chunk_writer *way = never_subnormal(NAME##_affine32(params))                               \
                                 ? NAME##_bfloat16_by_instruction_chunks                            \
                                 : NAME##_bfloat16_in_general_chunks;                               \
         way(out, chunks, g, chunk, params);                                                        \
@@ -378,18 +378,21 @@ RUN(bits_uint32, uint32_t)
 CHUNKS(bits_uint64, uint64_t, START64, DRAW64, store_uint64_t(even, odd, to))
 RUN(bits_uint64, uint64_t)
 
-FLOAT32_CHUNKS(uniform, float32, float, zip)
+CHUNKS(uniform_float32_in_general, float, START32; affine32 a = uniform_affine32(params), DRAW32,
+       FILL_PAIRS(float, uniform_pair32, AFFINE32, zip))
 FLOAT32_CHUNKS(integer, float32, float, zip)
 
 /* The scale over 2^24 is exact, unless it is tiny (measured on AVX2: 5 % of a uniform). */
-static void uniform_float32(void *out, size_t n, uint64_t start, fi_key key, const void *params)
+static void uniform_float32_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,
+                                   const void *params)
 {
-    double scale = uniform_affine64(params).scale;
-    chunk_writer *way =
-        scale == 0 || scale >= 0x1p-100 ? integer_float32_chunks : uniform_float32_chunks;
-    run(way, sizeof(float), out, n, start, key, params);
+    const float scale = uniform_affine32(params).scale;
+    chunk_writer *way = scale == 0 || scale >= 0x1p-100f ? integer_float32_chunks
+                                                         : uniform_float32_in_general_chunks;
+    way(out, chunks, g, chunk, params);
 }
 
+RUN(uniform_float32, float)
 FLOAT_KERNELS(uniform)
 FLOAT32_KERNEL(normal, float32, float, zip)
 FLOAT_KERNELS(normal)

@@ -162,7 +162,8 @@ def uniform_(
         sparse or quantised tensor, a complex dtype, an unknown subclass) is filled by torch, and
         a warning says so, once for each reason.
     a, b : float
-        The bounds.
+        The bounds, rounded to the tensor's dtype. In float16 and bfloat16, which round float32's
+        values, `b` itself can appear; in float32 and float64 it cannot.
     generator : torch.Generator, fastinit.Generator, int, or None
         Where the key is from: drawn from torch's generator, which moves on; a fastinit
         generator, which moves on; or a seed. None: torch's default generator, so that

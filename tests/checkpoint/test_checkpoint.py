@@ -112,7 +112,7 @@ def test_metadata_and_config(written):
     assert metadata == {
         "format": "pt",
         "fastinit.version": fi.__version__,
-        "fastinit.stream": "fastinit-2",
+        "fastinit.stream": "fastinit-3",
         "fastinit.seed": "3",
         "fastinit.recipe": TINY,
         "fastinit.variables": '{"layers": 2}',
