@@ -195,7 +195,18 @@ __all__ = [
 
 # Imported when they are asked for: `import fastinit` needs NumPy alone, and little time.
 _SUBPACKAGES = frozenset(
-    ("benchmark", "checkpoint", "dask", "diagnostics", "jax", "keras", "numba", "recipe", "torch")
+    (
+        "benchmark",
+        "checkpoint",
+        "cuda",
+        "dask",
+        "diagnostics",
+        "jax",
+        "keras",
+        "numba",
+        "recipe",
+        "torch",
+    )
 )
 
 

@@ -30,6 +30,7 @@ cdef extern from "internal.h" nogil:
     const fi_table *fi_active() noexcept
     void fi_truncate(fi_truncated *interval, double mean, double std, double low,
                      double high) noexcept
+    const char *fi_known_isa(int i) noexcept
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
@@ -133,11 +134,18 @@ def cpus():
     return fi_cpus()
 
 
-_allowed = ("base", "avx2", "avx512", "avx512bf16")
-if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", *_allowed):
+def known_isas():
+    """Names of all instruction sets that there are kernels for, on any machine."""
+    names = []
+    while fi_known_isa(len(names)) != NULL:
+        names.append(fi_known_isa(len(names)).decode())
+    return names
+
+
+if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", *known_isas()):
     raise ImportError(
         f"FASTINIT_ISA={getenv('FASTINIT_ISA').decode()!r} is unknown; "
-        f"allowed: {', '.join(_allowed)}"
+        f"allowed: {', '.join(known_isas())}"
     )
 
 

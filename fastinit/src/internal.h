@@ -21,7 +21,10 @@ extern const fi_table fi_table_avx2, fi_table_avx512;
 extern const fi_table fi_table_avx512bf16;
 #endif
 
-/* dispatch.c: name of the i-th table this CPU can run, from the plainest up; NULL past the end. */
+/* dispatch.c: name of the i-th instruction set that there are tables for, from the plainest up;
+ * NULL past the end. */
+const char *fi_known_isa(int i);
+/* The same, of those that this CPU can run. */
 const char *fi_isa_name(int i);
 /* Makes the table of that name the active one; -1 if there is none here. */
 int fi_use_isa(const char *name);
