@@ -272,13 +272,13 @@ def fill(
     array = array_of(x)
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
-        fill_memory(distribution, array, dtype, rng, threads=n, kernels=kernels)
+        fill_memory(distribution, array, dtype, rng, threads=n, write=kernels.fill)
     else:
         tensor, at = place(array.shape, global_shape, offset)
         steps = index_steps(tensor)
         start = sum(map(operator.mul, at, steps))
         size = math.prod(tensor)
-        fill_memory(distribution, array, dtype, rng, start, size, steps, n, kernels)
+        fill_memory(distribution, array, dtype, rng, start, size, steps, n, kernels.fill)
     return x
 
 
@@ -291,7 +291,7 @@ def fill_memory(
     size: int = 0,
     steps: list[int] | None = None,
     threads: int | None = None,
-    kernels: Backend | None = None,
+    write: Callable[..., None] | None = None,
 ) -> None:
     """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
 
@@ -307,7 +307,7 @@ def fill_memory(
     if start is not None:
         start += rng.take(size)
     _held = _kernels.hold(array)
-    fill_array = (kernels or _settings.default_backend).fill
+    fill_array = write or _settings.default_backend.fill
     fill_array(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
 
 
