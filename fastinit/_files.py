@@ -29,6 +29,19 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def no_empty_directory(path: Path) -> Iterator[None]:
+    """If the block raises, remove the directories made for `path` in it, unless they hold files."""
+    made = [directory for directory in (path, *path.parents) if not directory.exists()]
+    try:
+        yield
+    except BaseException:
+        for directory in made:
+            with suppress(OSError):
+                directory.rmdir()
+        raise
+
+
 def remove_left_behind(directory: Path, names: Collection[str]) -> None:
     """Remove what is left of files with these names that never appeared: of killed processes."""
     for path in directory.iterdir():

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 import fastinit
-from fastinit._files import appearing, remove_left_behind
+from fastinit._files import appearing, no_empty_directory, remove_left_behind
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._layout import MAX_SHARD_SIZE, Item, Layout, Shard, Small, lay_out
@@ -131,7 +131,7 @@ def write(
     count_threads(threads)  # refuses what is no number of them
     layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
-    with _writer(scheduler, path, threads) as write_shards:
+    with no_empty_directory(path), _writer(scheduler, path, threads) as write_shards:
         todo = begin(layout, path, overwrite=overwrite, resume=resume)
         kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
         tell = progress or (lambda _: None)
@@ -186,8 +186,11 @@ def begin(
     whole = _whole(layout, directory) if resume else set()
     others = [path for path in _in_the_way(layout, directory) if path.name not in whole]
     if others and not overwrite:
-        of_another = " and is not of this job" if resume else ""
-        reason = f"file exists{of_another}, and overwrite is not set"
+        reason = (
+            "file exists: use overwrite=True to replace it or resume=True to keep what is whole"
+        )
+        if resume:
+            reason = "file exists and is not of this job: use overwrite=True to replace it"
         raise FileExistsError(errno.EEXIST, reason, str(others[0]))
     todo = [shard for shard in layout.shards if shard.name not in whole]
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,13 @@
-"""What every command of the command line shows: errors in one line, bars, memory, rows."""
+"""What the commands share: exit statuses, errors in one line, progress, memory, rows, JSON."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 import typer
@@ -20,20 +23,36 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+FAILED, USAGE, DIFFERS, INTERRUPTED = 1, 2, 3, 130
+STATUSES = (
+    f"Exit status: 0 if all went well, {FAILED} if it failed, {USAGE} for a wrong use of the "
+    f"command line, {DIFFERS} if values differ from what they must be (check), "
+    f"{INTERRUPTED} after Ctrl-C."
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user may meet into one line and status 1."""
+    """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
         raise
     except (OSError, ValueError) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.filename is not None:
             reason = f"{error.filename}: {error.strerror}"
-        typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
-        raise typer.Exit(1) from None
+        end(reason, FAILED)
+
+
+def end(reason: str, status: int) -> NoReturn:
+    """End the command with a line on stderr and a status."""
+    typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
+    raise typer.Exit(status) from None
 
 
 class PeakMemory:
@@ -74,15 +93,36 @@ def _bar(
     text: str, total: int, columns: tuple[ProgressColumn, ...]
 ) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(text, total).advance
+        return
     with Progress(
-        TextColumn("{task.description}"),
-        *columns,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+        TextColumn("{task.description}"), *columns, console=console, transient=True
     ) as bar:
         task = bar.add_task(text, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+class _Lines:
+    """Progress where nobody watches, such as in a batch job's log: a line every 10 s."""
+
+    EVERY = 10.0  # seconds
+
+    def __init__(self, text: str, total: int) -> None:
+        self._text, self._total, self._done = text, total, 0
+        self._start = time.monotonic()
+        self._next = self._start + self.EVERY
+
+    def advance(self, n: int) -> None:
+        """Count n more; print a line if the last one was long enough ago."""
+        self._done += n
+        now = time.monotonic()
+        if now < self._next or not self._done:
+            return
+        self._next = now + self.EVERY
+        left = (now - self._start) * (self._total - self._done) / self._done
+        share = 100 * self._done / self._total
+        typer.echo(f"{self._text}: {share:.0f} % done, {left:.0f} s left", err=True)
 
 
 def rows(values: Mapping[str, str]) -> None:
@@ -90,6 +130,19 @@ def rows(values: Mapping[str, str]) -> None:
     width = max(map(len, values))
     for label, value in values.items():
         typer.echo(f"{label:<{width}}  {value}")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that are not finite have no JSON and are null."""
+    typer.echo(json.dumps(_finite(value), indent=1, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def columns(head: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:

@@ -89,8 +89,23 @@ def load(
             f"{str(source)!r} is neither a .toml file nor a built-in recipe; "
             f"built-in: {', '.join(builtin())}"
         )
-    text = files("fastinit.recipe").joinpath(f"{source}.toml").read_text("utf-8")
-    return parse(text, str(source), variables, model)
+    return parse(_builtin_text(str(source)), str(source), variables, model)
+
+
+def described(name: str) -> tuple[str, bool]:
+    """Return a built-in recipe's description, and whether it has tensors: it is a model then.
+
+    Examples
+    --------
+    >>> described("vit-b-16")[1], described("vit-timm")[1]
+    (True, False)
+    """
+    table = tomllib.loads(_builtin_text(name))
+    return table["description"], "tensors" in table
+
+
+def _builtin_text(name: str) -> str:
+    return files("fastinit.recipe").joinpath(f"{name}.toml").read_text("utf-8")
 
 
 def parse(

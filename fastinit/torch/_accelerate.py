@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
 
-from fastinit.torch._fills import Fills, overridable
+from fastinit.torch._fills import Fills, truncated_overridable
 from fastinit.torch._tensor import Generator, generator_of
-
-# The truncated normals that no mode can take over: each is found here by its callers.
-_TRUNCATED = (
-    ("torch.nn.init", "_no_grad_trunc_normal_"),
-    ("timm.layers.weight_init", "_trunc_normal_"),
-)
-
-_lock = threading.Lock()
-_within = 0
-_originals: list[tuple[Any, str, Callable[..., Any]]] = []
-
-
-@contextmanager
-def truncated_overridable() -> Iterator[None]:
-    """Let modes take over truncated normals, until the last thread in here leaves.
-
-    For threads without a mode nothing changes: they get the original.
-    """
-    global _within
-    with _lock:
-        if _within == 0:
-            for module, name in _TRUNCATED:
-                if module in sys.modules:
-                    original = getattr(sys.modules[module], name)
-                    _originals.append((sys.modules[module], name, original))
-                    setattr(sys.modules[module], name, partial(overridable, original))
-        _within += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _within -= 1
-            while _within == 0 and _originals:
-                setattr(*_originals.pop())
 
 
 @contextmanager
