@@ -56,6 +56,8 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     8: (_kernels.UINT64, np.dtype(np.uint64)),
 }
 
+_DLPACKS_CPU = (1, 3)  # kDLCPU, kDLCUDAHost
+
 # Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
 _CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
 
@@ -114,12 +116,42 @@ def array_of(x: object) -> NDArray[Any]:
         return np.asarray(memoryview(x))  # type: ignore[arg-type]
     except TypeError:
         pass
+    if hasattr(x, "__cuda_array_interface__") or _is_elsewhere(x):
+        raise TypeError(
+            "x is in the memory of another device; allowed there: initializers that draw each "
+            "element by itself, on an NVIDIA GPU, or fastinit.torch for PyTorch's tensors"
+        )
     if hasattr(x, "__dlpack__"):
         return np.from_dlpack(x)
     raise TypeError(
         f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
+
+
+def _is_elsewhere(x: object) -> bool:
+    """Return whether DLPack says of x that it is not in the CPU's memory."""
+    device = getattr(x, "__dlpack_device__", None)
+    return device is not None and device()[0] not in _DLPACKS_CPU
+
+
+def _memory_of(x: object, write: Backend) -> tuple[NDArray[Any], Backend]:
+    """Return an array over x's memory, and what fills it: a GPU's own kernels, or `write`.
+
+    An array of a GPU stands for its memory, and must not be read.
+    """
+    if type(x) is not np.ndarray:
+        from fastinit import cuda
+
+        gpu = cuda.on_gpu(x)
+        if gpu is not None:
+            return gpu.array, gpu.fill
+    return array_of(x), write
+
+
+def shape_of(x: object) -> tuple[int, ...]:
+    """Return the shape of an array, wherever it is."""
+    return _memory_of(x, _kernels.fill)[0].shape
 
 
 def _check_memory(x: NDArray[Any]) -> None:
@@ -259,26 +291,26 @@ def fill(
     A list of arrays is filled one after the other, as if it were one.
     """
     n = _settings.default_threads if threads is None else _settings.checked_threads(threads)
-    kernels = _settings.default_backend if backend is None else _settings.backend(backend)
+    write = _settings.default_backend if backend is None else _settings.backend(backend)
     whole = global_shape is None and offset is None
     # Most calls are this one, and 64 elements take less time than their checks in Python.
-    if kernels is _kernels and whole and _kernels.fill_usual(distribution, x, rng, n):
+    if write is _kernels.fill and whole and _kernels.fill_usual(distribution, x, rng, n):
         return x
     if type(x) is list:
         if not whole:
             raise ValueError("global_shape and offset are for one array, and x is a list")
-        _fill_list(distribution, cast(list[object], x), rng, n, kernels)
+        _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
-    array = array_of(x)
+    array, write = _memory_of(x, write)
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
-        fill_memory(distribution, array, dtype, rng, threads=n, write=kernels.fill)
+        fill_memory(distribution, array, dtype, rng, threads=n, write=write)
     else:
         tensor, at = place(array.shape, global_shape, offset)
         steps = index_steps(tensor)
         start = sum(map(operator.mul, at, steps))
         size = math.prod(tensor)
-        fill_memory(distribution, array, dtype, rng, start, size, steps, n, kernels.fill)
+        fill_memory(distribution, array, dtype, rng, start, size, steps, n, write)
     return x
 
 
@@ -291,7 +323,7 @@ def fill_memory(
     size: int = 0,
     steps: list[int] | None = None,
     threads: int | None = None,
-    write: Callable[..., None] | None = None,
+    write: Backend | None = None,
 ) -> None:
     """Fill an array whose bytes hold the dtype, whatever NumPy takes them for.
 
@@ -306,9 +338,9 @@ def fill_memory(
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
+    kernel = distribution.kernel
     _held = _kernels.hold(array)
-    fill_array = write or _settings.default_backend.fill
-    fill_array(distribution.kernel, dtype.code, array, start, rng, params, n, steps)
+    (write or _settings.default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
 
 
 def _fill_list(
@@ -316,23 +348,23 @@ def _fill_list(
     arrays: list[object],
     rng: _kernels.Cursor,
     threads: int,
-    kernels: Backend,
+    write: Backend,
 ) -> None:
     """Fill arrays one after the other, when all have been checked."""
     checked = []
     for i, x in enumerate(tuple(arrays)):
         try:
-            array = array_of(x)
+            array, fill_it = _memory_of(x, write)
             code, params = in_dtype(distribution, array.dtype)
             if not array.flags.carray:
                 _check_memory(array)
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
-        checked.append((code, array, params))
-    _held = [_kernels.hold(array) for _, array, _ in checked]
-    start = rng.take(sum(array.size for _, array, _ in checked))
-    for code, array, params in checked:
-        kernels.fill(distribution.kernel, code, array, start, rng, params, threads, None)
+        checked.append((code, array, params, fill_it))
+    _held = [_kernels.hold(array) for _, array, _, _ in checked]
+    start = rng.take(sum(array.size for _, array, _, _ in checked))
+    for code, array, params, fill_it in checked:
+        fill_it(distribution.kernel, code, array, start, rng, params, threads, None)
         start += array.size
 
 
@@ -360,10 +392,10 @@ def fill_orthogonal(
     The generator moves on by the whole matrix's size.
     """
     code = check_gain(gain, array.dtype)
-    n, kernels = _settings.checked_threads(threads), _settings.backend(backend)
+    n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
     start = rng.take(matrix.rows * matrix.columns)
     _held = _kernels.hold(array)
-    kernels.orthogonal(code, array, start, rng.key, matrix, gain, n)
+    write(code, array, start, rng.key, matrix, gain, n)
 
 
 def check_gain(gain: float, dtype: np.dtype[Any]) -> int:
@@ -446,7 +478,7 @@ def fill_constant(
     backend: str | None = None,
 ) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
-    array = array_of(x)
+    array, write = _memory_of(x, _settings.backend(backend))
     if not array.flags.carray:
         _check_memory(array)
     place(array.shape, global_shape, offset)
@@ -462,9 +494,8 @@ def fill_constant(
         if type(value) is float
         else element(value, array.dtype).view(pattern).item()
     )
-    kernels = _settings.backend(backend)
     _held = _kernels.hold(array)
-    kernels.fill(_kernels.CONSTANT, code, array, 0, None, bits, n)
+    write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
 
 

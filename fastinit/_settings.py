@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Protocol
 
 from fastinit import _check, _kernels
 from fastinit._extras import missing
 
-
-class Backend(Protocol):
-    """A module that fills arrays that have been checked; the values do not depend on which."""
-
-    @property
-    def fill(self) -> Callable[..., None]:
-        """As `_kernels.fill`."""
-
-    @property
-    def orthogonal(self) -> Callable[..., None]:
-        """As `_kernels.orthogonal`."""
-
+# A backend fills an array that has been checked; the values do not depend on which.
+Backend = Callable[..., None]
 
 _MAX_THREADS = 1024
 
@@ -104,14 +93,23 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     if name is None:
         return default_backend
     if name == "c":
-        return _kernels
+        return _kernels.fill
     if name != "numba":
         raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
     try:
-        from fastinit.numba import _backend
+        from fastinit.numba import _fill
     except ImportError as error:
         raise ImportError(f"{missing('numba', f'{argument}={name!r}')} ({error})") from None
-    return _backend
+    return _fill.fill
+
+
+def orthogonal_backend(name: str | None) -> Backend:
+    """Return what a backend fills orthogonal matrices with; raise as `backend`."""
+    if backend(name) is _kernels.fill:
+        return _kernels.orthogonal
+    from fastinit.numba import _orthogonal
+
+    return _orthogonal.orthogonal
 
 
 def set_backend(name: str) -> None:
@@ -145,7 +143,7 @@ def _set_backend(name: str, argument: str) -> None:
 
 
 backend_name = "c"
-default_backend: Backend = _kernels
+default_backend: Backend = _kernels.fill
 
 
 def read_environment() -> None:

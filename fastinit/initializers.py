@@ -17,7 +17,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import array_of, fill, fill_constant
+from fastinit._fill import fill, fill_constant, shape_of
 from fastinit.gains import calculate_gain
 from fastinit.random import RNG, default_rng
 
@@ -656,7 +656,7 @@ def variance_scaling_(
         raise ValueError(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
         )
-    shape = array_of(x).shape if global_shape is None else check_shape("global_shape", global_shape)
+    shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     std = math.sqrt(variance)

@@ -4,6 +4,14 @@
 
 #include "fastinit.h"
 
+/* truncated.h: how an interval's values are made. */
+enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
+
+/* Enough terms of Mills' ratio for float64 from 8 on. */
+enum { FI_MILLS_TERMS = 12 };
+
+#if !defined(__CUDACC__) /* a GPU's code has none of the rest */
+
 /* One table per instruction set, each made by a stub that includes kernels.inc.h. */
 extern const fi_table fi_table_base;
 #if defined(__x86_64__)
@@ -29,12 +37,6 @@ const char *fi_isa_name(int i);
 /* Makes the table of that name the active one; -1 if there is none here. */
 int fi_use_isa(const char *name);
 
-/* truncated.h: how an interval's values are made. */
-enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
-
-/* Enough terms of Mills' ratio for float64 from 8 on. */
-enum { FI_MILLS_TERMS = 12 };
-
 /* fill.c */
 int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
 
@@ -56,4 +58,5 @@ int fi_cpus(void);
 /* memory.c: asks for huge pages where memory is first touched; the system may not give them. */
 void fi_advise_huge(void *start, size_t length);
 
+#endif
 #endif

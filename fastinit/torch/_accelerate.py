@@ -25,8 +25,8 @@ def accelerate(seed: Generator = None) -> Iterator[None]:
 
     Whoever calls `torch.nn.init`, `Tensor.normal_` or `Tensor.uniform_`, by whatever name
     it imported them (transformers, timm), gets fastinit's values of the same distribution;
-    what fastinit cannot fill (other devices, complex numbers) stays torch's. A weight that
-    is filled anew before anyone looks at it is filled once.
+    what fastinit cannot fill (sparse tensors, complex numbers) stays torch's, with a warning. A
+    weight that is filled anew before anyone looks at it is filled once.
 
     Nothing of torch is replaced, so nothing can stay so: other threads, and this one
     outside, see torch as it is.

@@ -23,7 +23,7 @@ from scipy.stats import beta, chi2, ks_1samp, ks_2samp, ortho_group
 
 import fastinit as fi
 from fastinit import _kernels
-from fastinit._settings import backend
+from fastinit._settings import orthogonal_backend
 
 GOLDEN = json.loads(golden.FILE.read_text())["orthogonal"]
 
@@ -40,7 +40,7 @@ def matrix(
     """The bits of a whole matrix by an instruction set's kernels in C, or by those in Numba."""
     x = Case("normal", dtype).poisoned((rows, columns))
     with cases.using(way):
-        backend("numba" if way == "numba" else "c").orthogonal(
+        orthogonal_backend("numba" if way == "numba" else "c")(
             getattr(_kernels, dtype.upper()),
             x,
             start,
