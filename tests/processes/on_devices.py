@@ -57,14 +57,14 @@ def models(world: int) -> None:
     here = sharded.Model()
     init.initialize(here, 42)
     expected = dict(here.named_parameters())
-    with torch.device("meta"):
+    with init.deferred():
         there = sharded.Model()
     init.initialize(there, 42, device="standin")
     for name, tensor in there.named_parameters():
         assert tensor.device.type == "standin"
         assert torch.equal(tensor.detach().cpu(), expected[name]), name
     for mesh_shape in sharded.meshes(world):
-        with torch.device("meta"):
+        with init.deferred():
             model = sharded.parallel(sharded.Model(), mesh_shape, "standin")
         names = ("dp", "tp")[: len(mesh_shape)]
         cpus = init_device_mesh("cpu", mesh_shape, mesh_dim_names=names)
