@@ -446,10 +446,10 @@ def fill_constant(
     place(array.shape, global_shape, offset)
     n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
-    if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
+    if code < 0 or array.dtype.kind not in "biufcV" or not array.dtype.isnative:
         raise TypeError(
-            f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
-            "of 1, 2, 4 or 8 bytes, in native byte order"
+            f"x has dtype {array.dtype.str!r}; allowed: boolean, integer, floating and complex "
+            "dtypes of 1, 2, 4 or 8 bytes, in native byte order"
         )
     bits = (
         _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
@@ -475,8 +475,26 @@ def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
-    known, number = _float_dtype(dtype), _check.real(name, value)
+    number = _check.real(name, value)
+    if dtype.kind == "c" or dtype.name == "float8_e8m0fnu":
+        return _exact(number, dtype, name)
+    known = _float_dtype(dtype)
     if math.isfinite(number) and abs(number) > known.max:
         raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)
+
+
+def _exact(number: float, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Return a number as one element of a dtype that no distribution fills.
+
+    Such as float8_e8m0fnu, which has powers of two alone: any other number would be another.
+    """
+    part = np.dtype(np.float32) if dtype.kind == "c" else dtype
+    with np.errstate(over="ignore"):
+        rounded = np.array([number], np.float32).astype(part)
+    if part is dtype and float(rounded[0]) != number:
+        raise ValueError(f"{name}={number!r} is no number of {dtype.name}")
+    if math.isfinite(number) and not np.isfinite(rounded.astype(np.float64)).all():
+        raise ValueError(f"{name}={number!r} must be finite in {dtype.name}")
+    return rounded.astype(dtype)

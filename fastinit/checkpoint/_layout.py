@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +20,7 @@ import fastinit
 from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import blocks, in_order
+from fastinit.initializer import Initializer
 from fastinit.recipe import Held, Origin, Recipe, RecipeError, Rule, Tensor, digest
 
 MODEL = "model.safetensors"
@@ -94,6 +96,7 @@ def lay_out(
         raise ValueError(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
     limit = shard_size(max_shard_size)
     plan, given = _with_digests(recipe.plan(), seed)
+    _say_zeros(plan)
     metadata = _metadata(recipe, seed, given)
     if format == "npy":
         shards = [_npy(tensor, rule, seed) for tensor, rule in plan]
@@ -135,6 +138,34 @@ def shard_size(size: int | str) -> int:
 
 
 Plan = Sequence[tuple[Tensor, Origin]]
+
+
+def _say_zeros(plan: Plan) -> None:
+    """Warn of tensors whose dtype makes zeros of most of what their rule draws."""
+    checked: dict[tuple[Any, Initializer], bool] = {}
+    for tensor, origin in plan:
+        if isinstance(origin, Rule) and origin.initializer.random and origin.divisible:
+            case = tensor.dtype, origin.initializer
+            if case not in checked:
+                checked[case] = _mostly_zeros(tensor, origin)
+                if checked[case]:
+                    warnings.warn(
+                        f"{tensor}: most of what {origin} draws is zero in {tensor.dtype.name}",
+                        stacklevel=2,
+                    )
+
+
+def _mostly_zeros(tensor: Tensor, rule: Rule) -> bool:
+    if tensor.dtype.itemsize > 2 or not tensor.size:
+        return False
+    shares = []
+    for dtype in (tensor.dtype, np.dtype(np.float32)):
+        line = next(iter(blocks(Tensor(tensor.name, tensor.shape, dtype), nbytes=4096)))
+        x = np.empty(line.shape, dtype)
+        rule.initializer.fill(x, rng=0, global_shape=tensor.shape, offset=line.offset)
+        shares.append(1 - np.count_nonzero(x) / x.size)
+    return bool(shares[0] > 0.5 >= shares[1])
+
 
 _HELD = 2**24  # bytes of a computed tensor that is not computed again when it is written
 

@@ -24,6 +24,7 @@ from fastinit._files import appearing, no_empty_directory, remove_left_behind
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._layout import MAX_SHARD_SIZE, Item, Layout, Shard, Small, lay_out
+from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
 from fastinit.recipe import FLOATS, Recipe
 
@@ -109,7 +110,8 @@ def write(
     OSError
         If the files cannot be written. Too little space is noticed before the first value.
     ValueError
-        If there is no such scheduler, or its workers do not share the directory.
+        If the directory holds the older checkpoint whose tensors stay, there is no such
+        scheduler, or its workers do not share the directory.
     ImportError
         If `scheduler` needs the package distributed, and it is missing.
 
@@ -129,8 +131,9 @@ def write(
     seed = recipe.seed if seed is None else operator.index(seed)
     fastinit.default_rng(seed)  # refuses what is no seed
     count_threads(threads)  # refuses what is no number of them
-    layout = lay_out(recipe, seed, max_shard_size, format)
     path = Path(directory)
+    check_elsewhere(recipe, path)
+    layout = lay_out(recipe, seed, max_shard_size, format)
     with no_empty_directory(path), _writer(scheduler, path, threads) as write_shards:
         todo = begin(layout, path, overwrite=overwrite, resume=resume)
         kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
@@ -35,9 +37,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130."""
+    """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130.
+
+    A warning is one line too.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            yield
     except KeyboardInterrupt:
         end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
@@ -53,6 +60,15 @@ def end(reason: str, status: int) -> NoReturn:
     """End the command with a line on stderr and a status."""
     typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
     raise typer.Exit(status) from None
+
+
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    if category is UserWarning:
+        typer.echo(f"fastinit: warning: {' '.join(str(message).split())}", err=True)
+    else:
+        show(message, category, *where)
 
 
 class PeakMemory:

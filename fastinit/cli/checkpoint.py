@@ -14,6 +14,7 @@ from fastinit import checkpoint
 from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
+from fastinit.checkpoint._old import few
 from fastinit.cli._terminal import (
     DIFFERS,
     INTERRUPTED,
@@ -67,6 +68,15 @@ def init(
     threads: Threads = None,
     recipe: Rules = None,
     variables: Variables = None,
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="OLD",
+            help="Checkpoint whose tensors stay as they are; only what it lacks is drawn, such as "
+            "new layers, or the new rows of a larger vocabulary.",
+        ),
+    ] = None,
     max_shard_size: Annotated[
         str, typer.Option(help="Of tensors in a file, such as 500MB; of 10^9 bytes a GB.")
     ] = MAX_SHARD_SIZE,
@@ -98,6 +108,8 @@ def init(
         raise typer.BadParameter("give a directory for the files, or --dry-run", param_hint="-o")
     with one_line_errors():
         model = _load(source, recipe, variables, dtype)
+        kept = None if old is None else checkpoint.keep(model, old)
+        model = model if kept is None else kept.recipe
         if output is None or dry_run:
             _list(model, as_json)
             return
@@ -120,7 +132,7 @@ def init(
                 scheduler=scheduler,
                 progress=progress,
             )
-        _summarise(model, written, memory.nbytes, as_json)
+        _summarise(model, written, memory.nbytes, {} if kept is None else kept.names(), as_json)
 
 
 @contextmanager
@@ -129,7 +141,7 @@ def _options_named() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        reason = error.strerror.replace("overwrite=True", "--overwrite")
+        reason = (error.strerror or "").replace("overwrite=True", "--overwrite")
         reason = reason.replace("resume=True", "--resume")
         raise FileExistsError(error.errno, reason, error.filename) from None
     except KeyboardInterrupt:
@@ -344,7 +356,13 @@ def _described(origin: Origin) -> str:
     return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
-def _summarise(model: Recipe, written: checkpoint.Written, private: int, as_json: bool) -> None:
+def _summarise(
+    model: Recipe,
+    written: checkpoint.Written,
+    private: int,
+    old: dict[str, tuple[str, ...]],
+    as_json: bool,
+) -> None:
     files = [*map(str, written.files)]
     if as_json:
         print_json(
@@ -357,6 +375,7 @@ def _summarise(model: Recipe, written: checkpoint.Written, private: int, as_json
                 "seconds": written.seconds,
                 "peak_memory": private,
                 "files": files,
+                **({"old": old} if old else {}),
             }
         )
         return
@@ -365,6 +384,7 @@ def _summarise(model: Recipe, written: checkpoint.Written, private: int, as_json
         {
             "rules": f"recipe {model.name!r}",
             "tensors": f"{written.tensors:,}",
+            **{key: few(names) for key, names in old.items() if names},
             "parameters": f"{written.parameters:,}",
             "bytes": f"{written.nbytes:,}{kept}",
             "seconds": f"{written.seconds:.2f}",

@@ -139,7 +139,7 @@ class Recipe:
     variables : mapping
         The numbers that the text was read with.
     values : mapping of str to Values
-        What tensors hold that no rule fits, by their names.
+        What tensors hold instead of what a rule draws, by their names.
     """
 
     name: str
@@ -181,15 +181,26 @@ class Recipe:
         return plan
 
     def _origin_of(self, tensor: Tensor) -> Origin:
+        if tensor.name in self.values:
+            return self.values[tensor.name]
         for rule in self.rules:
             if rule.fits(tensor):
                 return rule.bind(tensor.name)
-        if tensor.name in self.values:
-            return self.values[tensor.name]
         raise RecipeError(
             f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for "
             f"it, such as {suggestion(tensor)}"
         )
+
+    def with_values(self, values: Mapping[str, Values]) -> Recipe:
+        """Return this recipe with values for those of its tensors that no rule fits.
+
+        Examples
+        --------
+        >>> load("gpt2").with_values({}).values
+        {}
+        """
+        free = (t for t in self.tensors if not any(rule.fits(t) for rule in self.rules))
+        return replace(self, values={t.name: values[t.name] for t in free if t.name in values})
 
     def fill(
         self,
