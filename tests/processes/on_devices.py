@@ -64,7 +64,7 @@ def models(world: int) -> None:
         assert tensor.device.type == "standin"
         assert torch.equal(tensor.detach().cpu(), expected[name]), name
     for mesh_shape in sharded.meshes(world):
-        with init.deferred():
+        with torch.device("meta"):
             model = sharded.parallel(sharded.Model(), mesh_shape, "standin")
         names = ("dp", "tp")[: len(mesh_shape)]
         cpus = init_device_mesh("cpu", mesh_shape, mesh_dim_names=names)
