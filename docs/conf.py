@@ -6,6 +6,7 @@ browsers draw without a script.
 """
 
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from latex2mathml.converter import convert
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+os.environ.setdefault("KERAS_BACKEND", "numpy")  # which any machine has
 
 import make_notebook  # noqa: E402
 
