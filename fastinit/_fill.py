@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -238,10 +239,25 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     return known.code, params_in(distribution, known)
 
 
+def _reach(distribution: Distribution, dtype: Float) -> float:
+    return distribution.reach64 if dtype.name == "float64" else distribution.reach
+
+
 def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return what a kernel takes; raise ValueError if the dtype cannot hold it."""
+    """Return what a kernel takes; raise ValueError if the dtype cannot hold it.
+
+    Warn if it can hold the parameters but not every value, which is then infinite or NaN.
+    """
     if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    if _reach(distribution, dtype) > dtype.max:
+        becomes = "NaN" if dtype.name == "float8_e4m3fn" else "infinity"
+        warnings.warn(
+            f"{distribution.text}: values beyond {dtype.max:g}, the largest of {dtype.name}, "
+            f"become {becomes}; truncated_normal_ keeps them within bounds",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
@@ -331,7 +347,7 @@ def fill_memory(
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
     params = distribution.params
-    if distribution.bounded or distribution.largest > dtype.max:
+    if distribution.bounded or _reach(distribution, dtype) > dtype.max:
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)

@@ -50,8 +50,28 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes
     return compile_
 
 
+# The matrices that take most of the time, by parts of their tests' names: `make test` leaves them
+# to `make test-all`. Each has a smaller test of the same kind among the others.
+EXHAUSTIVE = (
+    "numba",
+    "test_builds.py",
+    "test_capi.py",
+    "test_cluster.py",
+    "test_deep.py",
+    "test_extreme_parameters",
+    "test_far_starts",
+    "test_keras.py",
+    "test_killed_at_random_moments",
+    "test_objects.py",
+    "test_torch_sharded.py",
+    "test_everyone_fills_what_is_asked",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all that Numba compiles to one process: others would compile the same once more."""
     for item in items:
         if "numba" in item.nodeid and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("numba"))
+        if any(part in item.nodeid for part in EXHAUSTIVE):
+            item.add_marker(pytest.mark.exhaustive)

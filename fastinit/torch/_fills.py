@@ -26,6 +26,7 @@ from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._devices import has_memory
+from fastinit.torch._private import in_functorch
 from fastinit.torch._tensor import (
     Generator,
     cursor,
@@ -175,6 +176,9 @@ class Fills(TorchFunctionMode):
     ) -> Any:
         """Take over a call of torch's, made by anyone in this thread."""
         kwargs = kwargs or {}
+        if in_functorch() or torch.compiler.is_compiling():
+            self.settle()
+            return func(*args, **kwargs)  # a transform's tensors have no memory of their own
         if func is init.draw:
             return self.draw(*args)
         ours = ours_of(func, args, kwargs)

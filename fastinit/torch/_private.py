@@ -18,3 +18,13 @@ def modes_off() -> Iterator[None]:
             if make is not None:
                 stack.enter_context(make())
         yield
+
+
+def in_functorch() -> bool:
+    """Return whether a transform of functorch (`vmap`, `grad`) is at work in this thread.
+
+    If PyTorch cannot tell, none is.
+    """
+    functorch = getattr(torch._C, "_functorch", None)
+    peek = getattr(functorch, "peek_interpreter_stack", None)
+    return peek is not None and peek() is not None

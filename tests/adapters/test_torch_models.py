@@ -238,6 +238,62 @@ class TestAccelerate:
         assert right == [True] * 180
         assert nn.init._no_grad_trunc_normal_ is original
 
+    @pytest.mark.parametrize(
+        "draws",
+        [
+            lambda: torch.randn(50),
+            lambda: torch.rand(50, dtype=torch.float64),
+            lambda: torch.randn_like(torch.zeros(50)),
+            lambda: torch.randperm(50),
+            lambda: torch.randint(99, (50,)),
+            lambda: torch.empty(50).exponential_(),
+            lambda: torch.empty(50, dtype=torch.complex64).normal_(),
+            lambda: torch.bernoulli(torch.full((99,), 0.5)),
+            lambda: nn.functional.dropout(torch.ones(99)),
+            lambda: nn.init.sparse_(torch.empty(20, 30), 0.5) == 0,
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:PyTorch drew the values")
+    def test_what_torch_draws_is_seeded_too(self, draws):
+        def within(seed):
+            with init.accelerate(seed):
+                return draws(), draws()
+
+        state = torch.random.get_rng_state()
+        (a, b), again, (other, _) = within(1), within(1), within(2)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert torch.equal(a, again[0])
+        assert torch.equal(b, again[1])
+        assert not torch.equal(a, b)
+        assert not torch.equal(a, other)
+
+    def test_an_explicit_generator_is_torchs(self):
+        def draws():
+            g = torch.Generator().manual_seed(5)
+            return torch.cat(
+                [
+                    torch.empty(20).normal_(generator=g),
+                    nn.init.kaiming_uniform_(torch.empty(4, 5), generator=g).flatten(),
+                    nn.init.trunc_normal_(torch.empty(20), generator=g),
+                    torch.randn(20, generator=g),
+                ]
+            )
+
+        with init.accelerate(1):
+            within = draws()
+        assert torch.equal(within, draws())
+
+    def test_transforms_are_torchs(self):
+        """functorch while a fill waits; under vmap each member draws its own."""
+        with init.accelerate(1):
+            layer = nn.Linear(3, 3)
+            out = torch.vmap(layer)(torch.ones(2, 3))
+            drawn = torch.vmap(lambda x: x.clone().normal_(), randomness="different")(out.detach())
+            with pytest.raises(RuntimeError, match="randomness"):
+                torch.vmap(lambda x: x + torch.randn(3))(out)
+        assert torch.equal(out, layer(torch.ones(2, 3)))
+        assert not torch.equal(drawn[0], drawn[1])
+
     def test_contexts_nest(self):
         with init.accelerate(seed=1):
             a, b, c = torch.empty(50).normal_(), torch.empty(50).normal_(), torch.empty(50)
