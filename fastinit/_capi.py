@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def get_include() -> str:
     >>> os.path.isfile(os.path.join(fi.get_include(), "fastinit.h"))
     True
     """
-    return str(Path(__file__).parent / "include")
+    return os.path.join(os.path.dirname(__file__), "include")
 
 
 def capi() -> CAPI:

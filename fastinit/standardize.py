@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from itertools import product
@@ -387,6 +386,8 @@ def _mapping(threads: int) -> Iterator[_Map]:
     if threads == 1:
         yield _map
         return
+    from concurrent.futures import ThreadPoolExecutor  # here: it takes time to import
+
     pool = ThreadPoolExecutor(threads)
     try:
         yield lambda function, items: list(pool.map(function, items))
