@@ -1,6 +1,6 @@
 """For other libraries: the C interface's files and addresses, and values without an array.
 
-``docs/c-api.md`` says which door is for whom.
+``docs/c-api.md`` says which interface to use.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Box = tuple[slice, ...]
 Floats = NDArray[np.float64]
 Exponents = NDArray[np.int32] | None  # of each line; None: 0
 
-# Elements of a box: the least for which Python's lock leaves threads their worth (measured, 2^26
+# Elements of a box: with fewer, threads wait for Python's lock more than they work (measured, 2^26
 # float32 in ns each: 2^16 2.2 with one thread and 4.4 with four, 2^18 1.9 and 1.0).
 _BOX = 2**18
 _ROW = 2**13

@@ -1,4 +1,4 @@
-"""The kernels in Numba as the door calls them: `fill` takes what `_kernels.fill` takes.
+"""The kernels in Numba as the entry point calls them: `fill` takes what `_kernels.fill` takes.
 
 Numba's threading layers ask for care: workqueue aborts the process when two threads enter it
 at once, and OpenMP when it is entered in a forked child.
