@@ -29,9 +29,6 @@ int fi_use_isa(const char *name);
 /* truncated.h: how an interval's values are made. */
 enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
 
-/* Enough terms of Mills' ratio for float64 from 8 on. */
-enum { FI_MILLS_TERMS = 12 };
-
 /* fill.c */
 int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
 
