@@ -7,15 +7,23 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test deep deep-bits deep-faults bench tables docs lint clean
+.PHONY: demo test test-all test-pythons deep deep-bits deep-faults bench tables docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
 	$(BIN)/fastinit init gpt2 -o build/gpt2 --overwrite
 	$(BIN)/python examples/demo.py build/gpt2/model.safetensors
 
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 test: .venv/with-test
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(PYTEST) -m 'not exhaustive'
+
+test-all: test
+	$(PYTEST) -m exhaustive
+
+# Every CPython from 3.10 on that is installed here, the oldest with the oldest NumPy.
+test-pythons: .venv/with-test
+	$(BIN)/python tests/deep/pythons.py
 
 # For hours; docs/validation.md shows what came out.  dieharder, where it is, runs a battery.
 ORDERS := natural transposed:1 transposed:10 transposed:16 transposed:24 transposed:32 blocks \
@@ -48,6 +56,8 @@ tables: .venv/with-cli .venv/with-bench
 
 # What programs write into docs/: tables, the guides' output, pictures.
 docs: .venv/with-docs
+	$(BIN)/python docs/make_docstrings.py
+	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
 	$(BIN)/python docs/make_guide.py
 

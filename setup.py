@@ -4,6 +4,7 @@ No probing of the build machine's CPU: each kernels_*.c names its own target by 
 and the best is chosen when the package is imported.
 """
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -27,13 +28,12 @@ SOURCES = [
     "kernels_avx512bf16.c",
 ]
 
-# GCC vectorises the kernels at -O3 only, and sqrt only without errno; contraction would
-# make a result depend on the instruction set.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
-
-# Left to itself on x86, GCC computes one vector after the other; in turns they wait less for
-# each other (measured: 5 to 25 % of a fill). Clang has no such options.
-GCC_FLAGS = ["-fschedule-insns", "-fsched-pressure", "--param=sched-pressure-algorithm=2"]
+FLAGS = {
+    compiler: flags.split()
+    for compiler, flags in re.findall(
+        r"^(\w+): (.*)$", Path("fastinit/src/flags.txt").read_text("utf-8"), re.MULTILINE
+    )
+}
 
 kernels = Extension(
     "fastinit._kernels",
@@ -41,7 +41,7 @@ kernels = Extension(
     depends=[str(header) for header in Path("fastinit").glob("*/*.h")],
     include_dirs=["fastinit/include", "fastinit/src", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    extra_compile_args=FLAGS,
+    extra_compile_args=[*FLAGS["optimize"], *FLAGS["every"], "-pthread"],
     extra_link_args=["-pthread"],
 )
 
@@ -66,7 +66,7 @@ class BuildExt(build_ext):
         except (OSError, subprocess.CalledProcessError):
             raise SystemExit(NO_COMPILER.format(command[0])) from None
         if "Free Software Foundation" in version:
-            ext.extra_compile_args = FLAGS + GCC_FLAGS
+            ext.extra_compile_args = [*ext.extra_compile_args, *FLAGS["gcc"]]
         super().build_extension(ext)
 
     def compile_by_zig(self, ext: Extension) -> None:

@@ -1,45 +1,27 @@
-"""What `fastinit bench` measures, kept and compared by pytest-benchmark.
+"""fastinit beside NumPy and the other peers that are installed, into memory that was touched.
 
-``python -m pytest bench`` prints a table for each case; in parentheses are the ratios to the
-fastest, and only ratios within one run hold elsewhere. All contenders of a case take turns in
-`fastinit.benchmark`, which a fixture that times one test after the other could not have them do:
-so here its clock replays their times.
+``python -m pytest bench/test_speed.py``; each group is one case, and in parentheses is how many
+times as long as the fastest each takes. Only ratios within one run hold elsewhere. `fastinit
+bench` lets the contenders take turns, which serves better on a busy machine.
 """
-
-from functools import cache
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastinit import benchmark as bench
 
-CASES = bench.cases()
+CASES = [case for case in bench.cases() if not case.cold]
 
 
-class Clock:
-    now = 0.0
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-    def read(self) -> float:
-        return self.now
-
-
-CLOCK = Clock()
+def contenders(case: bench.Case) -> list[bench.Contender]:
+    return bench.contenders(case, bench.touched(case))
 
 
 def names(case: bench.Case) -> list[str]:
-    small = case._replace(size=1)
-    return [contender.name for contender in bench.contenders(small, bench.touched(small))]
+    """The contenders' names, without the memory that the case itself needs."""
+    return [contender.name for contender in contenders(case._replace(size=1))]
 
 
-@cache
-def measured(case: bench.Case) -> dict[str, bench.Result]:
-    return {result.name: result for result in bench.measure(case)}
-
-
-@pytest.mark.benchmark(timer=CLOCK.read)
 @pytest.mark.parametrize(
     ("case", "name"),
     [
@@ -49,10 +31,10 @@ def measured(case: bench.Case) -> dict[str, bench.Result]:
     ],
 )
 def test_speed(case: bench.Case, name: str, benchmark: BenchmarkFixture) -> None:
-    result = measured(case)[name]
-    seconds = iter(result.seconds)
+    contender = next(c for c in contenders(case) if c.name == name)
     benchmark.group = bench.describe(case)
-    benchmark.extra_info["share of the ceiling"] = result.share
-    benchmark.pedantic(
-        CLOCK.advance, setup=lambda: ((next(seconds),), {}), rounds=len(result.seconds)
-    )
+    contender.prepare()
+    if case.size < 2**16:
+        benchmark(contender.fill)
+    else:
+        benchmark.pedantic(contender.fill, rounds=7, warmup_rounds=1)

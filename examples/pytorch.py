@@ -44,7 +44,7 @@ def accelerated() -> nn.Module:
 
 def by_name() -> nn.Module:
     """Make the model without memory, and each parameter by its name."""
-    with torch.device("meta"):
+    with init.deferred():
         made = model()
     init.initialize(made, seed=0)
     return made

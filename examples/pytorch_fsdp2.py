@@ -22,7 +22,7 @@ def model() -> nn.Sequential:
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (dist.get_world_size(),))
 
-with torch.device("meta"):  # names and shapes: no memory yet
+with init.deferred():  # names and shapes: no memory yet
     sharded = model()
 for layer in sharded:
     fully_shard(layer, mesh=mesh)

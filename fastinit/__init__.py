@@ -195,7 +195,18 @@ __all__ = [
 
 # Imported when they are asked for: `import fastinit` needs NumPy alone, and little time.
 _SUBPACKAGES = frozenset(
-    ("benchmark", "checkpoint", "dask", "diagnostics", "jax", "keras", "numba", "recipe", "torch")
+    (
+        "benchmark",
+        "checkpoint",
+        "cuda",
+        "dask",
+        "diagnostics",
+        "jax",
+        "keras",
+        "numba",
+        "recipe",
+        "torch",
+    )
 )
 
 
@@ -208,11 +219,17 @@ def __getattr__(name: str) -> _ModuleType:
 def info() -> dict[str, _Any]:
     """Return what this installation is: versions, stream, instruction set, threads, backend.
 
+    ``"cuda"`` is how the memory of NVIDIA's GPUs is filled: by kernels of its own, or else, for
+    PyTorch's tensors, drawn on the CPU and copied, with the reason why.
+
     Examples
     --------
     >>> fi.info()["stream"]
     'fastinit-3'
     """
+    from fastinit import cuda
+
+    reason = cuda.missing()
     return {
         "version": __version__,
         "stream": _kernels.STREAM,
@@ -221,6 +238,7 @@ def info() -> dict[str, _Any]:
         "isas": _kernels.isas(),
         "threads": get_num_threads(),
         "backend": _settings.backend_name,
+        "cuda": f"drawn on the CPU: {reason}" if reason else "kernels",
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -55,6 +56,8 @@ _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     4: (_kernels.UINT32, np.dtype(np.uint32)),
     8: (_kernels.UINT64, np.dtype(np.uint64)),
 }
+
+_DLPACKS_CPU = (1, 3)  # kDLCPU, kDLCUDAHost
 
 # Bytes. On x86-64, and on aarch64 with pages of 4 KiB.
 _CACHE_LINE, _PAGE, _HUGE_PAGE = 64, 1 << 12, 1 << 21
@@ -114,12 +117,42 @@ def array_of(x: object) -> NDArray[Any]:
         return np.asarray(memoryview(x))  # type: ignore[arg-type]
     except TypeError:
         pass
+    if hasattr(x, "__cuda_array_interface__") or _is_elsewhere(x):
+        raise TypeError(
+            "x is in the memory of another device; allowed there: initializers that draw each "
+            "element by itself, on an NVIDIA GPU, or fastinit.torch for PyTorch's tensors"
+        )
     if hasattr(x, "__dlpack__"):
         return np.from_dlpack(x)
     raise TypeError(
         f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
+
+
+def _is_elsewhere(x: object) -> bool:
+    """Return whether DLPack says of x that it is not in the CPU's memory."""
+    device = getattr(x, "__dlpack_device__", None)
+    return device is not None and device()[0] not in _DLPACKS_CPU
+
+
+def _memory_of(x: object, write: Backend) -> tuple[NDArray[Any], Backend]:
+    """Return an array over x's memory, and what fills it: a GPU's own kernels, or `write`.
+
+    An array of a GPU stands for its memory, and must not be read.
+    """
+    if type(x) is not np.ndarray:
+        from fastinit import cuda
+
+        gpu = cuda.on_gpu(x)
+        if gpu is not None:
+            return gpu.array, gpu.fill
+    return array_of(x), write
+
+
+def shape_of(x: object) -> tuple[int, ...]:
+    """Return the shape of an array, wherever it is."""
+    return _memory_of(x, _kernels.fill)[0].shape
 
 
 def _check_memory(x: NDArray[Any]) -> None:
@@ -206,10 +239,25 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     return known.code, params_in(distribution, known)
 
 
+def _reach(distribution: Distribution, dtype: Float) -> float:
+    return distribution.reach64 if dtype.name == "float64" else distribution.reach
+
+
 def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return what a kernel takes; raise ValueError if the dtype cannot hold it."""
+    """Return what a kernel takes; raise ValueError if the dtype cannot hold it.
+
+    Warn if it can hold the parameters but not every value, which is then infinite or NaN.
+    """
     if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    if _reach(distribution, dtype) > dtype.max:
+        becomes = "NaN" if dtype.name == "float8_e4m3fn" else "infinity"
+        warnings.warn(
+            f"{distribution.text}: values beyond {dtype.max:g}, the largest of {dtype.name}, "
+            f"become {becomes}; truncated_normal_ keeps them within bounds",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
@@ -269,7 +317,7 @@ def fill(
             raise ValueError("global_shape and offset are for one array, and x is a list")
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
-    array = array_of(x)
+    array, write = _memory_of(x, write)
     dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, write=write)
@@ -299,7 +347,7 @@ def fill_memory(
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
     params = distribution.params
-    if distribution.bounded or distribution.largest > dtype.max:
+    if distribution.bounded or _reach(distribution, dtype) > dtype.max:
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
@@ -322,17 +370,17 @@ def _fill_list(
     checked = []
     for i, x in enumerate(tuple(arrays)):
         try:
-            array = array_of(x)
+            array, fill_it = _memory_of(x, write)
             code, params = in_dtype(distribution, array.dtype)
             if not array.flags.carray:
                 _check_memory(array)
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
-        checked.append((code, array, params))
-    _held = [_kernels.hold(array) for _, array, _ in checked]
-    start = rng.take(sum(array.size for _, array, _ in checked))
-    for code, array, params in checked:
-        write(distribution.kernel, code, array, start, rng, params, threads, None)
+        checked.append((code, array, params, fill_it))
+    _held = [_kernels.hold(array) for _, array, _, _ in checked]
+    start = rng.take(sum(array.size for _, array, _, _ in checked))
+    for code, array, params, fill_it in checked:
+        fill_it(distribution.kernel, code, array, start, rng, params, threads, None)
         start += array.size
 
 
@@ -408,23 +456,22 @@ def fill_constant(
     backend: str | None = None,
 ) -> T:
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
-    array = array_of(x)
+    array, write = _memory_of(x, _settings.backend(backend))
     if not array.flags.carray:
         _check_memory(array)
     place(array.shape, global_shape, offset)
     n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
-    if code < 0 or array.dtype.kind not in "biufV" or not array.dtype.isnative:
+    if code < 0 or array.dtype.kind not in "biufcV" or not array.dtype.isnative:
         raise TypeError(
-            f"x has dtype {array.dtype.str!r}; allowed: boolean, integer and floating dtypes "
-            "of 1, 2, 4 or 8 bytes, in native byte order"
+            f"x has dtype {array.dtype.str!r}; allowed: boolean, integer, floating and complex "
+            "dtypes of 1, 2, 4 or 8 bytes, in native byte order"
         )
     bits = (
         _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
         if type(value) is float
         else element(value, array.dtype).view(pattern).item()
     )
-    write = _settings.backend(backend)
     _held = _kernels.hold(array)
     write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
@@ -444,8 +491,26 @@ def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
-    known, number = _float_dtype(dtype), _check.real(name, value)
+    number = _check.real(name, value)
+    if dtype.kind == "c" or dtype.name == "float8_e8m0fnu":
+        return _exact(number, dtype, name)
+    known = _float_dtype(dtype)
     if math.isfinite(number) and abs(number) > known.max:
         raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)
+
+
+def _exact(number: float, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Return a number as one element of a dtype that no distribution fills.
+
+    Such as float8_e8m0fnu, which has powers of two alone: any other number would be another.
+    """
+    part = np.dtype(np.float32) if dtype.kind == "c" else dtype
+    with np.errstate(over="ignore"):
+        rounded = np.array([number], np.float32).astype(part)
+    if part is dtype and float(rounded[0]) != number:
+        raise ValueError(f"{name}={number!r} is no number of {dtype.name}")
+    if math.isfinite(number) and not np.isfinite(rounded.astype(np.float64)).all():
+        raise ValueError(f"{name}={number!r} must be finite in {dtype.name}")
+    return rounded.astype(dtype)

@@ -28,6 +28,7 @@ cdef extern from "internal.h" nogil:
     const fi_table *fi_active() noexcept
     void fi_truncate(fi_truncated *interval, double mean, double std, double low,
                      double high) noexcept
+    const char *fi_known_isa(int i) noexcept
     const char *fi_isa_name(int i) noexcept
     int fi_use_isa(const char *name) noexcept
     int fi_cpus() noexcept
@@ -130,11 +131,18 @@ def cpus():
     return fi_cpus()
 
 
-_allowed = ("base", "avx2", "avx512", "avx512bf16")
-if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", *_allowed):
+def known_isas():
+    """Names of all instruction sets that there are kernels for, on any machine."""
+    names = []
+    while fi_known_isa(len(names)) != NULL:
+        names.append(fi_known_isa(len(names)).decode())
+    return names
+
+
+if getenv("FASTINIT_ISA") != NULL and getenv("FASTINIT_ISA").decode() not in ("", *known_isas()):
     raise ImportError(
         f"FASTINIT_ISA={getenv('FASTINIT_ISA').decode()!r} is unknown; "
-        f"allowed: {', '.join(_allowed)}"
+        f"allowed: {', '.join(known_isas())}"
     )
 
 
@@ -339,15 +347,15 @@ cdef struct fi_line:
     int64_t itemsize
 
 
-cdef bint is_usual(x, double magnitude, fi_line *line) noexcept:
+cdef bint is_usual(x, double reach, double reach64, fi_line *line) noexcept:
     """Whether an array needs no closer look, as it is NumPy's, float32 or float64, in C order,
-    writable, aligned, and able to hold the magnitude; if so, the line is what it holds.
+    writable, aligned, and able to hold the largest value; if so, the line is what it holds.
     """
     if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISCARRAY(x):
         return False
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and magnitude <= FLT_MAX:
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and reach <= FLT_MAX:
         line.dtype = fi_dtype.FI_FLOAT32
-    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
+    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64 and reach64 <= DBL_MAX:
         line.dtype = fi_dtype.FI_FLOAT64
     else:
         return False
@@ -369,11 +377,11 @@ def fill_usual(distribution, x, rng, int threads):
     cdef fi_line *lines = &line
     cdef uint64_t total = 0, longest = 0
     cdef Py_ssize_t i, count
-    kernel, params, largest, _, bounded = <tuple> distribution
+    kernel, params, _, _, bounded, reach, reach64 = <tuple> distribution
     if bounded:
         return False
     if type(x) is not list:
-        if not is_usual(x, largest, lines):
+        if not is_usual(x, reach, reach64, lines):
             return False
         held = hold(x) if line.n > KEEP_GIL else None
         store_params(numbers, params)
@@ -386,7 +394,7 @@ def fill_usual(distribution, x, rng, int threads):
         raise MemoryError
     try:
         for i in range(count):
-            if not is_usual(arrays[i], largest, &lines[i]):
+            if not is_usual(arrays[i], reach, reach64, &lines[i]):
                 return False
             total += lines[i].n
             longest = max(longest, lines[i].n)

@@ -22,7 +22,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit import _check
+from fastinit import _check, cuda
 from fastinit._fill import FLOATS, empty, fill_cut
 from fastinit.random import Generator, default_rng
 
@@ -166,9 +166,47 @@ def _concrete(
         return made[offset]
 
     made: dict[Shape, NDArray[Any]] = {}
+    if _on_gpus(sharding) and getattr(fill, "func", None) in _OF_EACH_ELEMENT:
+        return _by_gpus(rng, shape, dtype, sharding, fill)
     if sharding is None:
         return jax.device_put(part(tuple(slice(None) for _ in shape)))
     return jax.make_array_from_callback(shape, sharding, part, dtype=dtype)
+
+
+# What draws each element by itself, and so wherever it is.
+_OF_EACH_ELEMENT = (
+    fastinit.normal_,
+    fastinit.uniform_,
+    fastinit.truncated_normal_,
+    fastinit.variance_scaling_,
+)
+
+
+def _on_gpus(sharding: Sharding | None) -> bool:
+    """Return whether all parts are on NVIDIA GPUs that can be filled where they are."""
+    devices = [jax.devices()[0]] if sharding is None else sharding.addressable_devices
+    of_nvidia = all("cuda" in device.client.platform_version.lower() for device in devices)
+    return of_nvidia and cuda.missing() is None
+
+
+def _by_gpus(
+    rng: Generator, shape: Shape, dtype: np.dtype[Any], sharding: Sharding | None, fill: Fill
+) -> jax.Array:
+    """Fill each GPU's part in the memory that JAX has given it; nothing passes through the host."""
+    if sharding is None:
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    parts = []
+    for device, box in sharding.addressable_devices_indices_map(shape).items():
+        bounds = [line.indices(length) for line, length in zip(box, shape, strict=True)]
+        local = tuple(stop - start for start, stop, _ in bounds)
+        # New memory that nobody else has seen: an array of JAX's must not change after that.
+        part = jax.numpy.zeros(local, dtype, device=device).block_until_ready()
+        array = cuda.array_at(part.unsafe_buffer_pointer(), local, dtype)
+        memory = cuda.OnGPU(array, partial(cuda.fill, wait=True))
+        offset = tuple(start for start, _, _ in bounds)
+        fill(memory, rng=Generator(rng.seed_seq), global_shape=shape, offset=offset)
+        parts.append(part)
+    return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 def _traced(

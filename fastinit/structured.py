@@ -82,16 +82,25 @@ def dirac_(
     Parameters
     ----------
     x : array
-        Filled in place: any dtype of `constant_`, two axes or more.
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     groups : int
         The outputs fall into so many groups, each an identity of its own; divides their number.
     gain : float
         Must be representable in x's dtype.
     in_axis, out_axis : int
-        The axes of inputs (of one group) and of outputs; all others are the kernel's.
-        PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
-    threads, backend, global_shape, offset
-        As in `uniform_`.
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -144,7 +153,33 @@ def eye_(
 ) -> T:
     """Fill the matrix x with `gain` on its main diagonal and 0 elsewhere: `dirac_` of two axes.
 
-    Parameters, returns and raises are those of `dirac_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        The value on the diagonal; x's dtype must be able to hold it.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -189,7 +224,38 @@ def delta_(
     """Fill x with 0, and with `gain` at the kernel's centre, from every input to every output.
 
     A depthwise convolution (one input) with it hands its input on; gain = 1 / fan_in averages
-    the channels. Parameters, returns and raises are those of `dirac_`.
+    the channels. The centre of a kernel n long is n // 2.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        The value at the centre; x's dtype must be able to hold it.
+    in_axis, out_axis : int
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -200,7 +266,8 @@ def delta_(
 
     References
     ----------
-    L. Xiao et al., ICML 2018 (delta kernels); see `delta_orthogonal_`.
+    L. Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs", ICML 2018 (delta
+    kernels).
 
     Examples
     --------
@@ -230,8 +297,37 @@ def hadamard_(
     """Fill x with the identity or, where outputs outnumber inputs, with Hadamard's matrix.
 
     ZerO: at the kernel's centre ``2^(-(m - 1)/2) (-1)^popcount(in & out)``, m the bits
-    that number the outputs; no randomness, and yet the symmetry between outputs is broken.
-    Parameters, returns and raises are those of `dirac_`.
+    that number the outputs; no randomness, and yet the symmetry between outputs is broken. The
+    centre of a kernel n long is n // 2.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    in_axis, out_axis : int
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -289,13 +385,28 @@ def embedding_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, of shape (entries, ...).
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     padding : int, optional
         The row that stands for no entry.
     std : float
-        See `normal_`. 1 is PyTorch's; language models have 0.02.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+        The standard deviation, finite in x's dtype; std >= 0. 1 is PyTorch's; language models
+        have 0.02.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -546,17 +657,32 @@ def sparse_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, two axes.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     sparsity : float
         The share of zeros, 0 to 1.
     std : float
-        Of the others, before the zeros; see `normal_`.
+        The standard deviation of the other values, before some become 0; std >= 0, and finite in
+        x's dtype.
     axis : int
         0: columns, so that each output of an (in, out) weight has as many inputs. 1: rows, for
         the same in PyTorch's (out, in). (`torch.nn.init.sparse_` has 0 there, and so as many
         outputs for each input.)
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`. A part draws again for the columns it holds a piece of.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------

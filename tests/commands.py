@@ -1,8 +1,15 @@
-"""The command line, run in a process of its own."""
+"""New processes: what they need to find the tests, and the command line."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FINDS_TESTS = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "core"), *filter(None, sys.path)]),
+}
 
 
 def run(*arguments, **environment):

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import fastinit
+from fastinit._fill import index_steps as index_steps_of
 from fastinit.cuda import _plan
 
 PACKAGE = Path(fastinit.__file__).parent
@@ -57,7 +57,6 @@ def fill(
     index_steps: Sequence[int] | None = None,
 ) -> None:
     """As `_kernels.fill`."""
-    if index_steps is None:
-        index_steps = [int(np.prod(x.shape[axis + 1 :], dtype=object)) for axis in range(x.ndim)]
+    steps = index_steps_of(x.shape) if index_steps is None else index_steps
     if x.size:
-        launch(_plan.plan(distribution, dtype, x, start, key, params, index_steps))
+        launch(_plan.plan(distribution, dtype, x, start, key, params, steps))

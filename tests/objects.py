@@ -4,7 +4,6 @@
 those of the loop over chunks, divided by a chunk's elements.
 """
 
-import ast
 import json
 import os
 import platform
@@ -19,9 +18,9 @@ from typing import NamedTuple
 
 from cases import FLOATS
 from conftest import SRC
+from flags import flags_for
 
 FILE = Path(__file__).with_name("objects.json")
-SETUP = Path(__file__).parents[1] / "setup.py"
 CC = shutil.which(os.environ.get("CC", "cc"))
 OBJDUMP = shutil.which("objdump")
 
@@ -90,12 +89,9 @@ Code = Sequence[Instruction]
 @cache
 def compiled_code(isa: str, *flags: str) -> dict[str, Code]:
     """The instructions of each function of an instruction set's kernels."""
-    known = dict(
-        re.findall(r"^(\w*FLAGS) = (\[.*?\])", SETUP.read_text(), re.DOTALL | re.MULTILINE)
-    )
-    given = ast.literal_eval(known["FLAGS"])
+    given = [*flags_for("optimize"), *flags_for("every")]
     if compiler().startswith("gcc"):
-        given += ast.literal_eval(known["GCC_FLAGS"])
+        given += flags_for("gcc")
     paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
     with TemporaryDirectory() as directory:
         out = Path(directory) / "kernels.o"

@@ -425,6 +425,18 @@ def save(report: Report, path: Path) -> None:
     ...     load(Path(directory, "results.json")) == report
     True
     """
+    with appearing(path) as file:
+        file.write(json.dumps(as_dict(report), indent=1).encode())
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return a report as what JSON has: the machine, and a dictionary for each result.
+
+    Examples
+    --------
+    >>> sorted(as_dict(Report(machine(), [])))
+    ['machine', 'results']
+    """
     rows = [
         {
             **result.case._asdict(),
@@ -440,8 +452,7 @@ def save(report: Report, path: Path) -> None:
         }
         for result in report.results
     ]
-    with appearing(path) as file:
-        file.write(json.dumps({"machine": report.machine, "results": rows}, indent=1).encode())
+    return {"machine": report.machine, "results": rows}
 
 
 def load(path: Path) -> Report:

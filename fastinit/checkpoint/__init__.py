@@ -18,6 +18,7 @@ from fastinit.checkpoint._layout import (
     lay_out,
     shard_size,
 )
+from fastinit.checkpoint._old import Kept, keep
 from fastinit.checkpoint._sources import load
 from fastinit.checkpoint._statistics import Statistics, statistics, wrong
 from fastinit.checkpoint._stored import read
@@ -33,6 +34,7 @@ __all__ = [
     "MODEL",
     "Checked",
     "Difference",
+    "Kept",
     "Layout",
     "Shard",
     "Statistics",
@@ -40,6 +42,7 @@ __all__ = [
     "begin",
     "check",
     "end",
+    "keep",
     "lay_out",
     "load",
     "parse_slice",

@@ -155,7 +155,9 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
     if recipe is None and stream != ours:
         raise RecipeError(f"{found.path} is of stream {stream!r}; this fastinit draws {ours!r}")
     tensors = tuple(stored.tensor for stored in found.stored)
-    return replace(own, tensors=tensors, values=written.values if written else {})
+    if recipe is None:
+        return replace(own, tensors=tensors)
+    return replace(own, tensors=tensors).with_values(written.values if written else {})
 
 
 def _first(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,9 +17,11 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._files import PART_LENGTH
 from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import blocks, in_order
+from fastinit.initializer import Initializer
 from fastinit.recipe import Held, Origin, Recipe, RecipeError, Rule, Tensor, digest
 
 MODEL = "model.safetensors"
@@ -94,6 +97,7 @@ def lay_out(
         raise ValueError(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
     limit = shard_size(max_shard_size)
     plan, given = _with_digests(recipe.plan(), seed)
+    _say_zeros(plan)
     metadata = _metadata(recipe, seed, given)
     if format == "npy":
         shards = [_npy(tensor, rule, seed) for tensor, rule in plan]
@@ -135,6 +139,34 @@ def shard_size(size: int | str) -> int:
 
 
 Plan = Sequence[tuple[Tensor, Origin]]
+
+
+def _say_zeros(plan: Plan) -> None:
+    """Warn of tensors whose dtype makes zeros of most of what their rule draws."""
+    checked: dict[tuple[Any, Initializer], bool] = {}
+    for tensor, origin in plan:
+        if isinstance(origin, Rule) and origin.initializer.random and origin.divisible:
+            case = tensor.dtype, origin.initializer
+            if case not in checked:
+                checked[case] = _mostly_zeros(tensor, origin)
+                if checked[case]:
+                    warnings.warn(
+                        f"{tensor}: most of what {origin} draws is zero in {tensor.dtype.name}",
+                        stacklevel=2,
+                    )
+
+
+def _mostly_zeros(tensor: Tensor, rule: Rule) -> bool:
+    if tensor.dtype.itemsize > 2 or not tensor.size:
+        return False
+    shares = []
+    for dtype in (tensor.dtype, np.dtype(np.float32)):
+        line = next(iter(blocks(Tensor(tensor.name, tensor.shape, dtype), nbytes=4096)))
+        x = np.empty(line.shape, dtype)
+        rule.initializer.fill(x, rng=0, global_shape=tensor.shape, offset=line.offset)
+        shares.append(1 - np.count_nonzero(x) / x.size)
+    return bool(shares[0] > 0.5 >= shares[1])
+
 
 _HELD = 2**24  # bytes of a computed tensor that is not computed again when it is written
 
@@ -192,6 +224,8 @@ def _shard(name: str, plan: Plan, seed: int, metadata: Mapping[str, str]) -> Sha
 
 
 def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
+    if tensor.dtype.name.startswith("float8"):  # three dtypes, and NumPy's format has but one byte
+        raise RecipeError(f"{tensor}: NumPy's format has no such dtype; allowed: safetensors")
     head = BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(tensor.dtype),
@@ -200,15 +234,17 @@ def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
     }
     np.lib.format.write_array_header_1_0(head, header)
     # A tensor's name may have what a file's must not, such as a path's separators.
-    name = f"{quote(tensor.name, safe=' ')}.npy"
-    if len(name) + len(_TEMPORARY) > _LONGEST_NAME:
+    name = npy_name(tensor.name)
+    if len(name) + PART_LENGTH > _LONGEST_NAME:
         raise RecipeError(f"{tensor}: its name is too long for a file's, {_LONGEST_NAME} bytes")
     begin = head.tell()
     item = Item(tensor, rule, begin)
     return Shard(name, seed, head.getvalue(), (item,), begin + tensor.nbytes)
 
 
-_TEMPORARY = "..0123456789abcdef"  # what a file's name has more until it is whole
+def npy_name(tensor: str) -> str:
+    """Return the name of the file of a tensor in NumPy's format."""
+    return f"{quote(tensor, safe=' ')}.npy"
 
 
 def _metadata(recipe: Recipe, seed: int, given: Mapping[str, Any]) -> dict[str, str]:
@@ -236,4 +272,8 @@ def _index(shards: Iterable[Shard], metadata: Mapping[str, str]) -> bytes:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
+    except ValueError as error:  # an infinity, a NaN, half of a character
+        raise RecipeError(f"no JSON can hold what the config or a name is: {error}") from None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def _of_json(path: Path, rules: str | Path | None, given: Given) -> Recipe:
         return _of_stored(_stored.read(path.parent), rules, given)
     if "model_type" in entries:
         return _of_config(path, entries, rules, given)
+    _refuse_others(path, entries)
     header = _safetensors.parse(entries, str(path))
     places = zip(header.tensors, header.begins, strict=True)
     stored = tuple(_stored.Stored(tensor, path, begin) for tensor, begin in places)
@@ -100,8 +101,8 @@ def _of_stored(found: _stored.Checkpoint, rules: str | Path | None, given: Given
     tensors = tuple(stored.tensor for stored in found.stored)
     own = recorded(found)
     if rules is not None or own is None:
-        asked = load_recipe(rules or "default", given)
-        return _over(asked, tensors, found.config, own.values if own else {})
+        asked = _over(load_recipe(rules or "default", given), tensors, found.config, {})
+        return asked.with_values(own.values if own else {})
     if given:
         raise RecipeError(
             f"{found.path} was written by a recipe of its own; give variables with rules"
@@ -122,10 +123,12 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     text, seed = metadata.get("fastinit.recipe"), metadata.get("fastinit.seed")
     if text is None or seed is None:
         return None
-    if not seed.isdecimal():
-        raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
+    if not re.fullmatch("[0-9]{1,100}", seed):
+        raise RecipeError(
+            f"{path}: its metadata has fastinit.seed={seed[:100]!r}; allowed: a number"
+        )
     try:
-        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+        variables = _safetensors.loads(metadata.get("fastinit.variables", "{}").encode())
     except ValueError as error:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)
@@ -157,10 +160,9 @@ def _recorded(
 def _of_config(
     path: Path, config: dict[str, Any], rules: str | Path | None, given: Given
 ) -> Recipe:
-    """Return the recipe of an architecture that transformers knows, without its weights."""
+    """Return the recipe of a model that transformers knows, without its weights."""
     try:
-        import transformers
-
+        from fastinit.checkpoint._configs import model_of
         from fastinit.torch._recipe import recipe_of
     except ImportError as error:
         raise RecipeError(
@@ -170,13 +172,24 @@ def _of_config(
     if rules is None and given:
         raise RecipeError(f"{path} has no variables; give them with rules")
     first = None if rules is None else load_recipe(rules, given)
+    model = model_of(path, config)
     try:
-        kind = (config.get("architectures") or ["AutoModel"])[0]
-        theirs = transformers.AutoConfig.for_model(**config)
-        make = partial(getattr(transformers, kind)._from_config, theirs)
-        name = f"{kind} of transformers {transformers.__version__}"
-        return recipe_of(make, name, config, first)
+        return recipe_of(model.make, model.name, model.config, first)
     except RecipeError:
         raise
     except Exception as error:  # whatever their code makes of it
         raise RecipeError(f"{path}: transformers cannot make a model of it: {error}") from None
+
+
+# What tells the config.json of another library, and how such a model is saved with our values.
+_OTHERS = {"_class_name": "diffusers", "architecture": "timm", "peft_type": "PEFT"}
+
+
+def _refuse_others(path: Path, entries: Mapping[str, Any]) -> None:
+    for key, library in _OTHERS.items():
+        if isinstance(entries.get(key), str):
+            raise RecipeError(
+                f"{path} is a config of {library} ({key}: {entries[key]!r}); allowed: one of "
+                f"transformers, with a model_type. Make the model with {library} within "
+                "fastinit.torch.accelerate(seed), and save it as that does"
+            )

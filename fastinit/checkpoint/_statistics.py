@@ -46,7 +46,7 @@ class Moments:
     @classmethod
     def of(cls, x: NDArray[Any]) -> Moments:
         """Return those of an array."""
-        values = x.reshape(-1).astype(np.float64)
+        values = _numbers(x)
         finite = np.isfinite(values)
         nans = int(np.isnan(values).sum())
         infs = values.size - nans - int(finite.sum())
@@ -77,6 +77,12 @@ class Moments:
         m4 += 4 * d * (a * other.m3 - b * self.m3) / n
         mean, low, high = self.mean + d * b / n, min(self.min, other.min), max(self.max, other.max)
         return Moments(n, mean, m2, m3, m4, low, high, **counts)
+
+
+def _numbers(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return an array's numbers; of complex ones, both parts."""
+    line = x.reshape(-1)
+    return (line.view(line.real.dtype) if x.dtype.kind == "c" else line).astype(np.float64)
 
 
 _COUNTS = ("zeros", "nans", "infs")
@@ -260,7 +266,7 @@ def _stretches(stored: Stored, rule: Rule | None) -> Iterator[Block]:
 
 
 def _finite(parts: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
-    values = np.concatenate([np.empty(0), *(x.reshape(-1).astype(np.float64) for x in parts)])
+    values = np.concatenate([np.empty(0), *map(_numbers, parts)])
     finite: NDArray[np.float64] = values[np.isfinite(values)]
     return finite
 
@@ -290,7 +296,7 @@ def _statistics(
 ) -> Statistics:
     tensor = stored.tensor
     variance = m.m2 / m.n if m.n else 0.0
-    size = max(1, tensor.size)
+    size = max(1, tensor.size * (2 if tensor.dtype.kind == "c" else 1))
     return Statistics(
         name=tensor.name,
         shape=tensor.shape,

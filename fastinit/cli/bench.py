@@ -12,7 +12,7 @@ import typer
 
 from fastinit import benchmark
 from fastinit._extras import require
-from fastinit.cli._terminal import one_line_errors
+from fastinit.cli._terminal import AsJson, one_line_errors, print_json
 
 EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench"
 
@@ -37,6 +37,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory for results.json and plots.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare fastinit with its peers, where installed, and with storing a constant.
 
@@ -58,10 +59,14 @@ def bench(
         with _ends_at_ctrl_c():
             for case in plan:
                 these = benchmark.measure(case, repeats)
-                typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
+                if not as_json:
+                    typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
                 results += these
+        report = benchmark.Report(benchmark.machine(), results)
+        if as_json:
+            print_json(benchmark.as_dict(report))
         if output is not None:
-            _keep(benchmark.Report(benchmark.machine(), results), output)
+            _keep(report, output, quiet=as_json)
 
 
 @contextmanager
@@ -74,10 +79,10 @@ def _ends_at_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _keep(report: benchmark.Report, directory: Path) -> None:
+def _keep(report: benchmark.Report, directory: Path, quiet: bool) -> None:
     from fastinit.benchmark import _plots
 
     directory.mkdir(parents=True, exist_ok=True)
     benchmark.save(report, directory / "results.json")
     for path in (directory / "results.json", *_plots.draw(report, directory)):
-        typer.echo(path)
+        typer.echo(path, err=quiet)

@@ -1,8 +1,9 @@
-"""The command line's commands on models: init, check, show."""
+"""The command line's commands on models: init, check, show, list."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,20 +14,36 @@ from fastinit import checkpoint
 from fastinit._extras import require
 from fastinit._files import appearing
 from fastinit.checkpoint import FORMATS, MAX_SHARD_SIZE
-from fastinit.cli._terminal import PeakMemory, bytes_bar, columns, one_line_errors, rows
+from fastinit.checkpoint._old import few
+from fastinit.cli._terminal import (
+    DIFFERS,
+    INTERRUPTED,
+    AsJson,
+    PeakMemory,
+    UsageError,
+    bytes_bar,
+    columns,
+    end,
+    one_line_errors,
+    print_json,
+    printable,
+    rows,
+)
 from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
+from fastinit.recipe._toml import described
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
 CHECK = "Example: fastinit check build/llama"
+LIST = "Example: fastinit list"
 INIT = "Example: fastinit init llama-3-8b -o build/llama --dtype bfloat16 --seed 42"
 
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help=f"A built-in recipe ({', '.join(builtin())}), a recipe (.toml), .safetensors files or "
-        "the directory they are in, such a file's header (.json), or a Hugging Face config.json: "
-        "what says which tensors there are.",
+        help="Says which tensors there are: a built-in model (fastinit list), a recipe (.toml), "
+        ".safetensors files or the directory they are in, such a file's header (.json), or a "
+        "Hugging Face config.json.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
@@ -44,12 +61,24 @@ Variables = Annotated[
 
 def init(
     source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Directory for the files; needed but for --dry-run."),
+    ] = None,
     seed: Seed = None,
     dtype: Dtype = None,
     threads: Threads = None,
     recipe: Rules = None,
     variables: Variables = None,
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="OLD",
+            help="Checkpoint whose tensors stay as they are; only what it lacks is drawn, such as "
+            "new layers, or the new rows of a larger vocabulary.",
+        ),
+    ] = None,
     max_shard_size: Annotated[
         str, typer.Option(help="Of tensors in a file, such as 500MB; of 10^9 bytes a GB.")
     ] = MAX_SHARD_SIZE,
@@ -71,18 +100,23 @@ def init(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model's tensors, freshly initialised, as safetensors files in a directory.
 
     The same SOURCE and seed give the same files on every machine.
     """
+    if output is None and not dry_run:
+        raise typer.BadParameter("give a directory for the files, or --dry-run", param_hint="-o")
     with one_line_errors():
         model = _load(source, recipe, variables, dtype)
-        if dry_run:
-            _list(model)
+        kept = None if old is None else checkpoint.keep(model, old)
+        model = model if kept is None else kept.recipe
+        if output is None or dry_run:
+            _list(model, as_json)
             return
         memory = PeakMemory()
-        with bytes_bar(model.name, _nbytes(model)) as advance:
+        with _options_named(), bytes_bar(model.name, _nbytes(model)) as advance:
 
             def progress(nbytes: int) -> None:
                 advance(nbytes)
@@ -100,7 +134,24 @@ def init(
                 scheduler=scheduler,
                 progress=progress,
             )
-        _summarise(model, written, memory.nbytes)
+        _summarise(model, written, memory.nbytes, {} if kept is None else kept.names(), as_json)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name the command line's options in an error, and after Ctrl-C."""
+    try:
+        yield
+    except FileExistsError as error:
+        reason = (error.strerror or "").replace("overwrite=True", "--overwrite")
+        reason = reason.replace("resume=True", "--resume")
+        raise FileExistsError(error.errno, reason, error.filename) from None
+    except KeyboardInterrupt:
+        end(
+            "interrupted: the same command with --resume keeps the files that are whole, "
+            "with --overwrite it begins anew",
+            INTERRUPTED,
+        )
 
 
 def check(
@@ -119,22 +170,22 @@ def check(
             "--statistics", help="Of files by others too: moments, copies, a test of the recipe."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Statistics as JSON.")] = False,
+    as_json: AsJson = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory for pictures of them.")
     ] = None,
 ) -> None:
     """Prove a checkpoint: draw every tensor again, and compare it bit for bit.
 
-    Status 1, and the first element that differs, if one does; with --statistics, the tensors
-    that are not as the recipe draws them (one false alarm in 1000 checkpoints).
+    Exit status 3, and the first element that differs, if one does; with --statistics, the
+    tensors that are not as the recipe draws them (one false alarm in 1000 checkpoints).
     """
     with one_line_errors():
         if statistics:
             _statistics(path, recipe, threads, as_json, output)
             return
-        if as_json or output is not None:
-            raise ValueError("--json and --output show statistics: give --statistics too")
+        if output is not None:
+            raise UsageError("--output draws statistics: give --statistics too")
         memory = PeakMemory()
         nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
         with bytes_bar(f"check {path}", nbytes) as advance:
@@ -144,8 +195,21 @@ def check(
                 memory.sample()
 
             done = checkpoint.check(path, recipe, seed=seed, threads=threads, progress=progress)
-        if done.difference is not None:
-            raise ValueError(str(done.difference))
+    if as_json:
+        print_json(
+            {
+                "equal": done.difference is None,
+                "difference": done.difference and str(done.difference),
+                "tensors": done.tensors,
+                "bytes": done.nbytes,
+                "seconds": done.seconds,
+                "peak_memory": memory.nbytes,
+            }
+        )
+    if done.difference is not None:
+        end(str(done.difference), DIFFERS)
+    if as_json:
+        return
     rows(
         {
             "equal": f"{done.tensors:,} tensors, {done.nbytes:,} bytes",
@@ -165,7 +229,7 @@ def _statistics(
     with bytes_bar(f"statistics of {path}", nbytes) as advance:
         found = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
     if as_json:
-        typer.echo(json.dumps([each.as_json() for each in found], indent=1))
+        print_json([each.as_json() for each in found])
     else:
         columns(_STATISTICS, [_row(each) for each in found])
     if output is not None:
@@ -175,7 +239,7 @@ def _statistics(
     wrong = [each.name for each in checkpoint.wrong(found)]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}")
+        end(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}", DIFFERS)
 
 
 _MOMENTS = ("mean", "std", "min", "max", "kurtosis")
@@ -209,24 +273,44 @@ def show(
     threads: Threads = None,
     recipe: Rules = None,
     variables: Variables = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show any slice of a tensor that init would write, without writing it."""
     with one_line_errors():
         if output is not None and output.suffix != ".npy":
-            raise ValueError(f"--output {output} must end in .npy")
+            raise UsageError(f"--output {output} must end in .npy")
         model = _load(source, recipe, variables, dtype)
         name, index = checkpoint.parse_slice(model, tensor)
         values = checkpoint.values(model, name, index, seed=seed, threads=threads)
         if output is not None:
             with appearing(output) as file:
                 np.save(file, values)
+    if as_json:
+        head = {"tensor": tensor, "shape": values.shape, "dtype": values.dtype.name}
+        print_json(head | {"values": values.tolist()})
+        return
     lengths = "x".join(map(str, values.shape)) or "one value"
     given = model.values.get(name)
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
+    line = f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else "")
+    typer.echo(printable(line))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
         typer.echo(f"saved to {output}")
+
+
+def list_sources(as_json: AsJson = False) -> None:
+    """List what comes with fastinit: models to start, and rules for the tensors of any source."""
+    about = {name: described(name) for name in builtin()}
+    models = {name: text for name, (text, is_model) in about.items() if is_model}
+    rules = {name: text for name, (text, is_model) in about.items() if not is_model}
+    if as_json:
+        print_json({"models": models, "rules": rules})
+        return
+    typer.echo("Models: fastinit init MODEL -o DIR")
+    columns(None, [(f"  {name}", description) for name, description in models.items()])
+    typer.echo("\nRules: fastinit init SOURCE --recipe RULES -o DIR")
+    columns(None, [(f"  {name}", description) for name, description in rules.items()])
 
 
 def _load(
@@ -243,7 +327,7 @@ def _numbers(settings: list[str]) -> dict[str, float]:
         try:
             numbers[name] = int(text) if text.isdecimal() else float(text)
         except ValueError:
-            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+            raise UsageError(f"--set {setting}: must be NAME=NUMBER") from None
     return numbers
 
 
@@ -251,8 +335,15 @@ def _nbytes(model: Recipe) -> int:
     return sum(tensor.nbytes for tensor in model.tensors)
 
 
-def _list(model: Recipe) -> None:
+def _list(model: Recipe, as_json: bool) -> None:
     """Print a line for each tensor, and the totals."""
+    if as_json:
+        plan = [
+            {"name": t.name, "shape": t.shape, "dtype": t.dtype.name, "rule": str(rule)}
+            for t, rule in model.plan()
+        ]
+        print_json({"recipe": model.name, "bytes": _nbytes(model), "tensors": plan})
+        return
     lines = [
         (t.name, "x".join(map(str, t.shape)) or "-", t.dtype.name, _described(origin))
         for t, origin in model.plan()
@@ -268,13 +359,35 @@ def _described(origin: Origin) -> str:
     return f"{origin}  by {origin.pattern!r}" if isinstance(origin, Rule) else str(origin)
 
 
-def _summarise(model: Recipe, written: checkpoint.Written, private: int) -> None:
+def _summarise(
+    model: Recipe,
+    written: checkpoint.Written,
+    private: int,
+    old: dict[str, tuple[str, ...]],
+    as_json: bool,
+) -> None:
     files = [*map(str, written.files)]
+    if as_json:
+        print_json(
+            {
+                "recipe": model.name,
+                "tensors": written.tensors,
+                "parameters": written.parameters,
+                "bytes": written.nbytes,
+                "kept": written.kept,
+                "seconds": written.seconds,
+                "peak_memory": private,
+                "files": files,
+                **({"old": old} if old else {}),
+            }
+        )
+        return
     kept = f", {written.kept:,} of them there already" if written.kept else ""
     rows(
         {
             "rules": f"recipe {model.name!r}",
             "tensors": f"{written.tensors:,}",
+            **{key: few(names) for key, names in old.items() if names},
             "parameters": f"{written.parameters:,}",
             "bytes": f"{written.nbytes:,}{kept}",
             "seconds": f"{written.seconds:.2f}",

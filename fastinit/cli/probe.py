@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastinit import diagnostics, initializer
-from fastinit.cli._terminal import one_line_errors, steps_bar
+from fastinit.cli._terminal import AsJson, one_line_errors, print_json, steps_bar
 from fastinit.diagnostics._network import ACTIVATIONS
 
 _COMPARED = ["xavier", "he", "normal:0.01"]
@@ -50,6 +50,7 @@ def probe(
         list[Path] | None,
         typer.Option("--output", "-o", help="Page (.html), picture (.png), numbers (.json)."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say which initializers let a deep network train, before it is trained.
 
@@ -83,7 +84,10 @@ def probe(
             ]
         for path in outputs:
             report.write(path, found, runs)
-    _show(found, outputs)
+    if as_json:
+        print_json(found.as_dict() | {"training": diagnostics.plain(runs)})
+    else:
+        _show(found, outputs)
 
 
 def _show(found: diagnostics.Probe, files: list[Path]) -> None:

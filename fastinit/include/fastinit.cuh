@@ -11,8 +11,9 @@
 #ifndef FASTINIT_CUH
 #define FASTINIT_CUH
 
-#if defined(__USE_FAST_MATH__)
-#error "fastinit.cuh: --use_fast_math changes bits; compile without it"
+/* NVRTC tells how it compiles; nvcc does not. */
+#if (defined(__USE_FAST_MATH__) && __USE_FAST_MATH__) || (defined(__CUDA_FTZ) && __CUDA_FTZ)
+#error "fastinit.cuh: --use_fast_math and --ftz=true change bits; compile without them"
 #endif
 
 /* NVRTC has no system headers: whoever compiles with it names some for it, as fastinit.cuda does. */
@@ -26,7 +27,6 @@
 /* The very text of the CPU's kernels. Neither nvcc nor Clang has an option that makes plain
  * functions and tables the GPU's own; while these headers are read, the word `static` does. */
 #define FI_HAS_FMA 1
-#pragma push_macro("static")
 #define static static __device__
 #if defined(__CUDACC__)
 #define __builtin_fmaf __fmaf_rn
@@ -49,7 +49,7 @@
 #undef __builtin_sqrt
 #undef __builtin_fabsf
 #endif
-#pragma pop_macro("static")
+#undef static
 
 /* Where a thread is in the draws of a block, and by what it moves on. */
 struct fi_draws {

@@ -68,7 +68,9 @@ typedef struct {
 #define FI_MAX_PARAMS (sizeof(fi_truncated) / sizeof(double))
 
 /* low and high in standard deviations from the mean, low <= high; infinite ends are allowed. */
+#if !defined(__CUDACC_RTC__) /* NVRTC knows no functions of the host */
 void fi_truncate(fi_truncated *interval, double mean, double std, double low, double high);
+#endif
 
 /* Writes the n values at indices start, start + 1, ... (mod 2^64) to out, which
  * is aligned to its dtype's size.  `key` is not read by FI_CONSTANT. */
@@ -108,7 +110,9 @@ typedef struct {
 } fi_table;
 
 /* The table in use: the best this CPU runs, unless lowered (see dispatch.c). */
+#if !defined(__CUDACC_RTC__)
 const fi_table *fi_active(void);
+#endif
 
 #ifdef __cplusplus
 }

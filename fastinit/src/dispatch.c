@@ -1,6 +1,6 @@
 /* Which table this process uses: the best that its CPU and system run, chosen once.
  *
- * FASTINIT_ISA=base|avx2|avx512 lowers the choice; it never raises it, so that one setting
+ * FASTINIT_ISA=avx2, for example, lowers the choice; it never raises it, so that one setting
  * serves a cluster of unlike machines.
  *
  * CPUID is asked here: the compilers' __builtin_cpu_supports needs a library of theirs, and where
@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "internal.h"
+
+enum { PLAIN, HAS_AVX2, HAS_AVX512, HAS_AVX512BF16 };
 
 #if defined(__x86_64__)
 
@@ -32,8 +34,6 @@ static unsigned saved_state(void)
 
 static int has(unsigned word, unsigned bits) { return (word & bits) == bits; }
 
-enum { PLAIN, HAS_AVX2, HAS_AVX512, HAS_AVX512BF16 };
-
 static int level(void)
 {
     unsigned a, b, c, d, leaves;
@@ -51,49 +51,49 @@ static int level(void)
     return HAS_AVX512;
 }
 
+#define FI_ON_X86(table) (&(table))
+
+#else
+
+static int level(void) { return PLAIN; }
+
+#define FI_ON_X86(table) NULL
+
 #endif
 
-static int runs_here(const fi_table *table)
-{
-#if defined(__x86_64__)
-    if (table == &fi_table_avx2)
-        return level() >= HAS_AVX2;
-    if (table == &fi_table_avx512)
-        return level() >= HAS_AVX512;
-#endif
 #if FI_KNOWS_AVX512BF16
-    if (table == &fi_table_avx512bf16)
-        return level() >= HAS_AVX512BF16;
+#define FI_WITH_AVX512BF16(table) FI_ON_X86(table)
+#else
+#define FI_WITH_AVX512BF16(table) NULL
 #endif
-    return table == &fi_table_base;
-}
 
-/* From the plainest up. */
-static const fi_table *const tables[] = {
-    &fi_table_base,
-#if defined(__x86_64__)
-    &fi_table_avx2,
-    &fi_table_avx512,
-#endif
-#if FI_KNOWS_AVX512BF16
-    &fi_table_avx512bf16,
-#endif
+/* All instruction sets, from the plainest up; no table where the compiler cannot make it. */
+static const struct {
+    const char *isa;
+    const fi_table *table;
+    int level;
+} known[] = {
+    {"base", &fi_table_base, PLAIN},
+    {"avx2", FI_ON_X86(fi_table_avx2), HAS_AVX2},
+    {"avx512", FI_ON_X86(fi_table_avx512), HAS_AVX512},
+    {"avx512bf16", FI_WITH_AVX512BF16(fi_table_avx512bf16), HAS_AVX512BF16},
 };
 
-enum { TABLES = sizeof tables / sizeof *tables };
+enum { KNOWN = sizeof known / sizeof *known };
+
+static int runs_here(int i) { return known[i].table != NULL && known[i].level <= level(); }
+
+const char *fi_known_isa(int i) { return i >= 0 && i < KNOWN ? known[i].isa : NULL; }
 
 static const fi_table *active;
 
-const char *fi_isa_name(int i)
-{
-    return i >= 0 && i < TABLES && runs_here(tables[i]) ? tables[i]->isa : NULL;
-}
+const char *fi_isa_name(int i) { return i >= 0 && i < KNOWN && runs_here(i) ? known[i].isa : NULL; }
 
 int fi_use_isa(const char *name)
 {
-    for (int i = 0; i < TABLES; i++)
-        if (strcmp(tables[i]->isa, name) == 0 && runs_here(tables[i])) {
-            __atomic_store_n(&active, tables[i], __ATOMIC_RELEASE);
+    for (int i = 0; i < KNOWN; i++)
+        if (strcmp(known[i].isa, name) == 0 && runs_here(i)) {
+            __atomic_store_n(&active, known[i].table, __ATOMIC_RELEASE);
             return 0;
         }
     return -1;
@@ -105,9 +105,9 @@ const fi_table *fi_active(void)
     if (table != NULL)
         return table;
     const char *cap = getenv("FASTINIT_ISA");
-    for (int i = 0; i < TABLES && runs_here(tables[i]); i++) {
-        table = tables[i];
-        if (cap != NULL && strcmp(table->isa, cap) == 0)
+    for (int i = 0; i < KNOWN && runs_here(i); i++) {
+        table = known[i].table;
+        if (cap != NULL && strcmp(known[i].isa, cap) == 0)
             break;
     }
     __atomic_store_n(&active, table, __ATOMIC_RELEASE);

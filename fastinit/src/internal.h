@@ -4,6 +4,11 @@
 
 #include "fastinit.h"
 
+/* truncated.h: how an interval's values are made. */
+enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
+
+#if !defined(__CUDACC__) /* a GPU's code has none of the rest */
+
 /* One table per instruction set, each made by a stub that includes kernels.inc.h. */
 extern const fi_table fi_table_base;
 #if defined(__x86_64__)
@@ -21,13 +26,13 @@ extern const fi_table fi_table_avx2, fi_table_avx512;
 extern const fi_table fi_table_avx512bf16;
 #endif
 
-/* dispatch.c: name of the i-th table this CPU can run, from the plainest up; NULL past the end. */
+/* dispatch.c: name of the i-th instruction set that there are tables for, from the plainest up;
+ * NULL past the end. */
+const char *fi_known_isa(int i);
+/* The same, of those that this CPU can run. */
 const char *fi_isa_name(int i);
 /* Makes the table of that name the active one; -1 if there is none here. */
 int fi_use_isa(const char *name);
-
-/* truncated.h: how an interval's values are made. */
-enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
 
 /* fill.c */
 int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
@@ -44,4 +49,5 @@ int fi_cpus(void);
 /* memory.c: asks for huge pages where memory is first touched; the system may not give them. */
 void fi_advise_huge(void *start, size_t length);
 
+#endif
 #endif

@@ -96,8 +96,9 @@ typedef struct {
 static inline interval32 interval32_of(const void *params)
 {
     const fi_truncated *t = (const fi_truncated *)params;
-    return (interval32){(float)t->p_low, (float)t->q_high, (float)t->mass,
+    const interval32 made = {(float)t->p_low, (float)t->q_high, (float)t->mass,
                         (float)(t->mass * 0x1p-31), (float)(t->p_low - t->q_high)};
+    return made;
 }
 
 static inline float central32(uint32_t d, interval32 i)

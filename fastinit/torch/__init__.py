@@ -10,8 +10,9 @@ docs/pytorch.md on when to use which:
 
 from fastinit.torch import init as _init
 from fastinit.torch._accelerate import accelerate
+from fastinit.torch._deferred import deferred
 from fastinit.torch._initialize import initialize
 from fastinit.torch._probe import probe
 from fastinit.torch.init import *  # noqa: F403
 
-__all__ = ["accelerate", "initialize", "probe", *_init.__all__]
+__all__ = ["accelerate", "deferred", "initialize", "probe", *_init.__all__]

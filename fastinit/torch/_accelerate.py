@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from fastinit.torch._fills import Fills, overridable
-from fastinit.torch._tensor import Generator, generator_of
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-# The truncated normals that no mode can take over: each is found here by its callers.
-_TRUNCATED = (
-    ("torch.nn.init", "_no_grad_trunc_normal_"),
-    ("timm.layers.weight_init", "_trunc_normal_"),
-)
+from fastinit import random
+from fastinit.torch._fills import Fills, truncated_overridable
+from fastinit.torch._tensor import Generator, generator_of, is_plain, torchs_generator
 
+_CPU = torch.device("cpu")
+
+# PyTorch's default generator is one for all threads.
 _lock = threading.Lock()
-_within = 0
-_originals: list[tuple[Any, str, Callable[..., Any]]] = []
 
 
-@contextmanager
-def truncated_overridable() -> Iterator[None]:
-    """Let modes take over truncated normals, until the last thread in here leaves.
+class _Seeded(TorchDispatchMode):
+    """Within this mode, what its thread's torch draws itself on the CPU follows from a generator.
 
-    For threads without a mode nothing changes: they get the original.
+    Operators without an argument for a generator draw from the default one, which is in our state
+    for so long. An explicit generator of torch's stays as it is.
     """
-    global _within
-    with _lock:
-        if _within == 0:
-            for module, name in _TRUNCATED:
-                if module in sys.modules:
-                    original = getattr(sys.modules[module], name)
-                    _originals.append((sys.modules[module], name, original))
-                    setattr(sys.modules[module], name, partial(overridable, original))
-        _within += 1
-    try:
-        yield
-    finally:
+
+    def __init__(self, rng: random.Generator) -> None:
+        super().__init__()
+        self._rng = rng
+        self._generator: torch.Generator | None = None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operator; one that draws, from our generator."""
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator"):
+            return func(*args, **kwargs)
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        device = kwargs.get("device") or _CPU
+        if device.type != "cpu" or not all(is_plain(x) and x.is_cpu for x in tensors):
+            return func(*args, **kwargs)
+        if self._generator is None:  # only now: other fills keep their indices
+            self._generator = torchs_generator(self._rng, _CPU)
+            assert self._generator is not None
         with _lock:
-            _within -= 1
-            while _within == 0 and _originals:
-                setattr(*_originals.pop())
-
-
-@contextmanager
-def taking_over(fills: Fills) -> Iterator[None]:
-    """Within the context, this thread's random fills are those of a mode."""
-    try:
-        with truncated_overridable(), fills:
-            yield
-    finally:
-        fills.settle()
+            before = torch.default_generator.get_state()
+            torch.default_generator.set_state(self._generator.get_state())
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self._generator.set_state(torch.default_generator.get_state())
+                torch.default_generator.set_state(before)
 
 
 @contextmanager
@@ -62,9 +62,12 @@ def accelerate(seed: Generator = None) -> Iterator[None]:
     """Within the context, this thread's torch fills tensors at fastinit's speed.
 
     Whoever calls `torch.nn.init`, `Tensor.normal_` or `Tensor.uniform_`, by whatever name
-    it imported them (transformers, timm), gets fastinit's values of the same distribution;
-    what fastinit cannot fill (other devices, complex numbers) stays torch's. A weight that
-    is filled anew before anyone looks at it is filled once.
+    it imported them (transformers, timm), gets fastinit's values of the same distribution.
+    What fastinit cannot fill (sparse tensors, complex numbers) torch draws, with a warning; this,
+    and all else that torch draws itself (`torch.randn`, `randperm`), follows from the seed too,
+    on the CPU. An explicit `torch.Generator` gives torch's values, and so does code within a
+    transform (`torch.vmap`) or compiled by `torch.compile`. A weight that is filled anew before
+    anyone looks at it is filled once.
 
     Nothing of torch is replaced, so nothing can stay so: other threads, and this one
     outside, see torch as it is.
@@ -88,5 +91,12 @@ def accelerate(seed: Generator = None) -> Iterator[None]:
     >>> bool(layer.weight.abs().max() <= 1000**-0.5)
     True
     """
-    with taking_over(Fills(None if seed is None else generator_of(seed))):
+    rng = None if seed is None else generator_of(seed)
+    fills = Fills(rng)
+    with ExitStack() as stack:
+        stack.callback(fills.settle)
+        stack.enter_context(truncated_overridable())
+        if rng is not None:
+            stack.enter_context(_Seeded(rng))
+        stack.enter_context(fills)
         yield

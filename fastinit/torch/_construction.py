@@ -32,8 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from fastinit.torch import init
-from fastinit.torch._accelerate import truncated_overridable
-from fastinit.torch._fills import FUNCTIONS
+from fastinit.torch._fills import FUNCTIONS, truncated_overridable
 from fastinit.torch._tensor import torchs_generator
 
 aten = torch.ops.aten

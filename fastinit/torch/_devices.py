@@ -7,7 +7,6 @@ into pinned memory, where the device has it, and copied while the next is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,8 +110,17 @@ def _natively(device: torch.device) -> bool:
 
 
 def _writer(memory: torch.Tensor) -> Callable[..., None]:
+    """Return what fills a GPU's memory on the stream that PyTorch works on there."""
     stream = torch.cuda.current_stream(memory.device)
-    return partial(cuda.fill, device=memory.device.index, stream=stream.cuda_stream)
+
+    def write(*request: Any) -> None:
+        try:
+            cuda.fill(*request, device=memory.device.index, stream=stream.cuda_stream)
+        except RuntimeError:
+            stream.synchronize()  # a lost device: PyTorch has an error of its own for it
+            raise
+
+    return write
 
 
 def on_cpu(memory: torch.Tensor, write: Write) -> None:

@@ -9,7 +9,10 @@ at once: each has its key and position from the call.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ from fastinit._fill import Float, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._devices import has_memory
+from fastinit.torch._private import in_functorch
 from fastinit.torch._tensor import (
     Generator,
     cursor,
@@ -38,6 +42,41 @@ def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, 
     if has_torch_function_unary(tensor):
         return handle_torch_function(overridable, (tensor,), original, tensor, *args, **kw)
     return original(tensor, *args, **kw)
+
+
+# The truncated normals that no mode can take over: each is found here by its callers.
+_TRUNCATED = (
+    ("torch.nn.init", "_no_grad_trunc_normal_"),
+    ("timm.layers.weight_init", "_trunc_normal_"),
+)
+
+_lock = threading.Lock()
+_within = 0
+_originals: list[tuple[Any, str, Callable[..., Any]]] = []
+
+
+@contextmanager
+def truncated_overridable() -> Iterator[None]:
+    """Let modes take over truncated normals, until the last thread in here leaves.
+
+    For threads without a mode nothing changes: they get the original.
+    """
+    global _within
+    with _lock:
+        if _within == 0:
+            for module, name in _TRUNCATED:
+                if module in sys.modules:
+                    original = getattr(sys.modules[module], name)
+                    _originals.append((sys.modules[module], name, original))
+                    setattr(sys.modules[module], name, partial(overridable, original))
+        _within += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _within -= 1
+            while _within == 0 and _originals:
+                setattr(*_originals.pop())
 
 
 def _uniform_(tensor: torch.Tensor, *bounds: float, **named: Any) -> torch.Tensor:
@@ -59,6 +98,23 @@ FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "kaiming_uniform_": init.kaiming_uniform_,
     "overridable": lambda _, *args, **kw: init.trunc_normal_(*args, **kw),
 }
+
+
+def ours_of(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[..., torch.Tensor] | None:
+    """Return our function for one of torch's, if it fills a tensor as one of ours does.
+
+    An explicit generator of torch's stays torch's: some models draw what they do not save from
+    one, and again when they are loaded.
+    """
+    if any(type(x) is torch.Generator for x in (*args, *kwargs.values())):
+        return None
+    # Otherwise torch has something to refuse, or to record.
+    if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
+        return _METHODS[func]
+    return FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+
 
 # Calls that tell nothing of a tensor's values. `__get__` is every attribute's getter.
 _BLIND = {
@@ -120,12 +176,12 @@ class Fills(TorchFunctionMode):
     ) -> Any:
         """Take over a call of torch's, made by anyone in this thread."""
         kwargs = kwargs or {}
+        if in_functorch() or torch.compiler.is_compiling():
+            self.settle()
+            return func(*args, **kwargs)  # a transform's tensors have no memory of their own
         if func is init.draw:
             return self.draw(*args)
-        ours = FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
-        # Otherwise torch has something to refuse, or to record.
-        if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
-            ours = _METHODS[func]
+        ours = ours_of(func, args, kwargs)
         if ours is not None:
             with self:  # ends in a call of init.draw
                 return ours(*args, **kwargs)

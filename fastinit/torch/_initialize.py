@@ -1,11 +1,10 @@
-"""Initialising a model by its parameters' names, by the rules its authors wrote."""
+"""Initialising a model by its parameters' names, as its author's code does."""
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,26 +15,25 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import FLOATS, params_in
-from fastinit._kernels import Cursor
+from fastinit._fill import FLOATS
 from fastinit.torch import init
-from fastinit.torch._accelerate import taking_over
+from fastinit.torch._deferred import Note, notes_of
 from fastinit.torch._devices import array_of, on_cpu
-from fastinit.torch._fills import Fills
+from fastinit.torch._names import Slot, named, renaming, slots_of, walk
+from fastinit.torch._replay import Place, Replay
+from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
+from fastinit.torch._tape import Call, Tape
 from fastinit.torch._tensor import (
     Generator,
-    fill,
     generator_of,
+    is_plain,
     is_sharded,
     known_dtype,
-    local_row,
     pieces,
     refusal,
-    storage_of,
+    say_torchs,
 )
-
-# What wrappers put into the names of a model's parameters.
-_WRAPPERS = ("_checkpoint_wrapped_module.", "_orig_mod.")
+from fastinit.torch._writes import Write, needs_draws, whole, write, writes_of
 
 
 def initialize(
@@ -45,6 +43,10 @@ def initialize(
     only: Collection[str] | None = None,
     device: torch.device | str | None = None,
     fallback: bool = False,
+    *,
+    missing: Collection[str] | None = None,
+    prefix: str = "",
+    rename: Callable[[str], str] | None = None,
 ) -> list[str]:
     """Initialise a model, each parameter from the stream of its name.
 
@@ -53,10 +55,15 @@ def initialize(
     a parameter may be initialised anew alone, and the shards of a `DTensor` (FSDP2, tensor
     parallel) are those of the whole. No process communicates: all have to use one seed.
 
-    Every module's own rule decides what is drawn: ``reset_parameters``, then the model's
-    ``_init_weights`` or ``init_weights``. What is on the meta device is given memory first,
-    tensor by tensor; what shares a parameter goes on sharing it. What a constructor does by no
-    such method cannot be done again: models of that kind want `accelerate`, or a recipe.
+    What is drawn is what the author's code does. A model that was built within `deferred`
+    brings notes of it: of its constructor, its layers' and its helpers' code, whatever it was
+    that wrote last. A model that can be built again from its class and its ``config``
+    (transformers, diffusers, and classes that take nothing else) is, for such notes. For any
+    other model only methods can be asked, `reset_parameters` and the like; a warning then says
+    which classes have constructors that may have done more.
+
+    What is on the meta device is given memory; what shares a parameter goes on sharing it. What
+    is computed is computed by PyTorch on the CPU, its generator seeded by the seed and the name.
 
     Parameters
     ----------
@@ -65,7 +72,7 @@ def initialize(
     seed : int, torch.Generator, fastinit.Generator, or None
         As in `fastinit.torch.uniform_`.
     recipe : Recipe, str or Path, optional
-        As `fastinit.recipe.load` takes them; its rules come before the modules' own.
+        As `fastinit.recipe.load` takes them; its rules come before the author's.
     only : collection of str, optional
         Names of the parameters and buffers to initialise; all others stay as they are. All
         if not given, but for those that transformers has loaded from a checkpoint.
@@ -75,6 +82,16 @@ def initialize(
     fallback : bool, optional
         What a rule draws into a tensor that fastinit cannot fill (sparse, quantised, complex,
         an unknown subclass) is refused. True: PyTorch draws it, and a warning says so.
+    missing : collection of str, optional
+        The keys that a checkpoint lacked, as ``load_state_dict(..., strict=False).missing_keys``
+        and ``from_pretrained(..., output_loading_info=True)`` report them; all others stay as
+        they are. A tensor with several names stays too if one of them was there.
+    prefix : str, optional
+        Where in the whole model this module is ("encoder."), so that a stage of a pipeline gets
+        the values of the whole model's parameters.
+    rename : callable, optional
+        A function from a name in this module to the name in the whole model, in place of
+        `prefix`.
 
     Returns
     -------
@@ -85,14 +102,19 @@ def initialize(
     Raises
     ------
     TypeError, ValueError
-        If `only` has a name that the model has not, `seed` is none, or `fallback` is False and
-        fastinit cannot fill a parameter.
+        If `only` or `missing` has a name that the model has not, `seed` is none, two of the
+        model's names become one, the author's code looks at what it draws and would have gone
+        another way with this seed, or a parameter's values are held by something else (DeepSpeed's
+        ZeRO-3, Accelerate's offload, a sharding of FSDP1), or `fallback` is False and fastinit
+        cannot fill a parameter; then nothing was written.
     RecipeError
         If a recipe's rule cannot fill its parameter; then nothing was written.
+    RuntimeError
+        If a method that has to say how a layer begins fails.
 
     Examples
     --------
-    >>> with torch.device("meta"):
+    >>> with deferred():
     ...     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
     >>> initialize(model, seed=0)
     []
@@ -100,62 +122,360 @@ def initialize(
     True
     """
     root = generator_of(seed)
-    wanted = _wanted(named(model), only)
-    by_recipe = _by_recipe(model, wanted, recipe)
-    was_meta = _materialize(model, wanted, device)
+    full_name = renaming(prefix, rename)
+    slots = slots_of(model)
+    _refuse_placeholders(model)
     tensors = named(model)
-    fills = ByName(root, tensors, wanted - by_recipe.keys(), fallback)
-    # The rules may draw from torch's generator too, which is left as it was.
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), taking_over(fills):
-        run_rules(model, fills)
-    for name, rule in by_recipe.items():
-        _fill_by(rule, tensors[name], root.stream(name))
-    expected = {_clean(name) for name, _ in model.named_parameters()} | was_meta.keys()
-    unruled = sorted((expected & wanted) - fills.written - by_recipe.keys())
-    _put_back(model, {name: was_meta[name] for name in unruled if name in was_meta})
+    wanted = _wanted(model, slots, tensors, only, missing)
+    streams = _streams(tensors, full_name)
+    ruled = _by_recipe(tensors, wanted, recipe, streams)
+    plan = Plan(root, _notes(model, slots, tensors), streams)
+    plan.add_attributes(model, full_name)
+    plan.check()
+    fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
+    for name in (n for n in tensors if n in wanted and n not in ruled):
+        plan.refuse(name, fresh.get(name, tensors[name]), fallback)
+    unruled = []
+    for name in (name for name in tensors if name in wanted):
+        tensor = fresh.get(name, tensors[name])
+        if name in ruled:
+            _fill_by(ruled[name], tensor, root.stream(streams[name]))
+        elif plan.has(name):
+            plan.write(name, tensor)
+        elif name in fresh or isinstance(tensor, nn.Parameter):
+            unruled.append(name)
+    now = {n: fresh[n] for n in fresh if n not in unruled}
+    _replace(model, slots, {id(tensors[n]): tensor for n, tensor in now.items()})
+    plan.fill_attributes(model, {**tensors, **now})
     if unruled:
-        warnings.warn(f"no rule initialises {', '.join(unruled)}; give a recipe", stacklevel=2)
-    return unruled
+        warnings.warn(
+            f"no rule initialises {', '.join(sorted(unruled))}: build the model within "
+            "fastinit.torch.deferred(), or give a recipe",
+            stacklevel=2,
+        )
+    return sorted(unruled)
 
 
-def _clean(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.replace(wrapper, "")
-    return name
+def plan_of(model: nn.Module, root: random.Generator) -> Plan:
+    """Return what `initialize` would do to each of a model's tensors, by name."""
+    slots, tensors = slots_of(model), named(model)
+    return Plan(root, _notes(model, slots, tensors), {name: name for name in tensors})
 
 
-def named(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the parameters and buffers by name; what is shared has its first name."""
-    return {_clean(n): t for n, t in chain(model.named_parameters(), model.named_buffers())}
+# Elements up to which a computed tensor is looked at, whether it is a constant.
+_FEW = 2**20
 
 
-def _wanted(tensors: dict[str, torch.Tensor], only: Collection[str] | None) -> set[str]:
-    if only is None:
+class _Source(NamedTuple):
+    """The calls that a tensor is the result of."""
+
+    note: Note
+    calls: list[Call]
+
+
+class Plan:
+    """What has to be done for each tensor, by name.
+
+    Parameters
+    ----------
+    root : fastinit.Generator
+        What all streams come from.
+    notes : mapping of str to Note
+        By the names in the model.
+    streams : mapping of str to str
+        The names in the whole model.
+    """
+
+    def __init__(
+        self, root: random.Generator, notes: Mapping[str, Note], streams: Mapping[str, str]
+    ) -> None:
+        self._root, self._streams = root, dict(streams)
+        self._sources: dict[str, _Source] = {}
+        self._places: dict[Tape, dict[int, list[Place]]] = defaultdict(lambda: defaultdict(list))
+        self._owners: dict[Tape, dict[int, str]] = defaultdict(dict)
+        for name, note in notes.items():
+            self._places[note.tape][note.view.storage].append(Place(streams[name], note.view))
+        for name, note in notes.items():
+            self._add(name, note)
+
+    def _add(self, name: str, note: Note) -> None:
+        """Keep a tensor's calls; what they draw without a name is the tensor's."""
+        calls = note.tape.history(note.view.storage)
+        if not calls or note.tape.undefined(note.view, calls):
+            return
+        self._sources[name] = _Source(note, calls)
+        places, owners = self._places[note.tape], self._owners[note.tape]
+        n = 0
+        for call in calls:
+            own = call.function is init.draw and call.args[0].storage in places
+            if call.random and not own and call.at not in owners:
+                owners[call.at] = f"{self._streams[name]}({n})"
+                n += 1
+
+    def check(self) -> None:
+        """Raise if an author's code would go another way with these draws."""
+        for tape, places in self._places.items():
+            replay = Replay(tape, self._root, places, self._owners[tape])
+            if any(replay.answer(check) != check.answer for check in tape.checks):
+                raise ValueError(
+                    "the model's constructor asks something of the values that it has drawn, and "
+                    "with this seed the answer is another than when the model was built; take "
+                    "another seed, or build the model within accelerate(seed)"
+                )
+
+    def refuse(self, name: str, tensor: torch.Tensor, fallback: bool) -> None:
+        """Raise if fastinit cannot fill a tensor that is drawn; or say that PyTorch draws it."""
+        reason = refusal(tensor)
+        numbers = tensor.is_floating_point() or tensor.is_complex()
+        if not (reason and numbers and self.has(name)):
+            return
+        note, calls = self._sources[name]
+        own = (c for c in calls if note.view.storage in {view.storage for view in c.writes})
+        if not any(call.random for call in own):
+            return
+        if not fallback:
+            raise TypeError(
+                f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
+                f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
+            )
+        say_torchs(reason)
+
+    def has(self, name: str) -> bool:
+        """Return whether it is known how a tensor begins."""
+        return name in self._sources
+
+    def writes(self, name: str) -> list[Write] | None:
+        """Return a tensor's fills and constants; None if it is computed."""
+        note, calls = self._sources[name]
+        writes = writes_of(note.view, calls)
+        if writes is not None or note.view.numel > _FEW or any(call.random for call in calls):
+            return writes
+        value = self.value(name)
+        number = value.flatten()[0] if value.numel() else torch.zeros(())
+        if value.is_complex() or not bool((value == number).all()):
+            return None
+        return [Write(whole(note.view.shape), None, (number.item(),))]
+
+    def value(self, name: str) -> torch.Tensor:
+        """Return a tensor's values, on the CPU, in the dtype in which its author has them."""
+        note, calls = self._sources[name]
+        return self._replay(note).value(note.view, calls)
+
+    def _replay(self, note: Note) -> Replay:
+        return Replay(note.tape, self._root, self._places[note.tape], self._owners[note.tape])
+
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Write what this process holds of a tensor."""
+        note, calls = self._sources[name]
+        writes = writes_of(note.view, calls)
+        with torch.no_grad():
+            if writes is not None and (known_dtype(tensor) or not needs_draws(writes)):
+                write(tensor, writes, self._root.stream(self._streams[name]).key)
+            elif _lies_as(tensor, note):
+                self._replay(note).into(tensor, note.view, calls)
+            else:
+                value = self.value(name)
+                for memory, box in pieces(tensor):
+                    memory.copy_(value[box])
+        increment_version(tensor)
+
+    def add_attributes(self, model: nn.Module, full_name: Callable[[str], str]) -> None:
+        """Plan the tensors that modules hold as plain attributes, without memory too."""
+        for name, module in walk(model):
+            for key, note in notes_of(module).others.items():
+                self._streams.setdefault(f"{name}{key}", full_name(f"{name}{key}"))
+                if not self.has(f"{name}{key}"):
+                    self._add(f"{name}{key}", note)
+
+    def fill_attributes(self, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give plain attributes their values; what shares a named tensor's memory goes on so."""
+        named = {
+            (id(source.note.tape), source.note.view): tensors[name]
+            for name, source in self._sources.items()
+            if name in tensors
+        }
+        for name, module in walk(model):
+            for key, note in notes_of(module).others.items():
+                held = module.__dict__.get(key)
+                if not isinstance(held, torch.Tensor) or not held.is_meta:
+                    continue
+                same = named.get((id(note.tape), note.view))
+                if same is not None and not same.is_meta and same.dtype == held.dtype:
+                    module.__dict__[key] = same
+                elif self.has(f"{name}{key}"):
+                    module.__dict__[key] = self.value(f"{name}{key}").to(held.dtype)
+
+
+def _lies_as(tensor: torch.Tensor, note: Note) -> bool:
+    """Return whether a tensor has memory of its own that lies as noted."""
+    view = note.view
+    return (
+        is_plain(tensor)
+        and tensor.is_cpu
+        and view.geometry
+        == (tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
+        and note.tape.is_whole(view)
+        and tensor.untyped_storage().nbytes() == note.tape.storages[view.storage].nbytes()
+        and not view.conjugated
+        and not view.negated
+    )
+
+
+def _notes(
+    model: nn.Module, slots: list[Slot], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, Note]:
+    """Return the note of each tensor; what is noted nowhere is asked of methods, with a warning."""
+    notes = noted(slots)
+    if any(slot.name not in notes for slot in slots):
+        notes = {**_fitting(rebuilt(model), slots), **notes}
+    # A buffer with values that came to a model after its notes keeps them.
+    rest = [
+        slot
+        for slot in slots
+        if slot.name not in notes
+        and not (notes and slot.kind == "buffers" and not slot.tensor.is_meta)
+    ]
+    if rest:
+        notes |= by_methods(model, set(notes))
+        if classes := foreign(model, rest):
+            warnings.warn(
+                f"the model was built without fastinit.torch.deferred(): what the constructors of "
+                f"{', '.join(classes)} do to {_listed([slot.name for slot in rest])} is not known, "
+                "and only methods such as reset_parameters were asked; build it within deferred()",
+                stacklevel=3,
+            )
+    late = [n for n, t in tensors.items() if n in notes and _written_since(t, notes[n])]
+    if late:
+        warnings.warn(
+            f"{_listed(late)} was written after deferred() had ended, which is lost; do it within",
+            stacklevel=3,
+        )
+    of_tensor: dict[int, list[Slot]] = defaultdict(list)
+    for slot in slots:
+        of_tensor[id(slot.tensor)].append(slot)
+    deciding = {n: _deciding(of_tensor[id(t)], notes, t) for n, t in tensors.items()}
+    return {name: notes[slot.name] for name, slot in deciding.items() if slot is not None}
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} others" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _fitting(notes: Mapping[str, Note], slots: list[Slot]) -> dict[str, Note]:
+    shapes = {slot.name: tuple(slot.tensor.shape) for slot in slots}
+    return {n: note for n, note in notes.items() if shapes.get(n) == note.view.shape}
+
+
+def _written_since(tensor: torch.Tensor, note: Note) -> bool:
+    if not is_plain(tensor) or not tensor.is_meta:
+        return False
+    same = note.tape.storages.get(note.view.storage)
+    ours = same is not None and same._cdata == tensor.untyped_storage()._cdata
+    return ours and tensor._version != note.version
+
+
+def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor) -> Slot | None:
+    """Return which of its places says how a shared tensor begins.
+
+    The one whose memory it has, if they were tied after the model was built; otherwise that of an
+    embedding, as transformers ties a head to it.
+    """
+    have = [slot for slot in slots if slot.name in notes]
+
+    def rank(slot: Slot) -> tuple[bool, bool]:
+        view = notes[slot.name].view
+        own = is_plain(tensor) and view.storage == tensor.untyped_storage()._cdata
+        return not own, not isinstance(slot.module, nn.Embedding)
+
+    return min(have, key=rank, default=None)
+
+
+def _refuse_placeholders(model: nn.Module) -> None:
+    """Raise if parameters are not where their values are."""
+    for name, module in walk(model):
+        for key, parameter in module._parameters.items():
+            if parameter is not None and hasattr(parameter, "ds_id"):
+                raise ValueError(
+                    f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
+                    f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "
+                    "within deepspeed.zero.GatheredParameters"
+                )
+        hook = getattr(module, "_hf_hook", None)
+        if any(getattr(each, "offload", False) for each in getattr(hook, "hooks", [hook])):
+            raise ValueError(
+                f"the weights of {name or 'the model'} are offloaded by Accelerate; call "
+                "initialize before cpu_offload or dispatch_model"
+            )
+        handle = getattr(module, "_handle", None)
+        if getattr(handle, "uses_sharded_strategy", False) and _is_sharded_by(handle):
+            raise ValueError(
+                f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
+                "call initialize before it, or use fully_shard (FSDP2)"
+            )
+
+
+def _is_sharded_by(handle: Any) -> bool:
+    """Return whether an FSDP1 handle's parameters are not whole at the moment."""
+    flat = getattr(handle, "flat_param", None)
+    size, whole = getattr(flat, "numel", int), getattr(flat, "_unpadded_unsharded_size", None)
+    return whole is not None and size() < whole.numel()
+
+
+def _wanted(
+    model: nn.Module,
+    slots: list[Slot],
+    tensors: Mapping[str, torch.Tensor],
+    only: Collection[str] | None,
+    missing: Collection[str] | None,
+) -> set[str]:
+    """Return the names of the tensors to initialise."""
+    if only is not None and missing is not None:
+        raise ValueError("only and missing are two ways to choose tensors; give one of them")
+    if only is None and missing is None:
         # transformers' mark of a weight that was loaded.
         return {n for n, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
-    names = {only} if isinstance(only, str) else set(only)
-    if unknown := sorted(names - tensors.keys()):
-        raise ValueError(f"only={unknown} are not in the model; allowed: {', '.join(tensors)}")
-    return names
+    first = {id(tensor): name for name, tensor in tensors.items()}
+    aliases = {slot.name: first[id(slot.tensor)] for slot in slots}
+    for raw, tensor in (*model.named_parameters(remove_duplicate=False),
+                        *model.named_buffers(remove_duplicate=False)):  # fmt: skip
+        aliases.setdefault(raw, first[id(tensor)])
+    argument, names = ("only", only) if only is not None else ("missing", missing)
+    assert names is not None
+    chosen = {names} if isinstance(names, str) else set(names)
+    if unknown := sorted(chosen - aliases.keys()):
+        raise ValueError(
+            f"{argument}={unknown} are not in the model; allowed: {', '.join(tensors)}"
+        )
+    if only is not None:
+        return {aliases[name] for name in chosen}
+    there = {aliases[s.name] for s in slots if s.name not in chosen and _is_saved(s)} - {
+        aliases[raw] for raw in chosen if raw not in {s.name for s in slots}
+    }
+    return {
+        name
+        for name, tensor in tensors.items()
+        if name not in there and (name in {aliases[c] for c in chosen} or tensor.is_meta)
+    }
 
 
-def _slots(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, torch.Tensor]]:
-    """Yield where each of a model's tensors is kept, a shared one for each of its places."""
-    for module in model.modules():
-        for slots in (module._parameters, module._buffers):
-            for key, tensor in list(slots.items()):
-                if tensor is not None:
-                    yield slots, key, tensor
+def _is_saved(slot: Slot) -> bool:
+    return slot.key not in slot.module._non_persistent_buffers_set
 
 
-def _materialize(
-    model: nn.Module, wanted: set[str], device: torch.device | str | None
-) -> dict[str, torch.Tensor]:
-    """Give what is wanted and on the meta device memory; return what was there, by name."""
-    was_meta = {n: tensor for n, tensor in named(model).items() if n in wanted and tensor.is_meta}
-    memory = {tensor: _with_memory(tensor, device) for tensor in was_meta.values()}
-    _replace(model, memory)
-    return was_meta
+def _streams(
+    tensors: Mapping[str, torch.Tensor], full_name: Callable[[str], str]
+) -> dict[str, str]:
+    """Return the name in the whole model of each tensor; raise if two have one."""
+    streams = {name: full_name(name) for name in tensors}
+    names: dict[str, str] = {}
+    for name, stream in streams.items():
+        if not isinstance(stream, str):
+            raise TypeError(f"rename returns {stream!r} for {name!r}; allowed: a string")
+        if stream in names:
+            raise ValueError(f"rename gives {names[stream]!r} and {name!r} one name, {stream!r}")
+        names[stream] = name
+    return streams
 
 
 def _with_memory(meta: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
@@ -167,23 +487,22 @@ def _with_memory(meta: torch.Tensor, device: torch.device | str | None) -> torch
     return tensor
 
 
-def _put_back(model: nn.Module, metas: dict[str, torch.Tensor]) -> None:
-    tensors = named(model)
-    _replace(model, {tensors[name]: meta for name, meta in metas.items()})
-
-
-def _replace(model: nn.Module, new: dict[torch.Tensor, torch.Tensor]) -> None:
+def _replace(model: nn.Module, slots: list[Slot], new: Mapping[int, torch.Tensor]) -> None:
     """Replace tensors wherever the model keeps them."""
-    for slots, key, tensor in _slots(model):
-        if tensor in new:
-            slots[key] = new[tensor]
+    for slot in slots:
+        tensor = new.get(id(slot.tensor))
+        if tensor is not None:
+            slot.tensors[slot.key] = tensor
     if new:
         # FSDP2 and recurrent layers keep their parameters elsewhere too, and look here after.
         model._apply(lambda tensor: tensor)
 
 
 def _by_recipe(
-    model: nn.Module, wanted: set[str], recipe: recipes.Recipe | str | Path | None
+    tensors: Mapping[str, torch.Tensor],
+    wanted: set[str],
+    recipe: recipes.Recipe | str | Path | None,
+    streams: Mapping[str, str],
 ) -> dict[str, recipes.Rule]:
     """Return a recipe's rules for the wanted parameters that it has one for, each checked."""
     if recipe is None:
@@ -191,16 +510,19 @@ def _by_recipe(
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipes.load(recipe)
     found = {}
-    for name, parameter in model.named_parameters():
-        tensor = recipes.Tensor(_clean(name), tuple(parameter.shape), numpys(parameter.dtype))
+    for name, parameter in tensors.items():
+        if name not in wanted or not isinstance(parameter, nn.Parameter):
+            continue
+        tensor = recipes.Tensor(streams[name], tuple(parameter.shape), numpys(parameter.dtype))
         rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
-        if rule is not None and tensor.name in wanted:
+        if rule is not None:
             rule.check(tensor)
-            found[tensor.name] = rule
+            found[name] = rule.bind(tensor.name)
     return found
 
 
 def numpys(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return NumPy's dtype for PyTorch's."""
     return recipes.as_dtype(str(dtype).removeprefix("torch."))
 
 
@@ -216,205 +538,3 @@ def _fill_by(rule: recipes.Rule, tensor: torch.Tensor, rng: random.Generator) ->
 
         on_cpu(memory, write)
     increment_version(tensor)
-
-
-def run_rules(model: nn.Module, fills: ByName) -> None:
-    """Run every module's own rules, in the order in which its constructor would."""
-    for name, module, _ in _post_order(model, "", None):
-        for rule in ("reset_parameters", "_reset_parameters"):
-            if _takes_nothing(getattr(module, rule, None)):
-                fills.begin(name, rule)
-                getattr(module, rule)()
-                break
-    for name, module, owner in _post_order(model, "", None):
-        if owner is not None:
-            fills.begin(name, "_init_weights")
-            owner._init_weights(module)
-    for name, module in _outermost(model, ""):
-        fills.begin(name, "init_weights")
-        module.init_weights()
-
-
-def _post_order(
-    module: nn.Module, name: str, owner: nn.Module | None
-) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
-    """Yield the modules, children first, each with the nearest that has `_init_weights`.
-
-    Names end in a dot, as they begin those of what the module holds.
-    """
-    if hasattr(module, "_init_weights"):
-        owner = module
-    for key, child in module.named_children():
-        yield from _post_order(child, f"{name}{key}.", owner)
-    yield name, module, owner
-
-
-def _outermost(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that have `init_weights`, but none within such a one.
-
-    Not those of transformers: theirs runs `_init_weights`, where it has not yet.
-    """
-    if _takes_nothing(getattr(module, "init_weights", None)):
-        if "PreTrainedModel" not in (base.__name__ for base in type(module).__mro__):
-            yield name, module
-        return
-    for key, child in module.named_children():
-        yield from _outermost(child, f"{name}{key}.")
-
-
-def _takes_nothing(method: Callable[..., Any] | None) -> bool:
-    """Return whether there is a method that can be called without arguments."""
-    if not callable(method):
-        return False
-    parameters = inspect.signature(method).parameters.values()
-    return all(
-        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
-    )
-
-
-class Home(NamedTuple):
-    """A named tensor of the model; its memory is known by it, so it must not be freed."""
-
-    name: str
-    tensor: torch.Tensor
-
-
-class ByName(Fills):
-    """Draws a model's tensors, each from its name's stream; keeps others as they are."""
-
-    def __init__(
-        self,
-        root: random.Generator,
-        tensors: dict[str, torch.Tensor],
-        wanted: set[str],
-        fallback: bool = False,
-    ) -> None:
-        super().__init__(None)
-        self._root, self._wanted, self._module, self._fallback = root, wanted, "", fallback
-        self._homes = {storage_of(t): Home(n, t.detach()) for n, t in tensors.items()}
-        self.written: set[str] = set()
-
-    def begin(self, module: str, rule: str) -> None:
-        """Prepare for a module's rule.
-
-        It may write what the module has in its own name: a parameter that others share with
-        it is theirs, as it is when a constructor ties what it has initialised. What the rule
-        draws from torch's generator depends on the module and the rule alone.
-        """
-        self._module = _clean(module)
-        key, _ = self._root.stream(f"{self._module}{rule}()").key
-        torch.default_generator.manual_seed(key)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Take over a call of torch's, made by a module's rule."""
-        target = _target(func, args, kwargs or {})
-        home = None if target is None else self._homes.get(storage_of(target))
-        if home is not None:
-            if home.name not in self._wanted or not home.name.startswith(self._module):
-                return target
-            self.note(home, func, target, args)
-        call = _ON_SHARDS.get(func) if args and is_sharded(args[0]) else None
-        result = super().__torch_function__(call or func, types, args, kwargs)
-        if home is not None and target is not None and _sets_data(func):
-            self._homes[storage_of(target)] = Home(home.name, target.detach())
-        return result
-
-    def note(
-        self,
-        home: Home,
-        func: Any,  # noqa: ARG002
-        target: torch.Tensor | None,  # noqa: ARG002
-        args: tuple[Any, ...],  # noqa: ARG002
-    ) -> None:
-        """Take notice of a call that is about to write a tensor of the model, or a part of it."""
-        self.written.add(home.name)
-
-    def draw(
-        self,
-        tensor: torch.Tensor,
-        kind: init.Kind,
-        params: tuple[float, ...],
-        generator: Generator | Cursor,
-    ) -> torch.Tensor:
-        """Fill a tensor from its name's stream; a view of it gets the values of its place."""
-        home = self._homes.get(storage_of(tensor))
-        if home is None:
-            return super().draw(tensor, kind, params, generator)
-        if not self._fallback:
-            _check_draw(home.name, tensor, kind, params)
-        rng = Cursor(self._root.stream(home.name).key)
-        if geometry(tensor) == geometry(home.tensor):
-            return super().draw(tensor, kind, params, rng)
-        dtype = known_dtype(tensor)
-        if dtype is None or is_sharded(home.tensor):
-            raise TypeError(
-                f"the rule of {home.name!r} draws a part of it, of dtype {tensor.dtype} and on "
-                f"{tensor.device.type}; allowed: a whole one, or not sharded; give a recipe"
-            )
-        self.settle()
-        start = tensor.storage_offset() - home.tensor.storage_offset()
-        steps = list(tensor.stride())
-        return fill(tensor, dtype, kind.distribution(*params), rng, start, steps)
-
-
-def _check_draw(
-    name: str, tensor: torch.Tensor, kind: init.Kind, params: tuple[float, ...]
-) -> None:
-    """Raise if fastinit cannot fill a named tensor, which PyTorch would do then."""
-    reason = refusal(tensor)
-    if reason and not tensor.is_meta:
-        raise TypeError(
-            f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
-            f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
-        )
-    try:
-        dtype = known_dtype(tensor)
-        if dtype is not None:
-            params_in(kind.distribution(*params), dtype)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"the rule of {name!r}: {error}") from None
-
-
-def geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return is_sharded(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
-
-
-def _target(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
-    """Return the tensor that a call writes to, if it does."""
-    name = getattr(func, "__name__", "")
-    target = kwargs.get("out")
-    writes = func is init.draw or name in _WRITES or _sets_data(func) or _is_in_place(name)
-    if target is None and writes:
-        target = args[0] if args else kwargs.get("tensor")
-    return target if isinstance(target, torch.Tensor) else None
-
-
-_WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
-
-
-def _is_in_place(name: str) -> bool:
-    return name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-
-
-def _sets_data(func: Any) -> bool:
-    """Return whether a call gives a tensor other memory: ``tensor.data = ...``."""
-    return getattr(func, "__name__", "") == "__set__" and func.__self__.__name__ == "data"
-
-
-def _getitem(tensor: torch.Tensor, index: Any) -> torch.Tensor:
-    """Return what this process holds of a DTensor's row; torch would return a copy of it all."""
-    return local_row(tensor, index) if type(index) is int else tensor[index]
-
-
-def _copy_(tensor: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
-    """Copy from a whole tensor what this process holds of a DTensor; torch refuses to."""
-    if is_sharded(source):
-        return tensor.copy_(source, non_blocking)
-    for memory, box in pieces(tensor):
-        memory.copy_(source.expand(tensor.shape)[box])
-    return tensor
-
-
-_ON_SHARDS = {torch.Tensor.__getitem__: _getitem, torch.Tensor.copy_: _copy_}

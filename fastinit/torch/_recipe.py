@@ -73,7 +73,10 @@ def recipe_of(
     variables = first.variables if first else None
     known = tuple(recipes.Tensor(n, tuple(t.shape), numpys(t.dtype)) for n, t in tensors.items())
     recipe = recipes.parse(text, name, variables)
-    return replace(recipe, tensors=known, config=config, values=noted.values)
+    recipe = replace(recipe, tensors=known, config=config)
+    asked = first.rules if first else ()
+    free = {t.name for t in known if not any(rule.fits(t) for rule in asked)}
+    return replace(recipe, values={n: v for n, v in noted.values.items() if n in free})
 
 
 @contextmanager

@@ -27,10 +27,10 @@ from fastinit.torch._devices import require_memory
 
 Generator: TypeAlias = torch.Generator | RNG
 
-_DTYPES: dict[torch.dtype, Float] = {
+DTYPES: dict[torch.dtype, Float] = {
     getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
 }
-_PLAIN = {torch.Tensor, torch.nn.Parameter}
+_PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
 
 class Piece(NamedTuple):
@@ -95,13 +95,18 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is no subclass's, and dense."""
+    return type(tensor) in _PLAIN and tensor.layout is torch.strided
+
+
 def known_dtype(tensor: torch.Tensor) -> Float | None:
     """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
         ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
         # Torch refuses to write an inference tensor outside inference mode.
         ours = ours and (torch.is_inference_mode_enabled() or not tensor.is_inference())
-        return _DTYPES.get(tensor.dtype) if ours else None
+        return DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
     return known_dtype(tensor._local_tensor)
@@ -120,7 +125,7 @@ def refusal(tensor: torch.Tensor) -> str:
         return f"a {type(tensor).__name__}, a subclass of torch.Tensor"
     if tensor.layout is not torch.strided:
         return f"a tensor of layout {tensor.layout}"
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         return f"a tensor of dtype {tensor.dtype}"
     if tensor.is_inference():
         return "an inference tensor, outside of inference mode"

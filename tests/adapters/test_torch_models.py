@@ -226,9 +226,9 @@ class TestAccelerate:
                 right.append(torch.equal(torchs(), expected))
                 if accelerates:
                     with init.accelerate(seed=1):
-                        right.append(not torch.equal(torchs(), expected))
+                        right.append((nn.init.trunc_normal_(torch.empty(99)).numpy() == ours).all())
 
-        expected, right = torchs(), []
+        expected, ours, right = torchs(), fi.trunc_normal(99, rng=1), []
         original = nn.init._no_grad_trunc_normal_
         threads = [threading.Thread(target=work, args=(n % 2,)) for n in range(4)]
         for thread in threads:
@@ -237,6 +237,62 @@ class TestAccelerate:
             thread.join()
         assert right == [True] * 180
         assert nn.init._no_grad_trunc_normal_ is original
+
+    @pytest.mark.parametrize(
+        "draws",
+        [
+            lambda: torch.randn(50),
+            lambda: torch.rand(50, dtype=torch.float64),
+            lambda: torch.randn_like(torch.zeros(50)),
+            lambda: torch.randperm(50),
+            lambda: torch.randint(99, (50,)),
+            lambda: torch.empty(50).exponential_(),
+            lambda: torch.empty(50, dtype=torch.complex64).normal_(),
+            lambda: torch.bernoulli(torch.full((99,), 0.5)),
+            lambda: nn.functional.dropout(torch.ones(99)),
+            lambda: nn.init.sparse_(torch.empty(20, 30), 0.5) == 0,
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:PyTorch drew the values")
+    def test_what_torch_draws_is_seeded_too(self, draws):
+        def within(seed):
+            with init.accelerate(seed):
+                return draws(), draws()
+
+        state = torch.random.get_rng_state()
+        (a, b), again, (other, _) = within(1), within(1), within(2)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert torch.equal(a, again[0])
+        assert torch.equal(b, again[1])
+        assert not torch.equal(a, b)
+        assert not torch.equal(a, other)
+
+    def test_an_explicit_generator_is_torchs(self):
+        def draws():
+            g = torch.Generator().manual_seed(5)
+            return torch.cat(
+                [
+                    torch.empty(20).normal_(generator=g),
+                    nn.init.kaiming_uniform_(torch.empty(4, 5), generator=g).flatten(),
+                    nn.init.trunc_normal_(torch.empty(20), generator=g),
+                    torch.randn(20, generator=g),
+                ]
+            )
+
+        with init.accelerate(1):
+            within = draws()
+        assert torch.equal(within, draws())
+
+    def test_transforms_are_torchs(self):
+        """functorch while a fill waits; under vmap each member draws its own."""
+        with init.accelerate(1):
+            layer = nn.Linear(3, 3)
+            out = torch.vmap(layer)(torch.ones(2, 3))
+            drawn = torch.vmap(lambda x: x.clone().normal_(), randomness="different")(out.detach())
+            with pytest.raises(RuntimeError, match="randomness"):
+                torch.vmap(lambda x: x + torch.randn(3))(out)
+        assert torch.equal(out, layer(torch.ones(2, 3)))
+        assert not torch.equal(drawn[0], drawn[1])
 
     def test_contexts_nest(self):
         with init.accelerate(seed=1):
@@ -347,8 +403,9 @@ class TestInitialize:
             assert not value.is_meta
 
     def test_other_modules_do_not_matter(self):
-        small = nn.ModuleDict({"a": nn.Linear(5, 6), "c": Sliced()})
-        large = nn.ModuleDict({"c": Sliced(), "b": nn.LSTM(3, 4), "a": nn.Linear(5, 6)})
+        with init.deferred():
+            small = nn.ModuleDict({"a": nn.Linear(5, 6), "c": Sliced()})
+            large = nn.ModuleDict({"c": Sliced(), "b": nn.LSTM(3, 4), "a": nn.Linear(5, 6)})
         init.initialize(small, 1)
         init.initialize(large, 1)
         for name, value in small.named_parameters():
@@ -369,7 +426,8 @@ class TestInitialize:
             init.initialize(nn.Linear(3, 4), 1, only="w")
 
     def test_parts_are_those_of_the_whole(self):
-        model = Sliced()
+        with init.deferred():
+            model = Sliced()
         init.initialize(model, 1)
         expected = fi.normal((30, 10), rng=fi.default_rng(1).stream("qkv"))
         assert (model.qkv.detach().numpy() == expected).all()
@@ -377,14 +435,20 @@ class TestInitialize:
     def test_what_has_no_rule_is_named_and_left(self):
         with torch.device("meta"):
             model = Odd()
-        with pytest.warns(UserWarning, match="no rule initialises mask, scale; give a recipe"):
+        with (
+            pytest.warns(UserWarning, match="the constructors of Odd do to scale, layer.weight, "),
+            pytest.warns(UserWarning, match="no rule initialises mask, scale: build the model"),
+        ):
             assert init.initialize(model, 1) == ["mask", "scale"]
         assert model.scale.is_meta
         assert model.mask.is_meta
         assert not model.layer.weight.is_meta
         model = Odd()
         scale, mask = model.scale.detach().clone(), model.mask.clone()
-        with pytest.warns(UserWarning, match="no rule initialises scale;"):
+        with (
+            pytest.warns(UserWarning, match="the constructors of Odd do to scale, layer.weight, "),
+            pytest.warns(UserWarning, match="no rule initialises scale:"),
+        ):
             assert init.initialize(model, 1) == ["scale"]
         assert torch.equal(model.scale, scale)
         assert torch.equal(model.mask, mask)
@@ -409,8 +473,9 @@ class TestInitialize:
         assert torch.isfinite(model(torch.ones(2, 3))[0]).all()
 
     def test_torchs_generator_is_left_as_it_was(self):
-        model = nn.ModuleList([nn.Linear(3, 4), Sliced()])
         state = torch.random.get_rng_state()
+        with init.deferred():
+            model = nn.ModuleList([nn.Linear(3, 4), Sliced()])
         init.initialize(model, 1)
         assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -469,7 +534,8 @@ class TestInitialize:
         (tmp_path / "r.toml").write_text(
             'name = "r"\n[[rule]]\npattern = "*scale"\ninit = "constant"\nvalue = 2.0\n'
         )
-        model = Odd()
+        with init.deferred():
+            model = Odd()
         assert init.initialize(model, 1, tmp_path / "r.toml") == []
         assert (model.scale == 2).all()
         assert model.layer.weight.abs().max() <= 3**-0.5

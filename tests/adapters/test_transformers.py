@@ -254,11 +254,69 @@ def test_computed_values_are_shown(config):
     assert "computed by the model's code" in shown.stdout
 
 
+def test_a_config_without_a_class_gets_one(config):
+    path = config("GPT2LMHeadModel")
+    entries = json.loads(path.read_text())
+    for named in (None, ["GPT2NewModel"], ["MyForSequenceClassification"]):
+        path.write_text(json.dumps(entries | {"architectures": named}))
+        with pytest.warns(UserWarning, match=r"is taken, since the file names"):
+            model = checkpoint.load(path)
+        (written,) = model.config["architectures"]
+        head = "ForSequenceClassification" if named and named[0][:2] == "My" else "LMHeadModel"
+        assert written == f"GPT2{head}"
+    path.write_text(json.dumps(entries | {"architectures": ["MyForNothing"]}))
+    with pytest.raises(recipe.RecipeError, match=r"no MyForNothing .* one of GPT2LMHeadModel"):
+        checkpoint.load(path)
+
+
+def test_floats_that_json_lacks(transformers, tmp_path):
+    made = transformers.Mamba2Config(
+        hidden_size=32, num_heads=4, head_dim=16, num_hidden_layers=1, vocab_size=99, n_groups=1
+    )
+    made.architectures = ["Mamba2ForCausalLM"]
+    made.to_json_file(tmp_path / "config.json", use_diff=False)
+    assert '"__float__"' in (tmp_path / "config.json").read_text()
+    checkpoint.write(checkpoint.load(tmp_path), tmp_path / "out")
+    transformers.Mamba2ForCausalLM.from_pretrained(tmp_path / "out")
+
+
+def test_what_is_quantised_is_said_and_dropped(transformers, config):
+    path = config("LlamaForCausalLM")
+    entries = json.loads(path.read_text())
+    entries["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    path.write_text(json.dumps(entries))
+    with pytest.warns(UserWarning, match=r"quantization_config \(fp8\) is dropped"):
+        checkpoint.write(checkpoint.load(path), path.parent / "out")
+    written = json.loads((path.parent / "out/config.json").read_text())
+    assert "quantization_config" not in written
+    model = transformers.LlamaForCausalLM.from_pretrained(path.parent / "out")
+    assert not hasattr(model, "hf_quantizer") or model.hf_quantizer is None
+    shown = run("init", path, "-o", path.parent / "again")
+    assert shown.returncode == 0
+    assert shown.stderr.count("warning") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "library"),
+    [
+        ('{"_class_name": "UNet2DModel", "sample_size": 64}', "diffusers"),
+        ('{"architecture": "resnet18", "num_classes": 10}', "timm"),
+        ('{"peft_type": "LORA", "r": 4}', "PEFT"),
+    ],
+)
+def test_configs_of_other_libraries_are_named(tmp_path, text, library):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(recipe.RecipeError, match=f"a config of {library} "):
+        checkpoint.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         '{"model_type": "nonsense"}',
         '{"model_type": "gpt2", "architectures": ["Nonsense"]}',
+        '{"model_type": "gpt2", "architectures": [3]}',
+        '{"model_type": "gpt2", "architectures": ["GPT2Config"]}',
         '{"model_type": "gpt2", "n_embd": "x", "architectures": ["GPT2LMHeadModel"]}',
         '{"model_type": "gpt2", "architectures": 3}',
         '{"model_type": ["gpt2"]}',

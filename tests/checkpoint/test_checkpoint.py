@@ -353,3 +353,30 @@ def test_docstring_examples():
         )
         assert results.attempted > 0
         assert results.failed == 0
+
+
+def test_a_dtype_that_makes_zeros_is_said(tmp_path):
+    pytest.importorskip("ml_dtypes")
+    text = 'name = "x"\n[tensors]\nw = {shape = [64, 64], dtype = "float8_e4m3fn"}\n'
+    rule = '[[rule]]\npattern = "*"\ninit = "normal"\nstd = '
+    with pytest.warns(UserWarning, match=r"most of what normal\(std=0.0005\) draws is zero"):
+        checkpoint.write(recipe.parse(text + rule + "0.0005"), tmp_path / "a")
+    checkpoint.write(recipe.parse(text + rule + "0.02"), tmp_path / "b")
+    assert checkpoint.check(tmp_path / "b").difference is None
+
+
+def test_every_dtype_is_written_and_read(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    safetensors = pytest.importorskip("safetensors")
+    assert ml_dtypes
+    lines = [f'{name} = {{shape = [3], dtype = "{name}"}}' for name in recipe.DTYPES]
+    rule = '[[rule]]\npattern = "*"\ninit = "ones"'
+    model = recipe.parse("\n".join(['name = "x"', "[tensors]", *lines, rule]))
+    checkpoint.write(model, tmp_path)
+    assert checkpoint.check(tmp_path).difference is None
+    for each in checkpoint.statistics(tmp_path):
+        assert (each.min, each.max) == (0 if each.dtype == "complex64" else 1, 1), each.name
+    with safetensors.safe_open(tmp_path / "model.safetensors", "pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            assert bool((file.get_tensor(name).to(complex) == 1).all()), name
+    assert {s.tensor.dtype.name for s in checkpoint.read(tmp_path).stored} == set(recipe.DTYPES)

@@ -163,10 +163,30 @@ def test_the_command(directory, tmp_path):
     rules = tmp_path / "rules.toml"
     rules.write_text(RECIPE.replace("0.5", "0.6"))
     done = run(directory, "--statistics", "--recipe", rules)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stdout.splitlines()[0].split()[:4] == ["tensor", "shape", "dtype", "mean"]
     assert done.stderr.startswith("fastinit: not as the recipe draws them: ")
-    assert "--statistics too" in run(directory, "--json").stderr
+    assert "--statistics too" in run(directory, "-o", tmp_path).stderr
+    found = json.loads(run(directory, "--json").stdout)
+    assert (found["equal"], found["difference"], found["tensors"]) == (True, None, 39)
+
+
+def test_a_difference_is_status_3(directory, tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(next(directory.glob("*.safetensors")).read_bytes())
+    with file.open("r+b") as opened:
+        opened.seek(-1, 2)
+        last = opened.read(1)[0]
+        opened.seek(-1, 2)
+        opened.write(bytes([last ^ 1]))
+    done = run(file)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("fastinit: ")
+    done = run(file, "--json")
+    assert done.returncode == 3
+    found = json.loads(done.stdout)
+    assert not found["equal"]
+    assert found["difference"] in done.stderr
 
 
 def test_show_prints_and_saves(tmp_path):

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
-from pathlib import Path
 
 import cases
 import numpy as np
 import pytest
 from cases import Case
+from commands import FINDS_TESTS
 from golden import digest
 
 import fastinit as fi
@@ -96,7 +96,7 @@ with cases.using({isa!r}):
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[1],
+        env=FINDS_TESTS,
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import CASES, TRUNCATED, Case
+from commands import FINDS_TESTS
 from golden import digest
 
 from fastinit import _kernels
@@ -27,13 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*multi-threaded.*fork:DeprecationWarning",  # Python's
     "ignore:.*fork.* was called:RuntimeWarning",  # JAX's, where another test imported it
 )
-
-
-# New interpreters find this file beside them, and what it imports in the folder above.
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)]),
-}
 
 
 def hash_of_fill(threads: int = 4) -> str:
@@ -53,7 +47,7 @@ def forked_fill(depth: int = 1) -> int:
 def run(program: str) -> None:
     """Runs a program in a new interpreter, beside this file; fails if it does."""
     command, here = [sys.executable, "-W", "ignore", "-c", program], Path(__file__).parent
-    subprocess.run(command, cwd=here, env=ENVIRONMENT, timeout=HUNG, check=True)
+    subprocess.run(command, cwd=here, env=FINDS_TESTS, timeout=HUNG, check=True)
 
 
 @pytest.mark.parametrize("case", CASES + TRUNCATED, ids=str)
@@ -247,7 +241,7 @@ time.sleep(0.1)
 """
     command, here = [sys.executable, "-W", "ignore", "-c", program], Path(__file__).parent
     done = subprocess.run(
-        command, cwd=here, env=ENVIRONMENT, timeout=HUNG, capture_output=True, check=False
+        command, cwd=here, env=FINDS_TESTS, timeout=HUNG, capture_output=True, check=False
     )
     assert done.returncode == (-signal.SIGABRT if "abort" in last else 0), done.stderr
 
@@ -413,7 +407,7 @@ assert hash_of_fill(0) == EXPECTED
     command = [*place, f'{mount} && exec "$PYTHON" -W ignore -c "$PROGRAM"']
     given = {"LIMIT": limit, "PYTHON": sys.executable, "PROGRAM": program}
     here = Path(__file__).parent
-    subprocess.run(command, cwd=here, env=ENVIRONMENT | given, timeout=HUNG, check=True)
+    subprocess.run(command, cwd=here, env=FINDS_TESTS | given, timeout=HUNG, check=True)
 
 
 def test_no_memory() -> None:

@@ -25,7 +25,6 @@ MODULES = (
     "diagnostics.pictures",
     "diagnostics.report",
     "diagnostics.training",
-    "initializer",
 )
 
 

@@ -1,5 +1,6 @@
 """The command line, in processes of its own: what it prints, where, and its exit status."""
 
+import json
 import re
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import time
 import pytest
 from commands import run
 
+import fastinit as fi
 from fastinit import checkpoint, recipe
 from fastinit._extras import missing
+from fastinit.cli import _terminal
 
 RECIPE = """
 name = "small"
@@ -79,7 +82,9 @@ def test_overwrite(source, tmp_path):
     assert run("init", source, "-o", tmp_path).returncode == 0
     refused = run("init", source, "-o", tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "file exists" in refused.stderr
+    assert "file exists: use --overwrite to replace it or --resume to keep" in refused.stderr
+    other = run("init", source, "-o", tmp_path, "--resume", "--seed", "1")
+    assert "is not of this job: use --overwrite to replace it" in other.stderr
     assert run("init", source, "-o", tmp_path, "--overwrite").returncode == 0
 
 
@@ -111,11 +116,11 @@ def test_errors_are_one_line_and_status_1(tmp_path, arguments, reason):
     assert done.stderr.startswith("fastinit: ")
     assert reason in done.stderr
     assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_help_has_an_example():
-    for arguments in ([], ["init"], ["check"], ["show"], ["bench"], ["probe"]):
+    for arguments in ([], ["init"], ["check"], ["show"], ["list"], ["bench"], ["probe"]):
         done = run(*arguments, "--help")
         assert done.returncode == 0
         assert f"Example: fastinit {' '.join(arguments)}" in done.stdout
@@ -150,9 +155,10 @@ def test_ctrl_c_inside_a_fill_leaves_nothing_behind(tmp_path):
     time.sleep(0.3)  # from the file's full size to the first values
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert b"Traceback" not in errors
-    assert list(out.iterdir()) == []
+    assert process.returncode == 130
+    assert errors.startswith(b"fastinit: interrupted: the same command with --resume keeps")
+    assert errors.count(b"\n") == 1
+    assert not out.exists()
 
 
 def test_rules_of_another_recipe_with_variables(tmp_path):
@@ -196,6 +202,66 @@ init = "zeros"
 )
 def test_refused_variables(arguments, reason, tmp_path):
     done = run("init", *arguments, "-o", tmp_path / "new")
-    assert done.returncode == 1
+    assert done.returncode == (2 if "must be NAME=NUMBER" in reason else 1)
     assert reason in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_version_and_completion():
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    stream = fi.info()["stream"]
+    assert done.stdout == f"fastinit {fi.__version__}, stream {stream}\n"
+    assert "--install-completion" in run("--help").stdout
+
+
+def test_the_exit_statuses_are_documented():
+    assert "Exit status: 0 if all went well, 1 if it failed, 2" in run("--help").stdout
+
+
+def test_without_output_is_a_wrong_use_but_for_a_dry_run(source):
+    done = run("init", source)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "give a directory for the files, or --dry-run" in done.stderr
+    assert run("init", source, "--dry-run").returncode == 0
+
+
+def test_json_of_init_show_and_list(source, tmp_path):
+    planned = json.loads(run("init", source, "--dry-run", "--json").stdout)
+    assert [tensor["name"] for tensor in planned["tensors"]][:2] == ["h.0.weight", "h.1.weight"]
+    assert planned["tensors"][0]["rule"] == "normal(std=0.02)"
+    written = json.loads(run("init", source, "-o", tmp_path / "new", "--json").stdout)
+    assert written["bytes"] > planned["bytes"]  # with the file's header
+    assert (written["tensors"], written["kept"]) == (4, 0)
+    shown = json.loads(run("show", source, "h.0.weight[:2, -1]", "--json").stdout)
+    expected = checkpoint.values(recipe.load(source), "h.0.weight", (slice(2), -1))
+    assert shown["values"] == expected.tolist()
+    listed = json.loads(run("list", "--json").stdout)
+    assert sorted([*listed["models"], *listed["rules"]]) == recipe.builtin()
+    assert "gpt2" in listed["models"]
+    assert "mup" in listed["rules"]
+
+
+def test_json_of_what_is_not_finite(source):
+    done = run("show", source, "h.0.weight[:0]", "--json")
+    assert json.loads(done.stdout)["values"] == []
+    assert _terminal._finite({"a": [1.5, float("nan")], "b": (float("inf"),)}) == {
+        "a": [1.5, None],
+        "b": [None],
+    }
+
+
+def test_progress_without_a_terminal_is_a_line_every_10_seconds(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(_terminal.time, "monotonic", lambda: now[0])
+    with _terminal.bytes_bar("gpt2", 400) as advance:
+        for second in range(1, 41):
+            now[0] = float(second)
+            advance(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "gpt2: 25 % done, 30 s left",
+        "gpt2: 50 % done, 20 s left",
+        "gpt2: 75 % done, 10 s left",
+        "gpt2: 100 % done, 0 s left",
+    ]

@@ -44,6 +44,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(6)
         self.odd = nn.Linear(6, 7)
         self.register_buffer("table", torch.arange(5.0), persistent=False)
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.down.weight, std=0.02)
@@ -64,6 +65,7 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList([Block(), Block()])
         self.head = nn.Linear(6, 10, bias=False)
         self.head.weight = self.embed.weight
+        self.apply(self._init_weights)
 
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.position:
@@ -165,9 +167,10 @@ def models(world: int) -> None:
     for mesh_shape in meshes(world):
         if len(mesh_shape) == 2 and 12 % world:
             continue  # FSDP2 over tensor parallel needs what divides evenly
-        for device in ("meta", "cpu"):
-            with torch.device(device):
-                model = parallel(Model(), mesh_shape)
+        for device in ("deferred", "meta", "cpu"):
+            with init.deferred() if device == "deferred" else torch.device(device):
+                model = Model()
+            model = parallel(model, mesh_shape)
             with CommDebugMode() as communication:
                 assert init.initialize(model, 42) == []
             assert communication.get_total_counts() == 0

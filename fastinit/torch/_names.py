@@ -1,0 +1,109 @@
+"""A model's tensors and their names, whatever wraps the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+# Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
+# that the model itself has not. DDP and DataParallel, averages, Fabric, FSDP1, `torch.compile`,
+# activation checkpointing, DeepSpeed's engine, PEFT.
+_WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "AveragedModel": "module",
+    "DeepSpeedEngine": "module",
+    "_FabricModule": "_forward_module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "OptimizedModule": "_orig_mod",
+    "ActivationWrapper": "_checkpoint_wrapped_module",
+    "PeftModel": "base_model",
+    "BaseTuner": "model",
+    "BaseTunerLayer": "base_layer",
+    "ModulesToSaveWrapper": "original_module",
+}
+
+
+class Slot(NamedTuple):
+    """A place where a module keeps a tensor, and the tensor's name there."""
+
+    name: str
+    module: nn.Module
+    kind: str
+    key: str
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """Where the module keeps its tensors of this kind."""
+        held: dict[str, Any] = getattr(self.module, f"_{self.kind}")
+        return held
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The tensor that is there now."""
+        tensor: torch.Tensor = self.tensors[self.key]
+        return tensor
+
+
+def walk(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield each module once, parents first; a name ends in a dot, as what it holds goes on.
+
+    What only a wrapper adds to a name is left out.
+    """
+    yield from _walk(model, name, set())
+
+
+def _walk(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield name, module
+    wrapped = {_WRAPPERS[c.__name__] for c in type(module).__mro__ if c.__name__ in _WRAPPERS}
+    for key, child in module.named_children():
+        yield from _walk(child, name if key in wrapped else f"{name}{key}.", seen)
+
+
+def slots_of(model: nn.Module) -> list[Slot]:
+    """Return every place where the model keeps a tensor: parameters first, then buffers.
+
+    Two places have one name if a wrapper has what its module has; the second keeps its own.
+    """
+    found: dict[str, list[Slot]] = {"parameters": [], "buffers": []}
+    taken: set[str] = set()
+    for name, module in walk(model):
+        for kind, slots in found.items():
+            for key, tensor in getattr(module, f"_{kind}").items():
+                if tensor is not None:
+                    full = f"{name}{key}"
+                    while full in taken:
+                        full = f"{full}'"
+                    taken.add(full)
+                    slots.append(Slot(full, module, kind, key))
+    return [*found["parameters"], *found["buffers"]]
+
+
+def named(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers by name; what is shared has its first name."""
+    names: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for slot in slots_of(model):
+        if id(slot.tensor) not in seen:
+            seen.add(id(slot.tensor))
+            names[slot.name] = slot.tensor
+    return names
+
+
+def renaming(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str]:
+    """Return what makes a name of the whole model of one of the module's."""
+    if rename is None:
+        return lambda name: prefix + name
+    if prefix:
+        raise ValueError("prefix and rename are two ways to say one thing; give one of them")
+    if not callable(rename):
+        raise TypeError(
+            f"rename={rename!r} is not a function; allowed: one of str that returns str"
+        )
+    return rename

@@ -1,0 +1,198 @@
+"""Doing what a tape has: in a tensor's own memory, in parts of it, or beside it.
+
+A draw into a tensor of the model comes from the stream of the tensor's name, at the index that an
+element has in it. What else is drawn belongs to the first tensor that depends on it, and comes
+from streams that have its name and a number. Everything else is done by PyTorch, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map
+
+from fastinit import random
+from fastinit._kernels import Cursor
+from fastinit.torch import init
+from fastinit.torch._private import modes_off
+from fastinit.torch._tape import Call, Check, Tape, View
+from fastinit.torch._tensor import DTYPES, fill
+
+aten = torch.ops.aten
+
+_CPU = torch.device("cpu")
+
+
+class Place(NamedTuple):
+    """Where a storage's draws come from: a name's stream, for the elements of a view."""
+
+    name: str
+    view: View
+
+
+class Replay:
+    """What the calls of a tape give, from a generator.
+
+    Parameters
+    ----------
+    tape : Tape
+        The calls.
+    root : fastinit.Generator
+        What all streams come from.
+    places : mapping of int to list of Place
+        The named tensors in each storage.
+    owners : mapping of int to str, optional
+        The stream's name for each call that draws into memory which has none.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        root: random.Generator,
+        places: Mapping[int, list[Place]],
+        owners: Mapping[int, str] | None = None,
+    ) -> None:
+        self._tape, self._root, self._places = tape, root, places
+        self._owners = owners or {}
+        self._memory: dict[int, torch.UntypedStorage] = {}
+
+    def forget(self) -> None:
+        """Free the memory of what was computed."""
+        self._memory.clear()
+
+    def value(self, view: View, calls: list[Call]) -> torch.Tensor:
+        """Return what a view holds after the calls."""
+        self.run(calls)
+        with modes_off():
+            value = self._real(view).detach().clone()
+        self.forget()
+        return value
+
+    def into(self, tensor: torch.Tensor, view: View, calls: list[Call]) -> None:
+        """Do the calls in a tensor's own memory, which has to lie as the view."""
+        self._memory[view.storage] = tensor.untyped_storage()
+        self.run(calls)
+        self.forget()
+
+    def answer(self, check: Check) -> bool:
+        """Return the answer to a check."""
+        views = [
+            x for x in tree_leaves((check.args, check.kwargs), is_leaf=_is_view) if _is_view(x)
+        ]
+        self.run(self._tape.history(*(x.storage for x in views), before=check.at))
+        with _alone():
+            args, kwargs = tree_map(self._concrete, (check.args, check.kwargs), is_leaf=_is_view)
+            answer = bool(check.function(*args, **kwargs))
+        self.forget()
+        return answer
+
+    def run(self, calls: list[Call]) -> None:
+        """Do calls."""
+        with _alone():
+            for call in calls:
+                if call.function is init.draw:
+                    self._draw(call)
+                else:
+                    self._compute(call)
+
+    def _real(self, view: View) -> torch.Tensor:
+        """Return the memory of a view."""
+        memory = self._memory.get(view.storage)
+        if memory is None:
+            initial = self._tape.initial.get(view.storage)
+            if initial is not None:
+                memory = initial.detach().clone().untyped_storage()
+            else:
+                memory = torch.UntypedStorage(self._tape.storages[view.storage].nbytes())
+            self._memory[view.storage] = memory
+        tensor = torch.empty(0, dtype=view.dtype, device=_CPU)
+        tensor.set_(memory, view.offset, view.shape, view.stride)
+        tensor = tensor.conj() if view.conjugated else tensor
+        return torch._neg_view(tensor) if view.negated else tensor
+
+    def _draw(self, call: Call) -> None:
+        view, kind, params, rng = call.args
+        start, steps = None, None
+        if rng is None:
+            name, start, steps = self.stream(call)
+            rng = Cursor(self._root.stream(name).key)
+        else:
+            rng = Cursor(rng.key, rng.position)  # a fill moves it on
+        fill(self._real(view), DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
+
+    def stream(self, call: Call) -> tuple[str, int | None, list[int] | None]:
+        """Return the stream's name for a draw; for a part of a tensor also where in it it is."""
+        view = call.args[0]
+        places = self._places.get(view.storage)
+        if places is None:
+            return self._owners.get(call.at, f"({call.at})"), None, None
+        place = _home(view, places)
+        again = self._tape.replaced_after(call, view.storage)
+        name = f"{place.name}({again})" if again else place.name
+        if view.geometry == place.view.geometry:
+            return name, None, None
+        return name, view.offset - place.view.offset, list(view.stride)
+
+    def _compute(self, call: Call) -> None:
+        args, kwargs = tree_map(self._concrete, (call.args, call.kwargs), is_leaf=_is_view)
+        if call.state is not None:
+            kwargs = self._with_state(call, kwargs)
+        elif call.random:
+            key, _ = self._root.stream(self._owners.get(call.at, f"({call.at})")).key
+            torch.default_generator.manual_seed(key)
+        results = call.function(*args, **kwargs)
+        outs = results if isinstance(results, (tuple, list)) else (results,)
+        for i, view in call.results:
+            self._adopt(view, outs[i])
+
+    @staticmethod
+    def _with_state(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+        assert call.state is not None
+        if "generator" not in kwargs:
+            torch.default_generator.set_state(call.state)
+            return kwargs
+        generator = torch.Generator()
+        generator.set_state(call.state)
+        return {**kwargs, "generator": generator}
+
+    def _adopt(self, view: View, result: torch.Tensor) -> None:
+        """Keep a result as what a view shows."""
+        same = (tuple(result.stride()), result.storage_offset()) == (view.stride, view.offset)
+        if same and view.storage not in self._memory and not result.is_conj():
+            self._memory[view.storage] = result.untyped_storage()
+        else:
+            self._real(view).copy_(result)
+
+    def _concrete(self, x: Any) -> Any:
+        if _is_view(x):
+            return self._real(x)
+        return _CPU if isinstance(x, torch.device) else x
+
+
+def _is_view(x: object) -> bool:
+    return isinstance(x, View)
+
+
+def _home(view: View, places: list[Place]) -> Place:
+    """Return the named tensor that a view is a part of: itself, or one around it, or the first."""
+    for place in places:
+        if place.view.geometry == view.geometry:
+            return place
+    for place in places:
+        if place.view.offset <= view.offset < place.view.offset + place.view.numel:
+            return place
+    return places[0]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Leave PyTorch's generator as it was, and let no mode or default device take part."""
+    state = torch.default_generator.get_state()
+    try:
+        with torch.no_grad(), modes_off():
+            yield
+    finally:
+        torch.default_generator.set_state(state)

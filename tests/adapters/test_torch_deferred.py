@@ -1,0 +1,632 @@
+"""deferred(): whatever an author's code does to a tensor, initialize() does, by name.
+
+Each test of `TestWhatCodeDoes` is a way in which public models initialise their weights. The
+model is built a few times by PyTorch alone and once with fastinit, and compared tensor by tensor.
+"""
+
+import copy
+import importlib
+import math
+import warnings
+
+import numpy as np
+import pytest
+from adapters import adapter
+from alike import differences
+
+import fastinit as fi
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+torch = adapter("torch")
+init = importlib.import_module("fastinit.torch")
+nn = torch.nn
+
+
+def built(make, seed=0, **options):
+    """Return a model of deferred() and initialize()."""
+    with init.deferred():
+        model = make()
+    assert all(t.is_meta for t in [*model.parameters(), *model.buffers()])
+    assert init.initialize(model, seed, **options) == []
+    return model
+
+
+def same(a, b):
+    """Return whether two models hold the same bits."""
+    theirs = b.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in a.state_dict().items())
+
+
+class ZeroInit(nn.Module):
+    """A constructor that initialises a layer's weight itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(40, 50)
+        self.out = nn.Linear(50, 40)
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, 0.3)
+
+
+class NanoGPT(nn.Module):
+    """nanoGPT's: `apply` with a method, a loop over named parameters, a tied head."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(100, 64)
+        self.h = nn.ModuleList()
+        for _ in range(2):
+            self.h.append(nn.ModuleDict({"c_fc": nn.Linear(64, 64), "c_proj": nn.Linear(64, 64)}))
+        self.lm_head = nn.Linear(64, 100, bias=False)
+        self.wte.weight = self.lm_head.weight
+        self.apply(self._init_weights)
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                torch.nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(4))
+
+    def _init_weights(self, module):
+        if isinstance(module, nn.Linear):
+            torch.nn.init.normal_(module.weight, mean=0.0, std=0.02)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            torch.nn.init.normal_(module.weight, mean=0.0, std=0.02)
+
+
+class LoRA(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(40, 40)
+        self.lora_a = nn.Parameter(self.base.weight.new_empty(8, 40))
+        self.lora_b = nn.Parameter(torch.zeros(40, 8))
+        nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
+
+
+def layer_init(layer, std=2**0.5, bias=0.0):
+    """Return a layer as code of reinforcement learning starts it."""
+    nn.init.orthogonal_(layer.weight, std)
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+def ppo():
+    return nn.Sequential(
+        layer_init(nn.Linear(30, 64)), nn.Tanh(), layer_init(nn.Linear(64, 4), 0.01)
+    )
+
+
+class ResNetLike(nn.Module):
+    """torchvision's: a loop over modules, a zero for each block's last norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.bn = nn.BatchNorm2d(16)
+        self.fc = nn.Linear(16, 10)
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(m, nn.BatchNorm2d):
+                nn.init.constant_(m.weight, 1)
+                nn.init.constant_(m.bias, 0)
+        nn.init.constant_(self.bn.weight, 0)
+
+
+class OtherNames(nn.Module):
+    """Rules by other names, called by the constructor."""
+
+    def __init__(self, scale=0.5):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(40, 40), nn.Linear(40, 40), nn.Linear(40, 40)
+        self._initialize_weights()
+        self.init_parameters(scale)
+        self._init_weights()
+
+    def _initialize_weights(self):
+        nn.init.trunc_normal_(self.a.weight, std=0.02)
+
+    def init_parameters(self, scale):
+        nn.init.normal_(self.b.weight, std=scale)
+
+    def _init_weights(self):
+        self.c.weight.data.fill_(0.25)
+
+
+class Data(nn.Module):
+    """Assignments to `.data`, `fill_` by keyword, slices, arithmetic in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(30))
+        self.a.data[:] = 0.5
+        self.b = nn.Linear(30, 40)
+        self.b.weight.data = torch.full((40, 30), 2.0)
+        self.b.bias.data.fill_(value=3)
+        self.c = nn.LSTM(20, 30)
+        self.c.bias_ih_l0.data[30:60].fill_(1.0)
+        self.d = nn.Linear(30, 40)
+        self.d.weight.data.mul_(0.1)
+        with torch.no_grad():
+            self.d.bias.copy_(torch.linspace(0, 1, 40))
+        self.e = nn.Parameter(torch.randn(50, 60) * 60**-0.5)
+        self.f = nn.Parameter(torch.rand(50, 20) + 1)
+
+
+class Buffers(nn.Module):
+    """Tables that only the constructor computes, by PyTorch and by NumPy; some are no buffers."""
+
+    def __init__(self):
+        super().__init__()
+        inv_freq = 1.0 / (10000 ** (torch.arange(0, 64, 2).float() / 64))
+        self.register_buffer("inv_freq", inv_freq, persistent=False)
+        self.original_inv_freq = self.inv_freq
+        t = np.arange(20)[:, None] / 10000 ** (np.arange(0, 16)[None, :] / 16)
+        self.register_buffer("table", torch.from_numpy(np.sin(t)).float())
+        self.register_buffer("mask", torch.ones(9, 9, dtype=torch.bool).tril())
+        self.register_buffer("index", torch.arange(9).flip(0) - 4)
+        self.position = nn.Embedding.from_pretrained(torch.from_numpy(np.cos(t)).float())
+        self.freqs = torch.polar(
+            torch.ones(4, 4), torch.outer(torch.arange(4.0), torch.arange(4.0))
+        )
+        self.rates = [x.item() for x in torch.linspace(0, 0.5, 5)]
+        self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+class Mamba(nn.Module):
+    """State-space parameters: a logarithm of integers, the inverse softplus of log-uniforms."""
+
+    def __init__(self):
+        super().__init__()
+        a = torch.arange(1, 17, dtype=torch.float32).repeat(30, 1).contiguous()
+        self.A_log = nn.Parameter(torch.log(a))
+        self.dt = nn.Linear(8, 300)
+        dt = torch.exp(torch.rand(300) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
+        dt = torch.clamp(dt, min=1e-4)
+        inv_dt = dt + torch.log(-torch.expm1(-dt))
+        with torch.no_grad():
+            self.dt.bias.copy_(inv_dt)
+        self.dt.bias._no_reinit = True
+
+
+class Copies(nn.Module):
+    """Copies of what was drawn: deep copies of layers, a target network, a copy of a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(32, 2, 64, batch_first=True), 2, enable_nested_tensor=False
+        )
+        self.online, self.target = nn.Linear(30, 40), nn.Linear(30, 40)
+        self.target.load_state_dict(self.online.state_dict())
+        self.ema = copy.deepcopy(self.online)
+        self.register_buffer("buf", torch.randn(30))
+        self.w = nn.Parameter(torch.empty(30))
+        self.w.data.copy_(self.buf)
+
+
+class Halves(nn.Module):
+    """A rule that fills a copy and writes it back; one that fills parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(40, 50, dtype=torch.bfloat16)
+        w = self.a.weight.data.float()
+        nn.init.orthogonal_(w)
+        self.a.weight.data.copy_(w)
+        self.qkv = nn.Parameter(torch.empty(90, 30))
+        for part in self.qkv.chunk(3):
+            nn.init.xavier_uniform_(part)
+        self.experts = nn.Parameter(torch.empty(4, 30, 40))
+        for expert in self.experts:
+            nn.init.normal_(expert, std=0.02)
+
+
+def parametrized():
+    first = nn.utils.parametrizations.weight_norm(nn.Linear(30, 40))
+    second = nn.utils.parametrizations.orthogonal(nn.Linear(30, 30))
+    third = nn.utils.parametrizations.spectral_norm(nn.Linear(30, 40))
+    return nn.ModuleList([first, second, third])
+
+
+class FlatMemory(nn.Module):
+    """Several parameters in one memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(30, 40), nn.Linear(40, 20)
+        vector = nn.utils.parameters_to_vector(self.parameters()) * 0.5
+        nn.utils.vector_to_parameters(vector, self.parameters())
+
+
+class Sparse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(30, 40)
+        nn.init.sparse_(self.a.weight, 0.3)
+        self.b = nn.Conv1d(8, 8, 3)
+        nn.init.dirac_(self.b.weight)
+        self.c = nn.Linear(9, 9)
+        nn.init.eye_(self.c.weight)
+        self.d = nn.Parameter(torch.empty(2000).exponential_())
+        self.e = nn.Parameter(torch.bernoulli(torch.full((3000,), 0.25)))
+        self.register_buffer("order", torch.randperm(50))
+
+
+class TorchsOwn(nn.Module):
+    """PyTorch's own layers with rules of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.gru = nn.LSTM(20, 30, 2), nn.GRU(20, 30)
+        self.attention = nn.MultiheadAttention(32, 4)
+        self.transformer = nn.Transformer(32, 2, 1, 1, 64, batch_first=True)
+        self.bag, self.prelu = nn.EmbeddingBag(50, 20, padding_idx=3), nn.PReLU(4)
+        self.bilinear, self.conv = nn.Bilinear(20, 30, 40), nn.ConvTranspose2d(8, 16, 3, groups=2)
+        self.norm = nn.BatchNorm2d(8)
+
+
+ALL = [ZeroInit, NanoGPT, LoRA, ppo, ResNetLike, OtherNames, Data, Buffers, Mamba, Copies, Halves,
+       parametrized, FlatMemory, Sparse, TorchsOwn]  # fmt: skip
+
+
+class TestWhatCodeDoes:
+    @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
+    def test_deferred_is_the_authors(self, make):
+        assert differences([make() for _ in range(3)], built(make)) == {}
+
+    @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
+    def test_values_follow_the_names(self, make):
+        """The same again, and other values from another seed; one tensor alone is as with all."""
+        model, again, other = built(make, 1), built(make, 1), built(make, 2)
+        assert same(model, again)
+        assert make in (Buffers,) or not same(model, other)
+        names = dict(model.named_parameters())
+        first, *_, last = names
+        for name in (first, last):
+            with init.deferred():
+                alone = make()
+            init.initialize(alone, 1, only=[name])
+            assert torch.equal(alone.get_parameter(name), names[name])
+
+    @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
+    def test_torchs_generator_goes_on_as_if_nothing_were(self, make):
+        state = torch.random.get_rng_state()
+        built(make)
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+    def test_plain_attributes_get_memory_and_share_it(self):
+        model = built(Buffers)
+        assert model.original_inv_freq.data_ptr() == model.inv_freq.data_ptr()
+        assert torch.equal(model.freqs, Buffers().freqs)
+        assert model.rates == [0.0, 0.125, 0.25, 0.375, 0.5]
+
+    def test_copies_are_copies(self):
+        model = built(Copies)
+        assert torch.equal(model.online.weight, model.target.weight)
+        assert torch.equal(model.online.bias, model.ema.bias)
+        assert torch.equal(model.w, model.buf)
+        layers = model.encoder.layers
+        assert torch.equal(layers[0].linear1.weight, layers[1].linear1.weight)
+
+    def test_memory_of_several_parameters(self):
+        model = built(FlatMemory)
+        assert model.a.weight.std().item() == pytest.approx(0.5 * 30**-0.5 / 3**0.5, rel=0.1)
+
+    def test_draws_are_those_of_the_functions(self):
+        model = built(NanoGPT, 42)
+        root = fi.default_rng(42)
+        expected = fi.normal((64, 64), 0.0, 0.01, rng=root.stream("h.1.c_proj.weight"))
+        assert (model.h[1]["c_proj"].weight.detach().numpy() == expected).all()
+        qkv = built(Halves, 42).qkv.detach().numpy()
+        bound = math.sqrt(6 / 60)
+        assert (qkv == fi.uniform((90, 30), -bound, bound, rng=root.stream("qkv"))).all()
+
+
+class TestWhatComesAfter:
+    def test_another_dtype(self):
+        wide = built(NanoGPT, 3)
+        with init.deferred():
+            model = NanoGPT()
+        model.to(torch.bfloat16)
+        init.initialize(model, 3)
+        for name, value in model.named_parameters():
+            assert value.dtype == torch.bfloat16
+            assert torch.equal(value, wide.get_parameter(name).bfloat16()), name
+
+    def test_memory_that_was_given_before(self):
+        with init.deferred():
+            model = Buffers()
+        model.to_empty(device="cpu")
+        for buffer in model.buffers():
+            buffer.fill_(7)
+        init.initialize(model, 1)
+        assert torch.equal(model.inv_freq, Buffers().inv_freq)
+
+    def test_a_deep_copy_keeps_the_notes(self):
+        with init.deferred():
+            model = ZeroInit()
+        other = copy.deepcopy(model)
+        init.initialize(other, 1)
+        assert same(other, built(ZeroInit, 1))
+
+    def test_ties_made_later(self):
+        with init.deferred():
+            model = nn.ModuleDict({"head": nn.Linear(8, 50, bias=False),
+                                   "embed": nn.Embedding(50, 8, padding_idx=2)})  # fmt: skip
+        model["head"].weight = model["embed"].weight
+        init.initialize(model, 1)
+        assert model["head"].weight is model["embed"].weight
+        assert not model["embed"].weight[2].any()
+        assert model["embed"].weight.std().item() == pytest.approx(1, rel=0.1)
+
+    def test_a_write_that_comes_too_late_is_named(self):
+        with init.deferred():
+            model = nn.Linear(3, 4)
+        nn.init.zeros_(model.weight)
+        with pytest.warns(UserWarning, match=r"^weight was written after deferred\(\) had ended"):
+            init.initialize(model, 1)
+
+    def test_saved_without_the_notes(self, tmp_path):
+        torch.save(built(NanoGPT), tmp_path / "model.pt")
+        model = torch.load(tmp_path / "model.pt", weights_only=False)
+        assert same(model, built(NanoGPT))
+
+    def test_what_has_no_values_is_named(self):
+        def make():
+            return nn.ParameterDict({"a": nn.Parameter(torch.empty(3)),
+                                     "b": nn.Parameter(torch.empty(3))})  # fmt: skip
+
+        with init.deferred():
+            model = make()
+            model.b.data.copy_(model.a)
+            model["c"] = nn.Parameter(torch.ones(2))
+        with pytest.warns(UserWarning, match=r"no rule initialises a, b: build"):
+            assert init.initialize(model, 1) == ["a", "b"]
+        assert model.a.is_meta
+        assert (model.c == 1).all()
+
+
+class TestGenerators:
+    def test_an_explicit_generator_is_torchs(self):
+        """VeRA and RandLora make their projections again from a generator's seed."""
+
+        def make():
+            g = torch.Generator().manual_seed(5)
+            a = nn.init.kaiming_uniform_(torch.empty(20, 30), a=1, generator=g)
+            b, c = torch.randn(9, generator=g), torch.randperm(9, generator=g) + 0.5
+            return nn.ParameterList([a, b, c])
+
+        assert same(built(make), make())
+
+    def test_an_author_s_own_seed_is_torchs(self):
+        """A fixed random table, as BEST-RQ has: `torch.manual_seed` within the constructor."""
+
+        def make():
+            with torch.random.fork_rng():
+                torch.manual_seed(42)
+                fixed = nn.Parameter(torch.randn(9, 9))
+                uniform = nn.init.uniform_(torch.empty(9))
+            return nn.ParameterDict({"fixed": fixed, "uniform": uniform, "drawn": torch.randn(9)})
+
+        model = built(make, 1)
+        assert torch.equal(model.fixed, make().fixed)
+        assert torch.equal(model.uniform, make().uniform)
+        assert torch.equal(model.drawn, built(make, 1).drawn)
+        assert not torch.equal(model.drawn, built(make, 2).drawn)
+
+    def test_ours_moves_on(self):
+        rng = fi.default_rng(5)
+        with init.deferred():
+            a, b = (nn.Parameter(init.normal_(torch.empty(7), generator=rng)) for _ in range(2))
+            model = nn.ParameterList([a, b])
+        assert rng.position == 14
+        init.initialize(model, 1)
+        expected = fi.normal(14, rng=5)
+        assert (torch.cat([*model]).detach().numpy() == expected).all()
+
+    def test_values_that_are_drawn_and_read(self):
+        class Reads(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.kept = torch.randperm(10)[:4].tolist()
+                self.layer = nn.Linear(3, 4)
+
+        with pytest.warns(UserWarning, match="reads values that it has drawn"), init.deferred():
+            model = Reads()
+        assert len(set(model.kept)) == 4
+        assert init.initialize(model, 1) == []
+
+    def test_a_check_of_values_that_are_drawn(self):
+        """With a seed whose values would lead the constructor another way, there is no model."""
+
+        class Checks(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = nn.Parameter(torch.randn(3))
+                self.positive = bool(self.w[0] > 0)
+                if self.positive:
+                    self.w.data.mul_(2)
+
+        with init.deferred():
+            model = Checks()
+        refused = []
+        for seed in range(20):
+            drawn = fi.normal(3, rng=fi.default_rng(seed).stream("w"))
+            if (drawn[0] > 0) == model.positive:
+                init.initialize(copy.deepcopy(model), seed)
+            else:
+                refused.append(seed)
+                with pytest.raises(ValueError, match="with this seed the answer is another"):
+                    init.initialize(model, seed)
+        assert 2 < len(refused) < 18
+
+    def test_errors_are_torchs(self):
+        def fails():
+            with init.deferred():
+                nn.init.normal_(torch.empty(3), std=-1)
+
+        with pytest.raises(RuntimeError, match="std >= 0"):
+            fails()
+        assert torch.empty(1).device.type == "cpu"
+
+    def test_other_threads_and_nesting(self):
+        with init.deferred(), init.deferred():
+            model = nn.Linear(3, 4)
+        assert model.weight.is_meta
+        assert not nn.Linear(3, 4).weight.is_meta
+        init.initialize(model, 1)
+
+
+class TestNames:
+    def test_stages_of_a_pipeline(self):
+        """Four stages, each with its own numbering, hold the bits of the whole."""
+
+        def layers(n):
+            return nn.Sequential(*[nn.Linear(9, 9) for _ in range(n)])
+
+        whole = built(lambda: layers(8), 7)
+        for stage in range(4):
+
+            def name(key, first=2 * stage):
+                number, rest = key.split(".", 1)
+                return f"{int(number) + first}.{rest}"
+
+            part = built(lambda: layers(2), 7, rename=name)
+            for key, value in part.named_parameters():
+                assert torch.equal(value, whole.get_parameter(name(key)))
+
+    def test_a_prefix(self):
+        whole = built(lambda: nn.ModuleDict({"encoder": NanoGPT(), "decoder": Mamba()}), 7)
+        assert same(built(NanoGPT, 7, prefix="encoder."), whole["encoder"])
+        assert same(built(Mamba, 7, prefix="decoder."), whole["decoder"])
+
+    def test_names_are_refused(self):
+        model = nn.Linear(3, 4)
+        with pytest.raises(ValueError, match="prefix and rename are two ways"):
+            init.initialize(model, 1, prefix="a.", rename=str)
+        with pytest.raises(ValueError, match="rename gives 'weight' and 'bias' one name, 'x'"):
+            init.initialize(model, 1, rename=lambda _: "x")
+        with pytest.raises(TypeError, match="rename='x' is not a function"):
+            init.initialize(model, 1, rename="x")
+        with pytest.raises(TypeError, match="rename returns 3 for 'weight'"):
+            init.initialize(model, 1, rename=lambda _: 3)
+
+    def test_wrappers(self):
+        plain = built(NanoGPT, 7)
+        for wrap in (nn.DataParallel, torch.optim.swa_utils.AveragedModel, torch.compile):
+            with init.deferred():
+                model = NanoGPT()
+            model = wrap(model)
+            init.initialize(model, 7)
+            values = [p for n, p in model.named_parameters()]
+            assert all(torch.equal(a, b) for a, b in zip(values, plain.parameters(), strict=True))
+
+    def test_a_module_that_is_called_module_is_none(self):
+        model = nn.ModuleDict({"module": nn.Linear(3, 4)})
+        init.initialize(model, 1)
+        expected = fi.kaiming_uniform((4, 3), a=math.sqrt(5), in_axis=1, out_axis=0,
+                                      rng=fi.default_rng(1).stream("module.weight"))  # fmt: skip
+        assert (model["module"].weight.detach().numpy() == expected).all()
+
+
+class TestMissing:
+    def test_what_a_checkpoint_lacks(self):
+        expected = built(NanoGPT, 7)
+        saved = {k: torch.full_like(v, 9) for k, v in expected.state_dict().items()}
+        del saved["h.1.c_fc.weight"], saved["lm_head.weight"]
+        with init.deferred():
+            model = NanoGPT()
+        model.to_empty(device="cpu")
+        missing = model.load_state_dict(saved, strict=False).missing_keys
+        assert set(missing) == {"h.1.c_fc.weight", "lm_head.weight"}
+        assert init.initialize(model, 7, missing=missing) == []
+        fc = "h.1.c_fc.weight"
+        assert torch.equal(model.get_parameter(fc), expected.get_parameter(fc))
+        assert (model.wte.weight == 9).all()  # it came by its other name
+        assert (model.h[0]["c_fc"].weight == 9).all()
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match=r"missing=\['x'\] are not in the model; allowed: "):
+            init.initialize(nn.Linear(3, 4), 1, missing=["x"])
+        with pytest.raises(ValueError, match="only and missing are two ways"):
+            init.initialize(nn.Linear(3, 4), 1, only=["weight"], missing=["bias"])
+
+
+class TestWithoutDeferred:
+    def test_a_constructor_is_warned_of(self):
+        with torch.device("meta"):
+            model = ZeroInit()
+        with pytest.warns(
+            UserWarning, match=r"without fastinit.torch.deferred\(\).*ZeroInit do to"
+        ):
+            init.initialize(model, 1)
+
+    def test_torchs_own_need_none(self):
+        with torch.device("meta"):
+            model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.LSTM(4, 5))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert init.initialize(model, 1) == []
+
+    def test_a_class_of_a_configuration_is_built_again(self):
+        class Model(NanoGPT):
+            def __init__(self, config):
+                super().__init__()
+                self.config = config
+                self.out = nn.Linear(config["width"], 5)
+                nn.init.zeros_(self.out.weight)
+
+        with torch.device("meta"):
+            model = Model({"width": 30})
+        assert init.initialize(model, 1) == []
+        assert same(model, built(lambda: Model({"width": 30}), 1))
+
+    def test_methods_that_cannot_be_called_are_left(self):
+        class Named(nn.Linear):
+            def _init_weights(self, module, name):
+                raise AssertionError(module, name)
+
+        init.initialize(Named(3, 4), 1)
+
+    def test_a_method_that_fails_is_named(self):
+        class Fails(nn.Linear):
+            def _init_weights(self):
+                raise KeyError("x")
+
+        with pytest.raises(
+            RuntimeError, match=r"Fails._init_weights fails for the model: 'x'; build"
+        ):
+            init.initialize(Fails(3, 4), 1)
+
+    def test_another_library_s_modules_are_not_a_model_s(self):
+        """PEFT's adapters in a model of transformers: not by the rule of the model."""
+
+        class Outer(nn.Module):
+            def _init_weights(self, module):
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=0.02)
+
+        adapters = type("Adapter", (nn.Module,), {"__module__": "another.library"})
+        model, adapter_ = Outer(), adapters()
+        model.inner, model.adapter = nn.Linear(50, 50), adapter_
+        adapter_.lora = nn.Linear(50, 50)
+        init.initialize(model, 1)
+        assert model.inner.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert model.adapter.lora.weight.std().item() == pytest.approx((1 / 150) ** 0.5, rel=0.1)
+
+
+class TestPlaceholders:
+    def test_zero_3(self):
+        model = nn.Linear(3, 4)
+        model.weight = nn.Parameter(torch.empty(0))
+        model.weight.ds_id = 0
+        with pytest.raises(
+            ValueError, match=r"weight is held by DeepSpeed's ZeRO-3.*GatheredParam"
+        ):
+            init.initialize(model, 1)
+
+    def test_offload(self):
+        accelerate = pytest.importorskip("accelerate")
+        model = accelerate.cpu_offload(nn.Sequential(nn.Linear(3, 4)), torch.device("cpu"))
+        with pytest.raises(ValueError, match="offloaded by Accelerate; call initialize before"):
+            init.initialize(model, 1)

@@ -1,0 +1,59 @@
+"""The core's tests on every CPython that is here, the oldest with the oldest NumPy.
+
+``python tests/deep/pythons.py``; it looks where `packages.py` does. The package is built from the
+source in an environment of its own for each, in build/pythons.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from packages import ROOT, VERSIONS, interpreters, venv
+
+NEEDED = ("pytest>=8,<9.2", "pytest-xdist>=3", "hypothesis>=6", "scipy>=1.11", "ml_dtypes>=0.4")
+
+
+def oldest_numpy() -> str:
+    """The oldest NumPy that pyproject.toml allows."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    found = re.search(r'^dependencies = \["numpy>=([\d.]+)"\]$', text, re.MULTILINE)
+    assert found, "pyproject.toml names the oldest NumPy"
+    return f"numpy=={found[1]}.*"
+
+
+def test(version: str, interpreter: Path, numpy: str) -> bool:
+    """Whether the core's tests pass; the last lines of what they print."""
+    at = ROOT / "build" / "pythons" / version
+    python = venv(interpreter, at, *NEEDED, numpy)
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--no-deps", "--editable", ROOT], check=True)
+    chosen = ["tests/core", "-m", "not exhaustive", "-n", "auto", "-p", "no:cacheprovider", "-q"]
+    environment = {k: v for k, v in os.environ.items() if k != "FASTINIT_REQUIRE_ADAPTERS"}
+    done = subprocess.run(
+        [python, "-m", "pytest", *chosen],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    shown = lines[-1:] if done.returncode == 0 else lines[-60:]
+    print(f"CPython {version}, {numpy}:", *shown, sep="\n", flush=True)
+    return done.returncode == 0
+
+
+def main() -> None:
+    found = interpreters()
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    others = [v for v in VERSIONS if v in found and v != here]  # this one runs all the tests
+    numpys = [oldest_numpy(), *["numpy"] * len(others)]
+    passed = [test(v, found[v], numpy) for v, numpy in zip(others, numpys, strict=False)]
+    if not all(passed):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
