@@ -384,6 +384,44 @@ def _fill_list(
         start += array.size
 
 
+class Matrix(NamedTuple):
+    """A matrix, and where in it an array is, whose axes go along its rows or its columns."""
+
+    rows: int
+    columns: int
+    row: int  # of the array's first element
+    column: int
+    row_steps: list[int]  # what each of the array's axes adds to the row: 0, or its column does
+    column_steps: list[int]
+
+
+def fill_orthogonal(
+    gain: float,
+    array: NDArray[Any],
+    matrix: Matrix,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    backend: str | None = None,
+) -> None:
+    """Fill a checked array with its box of `gain` times an orthogonal matrix.
+
+    The generator moves on by the whole matrix's size.
+    """
+    code = check_gain(gain, array.dtype)
+    n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
+    start = rng.take(matrix.rows * matrix.columns)
+    _held = _kernels.hold(array)
+    write(code, array, start, rng.key, matrix, gain, n)
+
+
+def check_gain(gain: float, dtype: np.dtype[Any]) -> int:
+    """Return the kernels' number of the dtype; raise ValueError if it cannot hold the gain."""
+    known = _float_dtype(dtype)
+    if not abs(gain) <= known.max:
+        raise ValueError(f"gain={gain!r} must be finite in {known.name}")
+    return known.code
+
+
 def fill_line(
     distribution: Distribution,
     address: int,

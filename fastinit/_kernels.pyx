@@ -439,6 +439,39 @@ cdef int fill_lines(int distribution, const double *numbers, const fi_line *line
     return 0
 
 
+def orthogonal(int dtype, cnp.ndarray x, start, key, matrix, double gain, int threads):
+    """Fills x with a box of `gain` times an orthogonal matrix, which is made of the rows * columns
+    stream indices from `start` on. `matrix` is (rows, columns, row, column, row_steps,
+    column_steps): the lengths of the whole, and in it the place of x's first element and what each
+    of x's axes adds to it.
+    """
+    cdef uint64_t row_steps[FI_MAX_NDIM]
+    cdef uint64_t column_steps[FI_MAX_NDIM]
+    cdef fi_orthogonal r
+    cdef int stopped
+    cdef fi_poll *poll = poll_of_this_thread()
+
+    check_rounding()
+    r.dtype = <fi_dtype> dtype
+    r.key.k0, r.key.k1 = key
+    r.start = start
+    r.gain = gain
+    r.rows, r.columns, r.row, r.column = matrix[:4]
+    r.out = cnp.PyArray_DATA(x)
+    r.ndim = cnp.PyArray_NDIM(x)
+    r.shape = <const uint64_t *> cnp.PyArray_DIMS(x)
+    r.strides = <const int64_t *> cnp.PyArray_STRIDES(x)
+    r.row_steps, r.column_steps = row_steps, column_steps
+    for axis, steps in enumerate(zip(matrix[4], matrix[5])):
+        row_steps[axis], column_steps[axis] = steps
+    with nogil:
+        stopped = fi_active().orthogonal(&r, threads, poll, NULL)
+    if stopped == FI_NO_MEMORY:
+        raise MemoryError(f"no memory for an orthogonal matrix of shape ({r.rows}, {r.columns})")
+    if stopped:
+        raise_pending()
+
+
 cdef int run(fi_request *r, uint64_t n, int threads) except -1:
     cdef int stopped
     cdef fi_poll *poll
