@@ -272,8 +272,8 @@ def page(results: list[dict[str, Any]]) -> str:
         "experts where it has more. "
         f"{versions}.",
         "",
-        f"- {len(results)} of {_types()} model types were tried; transformers itself makes {made} of "
-        "them here.",
+        f"- {len(results)} of {_types()} model types were tried; transformers itself makes {made} "
+        "of them here.",
         f"- fastinit writes {written} of these {made} ({100 * written / max(1, made):.1f} %).",
         f"- {count['equal']} are small enough to be compared, and no tensor of theirs differs: "
         f"{tensors:,} tensors, of which {exact:,} have one value, and are equal to the last bit. "
