@@ -8,7 +8,7 @@ BUILT_FROM := pyproject.toml setup.py \
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
 .PHONY: demo test test-all test-pythons deep deep-bits deep-faults deep-models bench tables docs \
-    lint clean
+    site wheels lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -41,6 +41,7 @@ deep-models: .venv/with-test .venv/with-hf
 deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/kills.py
 	$(BIN)/python tests/deep/headers.py
+	$(BIN)/python tests/deep/recipes.py --count 100000
 	$(BIN)/python tests/deep/sanitizers.py
 
 # A quarter of an hour; with the compilers and emulators that are there.
@@ -65,6 +66,15 @@ docs: .venv/with-docs
 	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
 	$(BIN)/python docs/make_guide.py
+
+# build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.
+site: .venv/with-site
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going docs build/site
+	$(BIN)/python docs/check_links.py build/site
+
+# dist/: the sdist, and a wheel for each CPython that is here on x86-64 and on aarch64.
+wheels: .venv/with-wheels
+	$(BIN)/python packaging/make_wheels.py
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check

@@ -33,7 +33,7 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
-        if isinstance(seed, bool):
+        if isinstance(seed, bool) or (isinstance(seed, list | tuple) and bool in map(type, seed)):
             raise TypeError
         return SeedSequence(seed)
     except (TypeError, ValueError) as error:
@@ -76,7 +76,7 @@ class Generator(_kernels.Cursor):
     Parameters
     ----------
     seed_sequence : numpy.random.SeedSequence
-        Whence the key: ``generate_state(2, uint64)``.
+        The key is its ``generate_state(2, uint64)``.
     position : int
         The next index, 0 to 2**63.
 
