@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit.torch._deferred import deferred
+from fastinit.torch._streaming import stacks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -115,7 +116,6 @@ def loss_of(output: Any) -> Tensor:
 
 def work(model: nn.Module) -> int:
     """Return how many weights a probe's progress counts: four times those of the blocks."""
-    from fastinit.torch._streaming import stacks
-
     blocks = [module for run in stacks(model).values() for module in run.values()]
-    return 4 * sum(p.numel() for block in blocks for p in block.parameters())
+    weights: int = sum(p.numel() for block in blocks for p in block.parameters())
+    return 4 * weights
