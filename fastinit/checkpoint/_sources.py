@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastinit._extras import missing
 from fastinit.checkpoint import _safetensors, _stored
 from fastinit.checkpoint._layout import CONFIG
 from fastinit.recipe import Recipe, RecipeError, Tensor, Values
@@ -122,10 +124,12 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     text, seed = metadata.get("fastinit.recipe"), metadata.get("fastinit.seed")
     if text is None or seed is None:
         return None
-    if not seed.isdecimal():
-        raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
+    if not re.fullmatch("[0-9]{1,100}", seed):
+        raise RecipeError(
+            f"{path}: its metadata has fastinit.seed={seed[:100]!r}; allowed: a number"
+        )
     try:
-        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+        variables = _safetensors.loads(metadata.get("fastinit.variables", "{}").encode())
     except ValueError as error:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)
@@ -163,8 +167,7 @@ def _of_config(
         from fastinit.torch._recipe import recipe_of
     except ImportError as error:
         raise RecipeError(
-            f"{path} needs PyTorch and transformers: in a checkout of fastinit, "
-            f"pip install '.[hf]' ({error})"
+            f"{missing('transformers', f'{path}, with PyTorch,')} ({error})"
         ) from None
     if rules is None and given:
         raise RecipeError(f"{path} has no variables; give them with rules")

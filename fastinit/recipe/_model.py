@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from fastinit.initializer import Initializer
 from fastinit.random import default_rng
 from fastinit.recipe._advice import suggestion
 from fastinit.recipe._expressions import Expression, RecipeError
-from fastinit.recipe._patterns import regex, template
+from fastinit.recipe._patterns import fits, match, template
 from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
 from fastinit.recipe._values import Values
 
@@ -46,8 +47,11 @@ class Rule:
     ndim: int | None = None
     variables: Mapping[str, float] = field(default_factory=dict)
 
-    def bind(self, name: str) -> Rule:
+    def bind(self, name: str, shape: tuple[int, ...] = ()) -> Rule:
         """Return this rule for a tensor that it fits: each expression is replaced by its value.
+
+        Expressions know the rule's variables, the numbers in the name, and `fan_in` and
+        `fan_out` of the shape, whose axes are (out, in, ...) as PyTorch has them.
 
         Raises
         ------
@@ -67,9 +71,11 @@ class Rule:
         expressions = {k: v for k, v in arguments.items() if isinstance(v, Expression)}
         if not expressions:
             return self
-        match = regex(self.pattern).fullmatch(name)
-        numbers = {k: int(v) for k, v in match.groupdict().items()} if match else {}
-        variables = {**self.variables, **numbers}
+        try:
+            numbers = match(self.pattern, name) or {}
+        except ValueError as error:  # Python reads no number of thousands of digits
+            raise RecipeError(f"the name {name!r}: {error}") from None
+        variables = {**fans(shape), **self.variables, **numbers}
         values = {key: expression.value(variables) for key, expression in expressions.items()}
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
@@ -88,9 +94,7 @@ class Rule:
         >>> rule.fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
-        return self.ndim in (None, len(tensor.shape)) and bool(
-            regex(self.pattern).fullmatch(tensor.name)
-        )
+        return self.ndim in (None, len(tensor.shape)) and fits(self.pattern, tensor.name)
 
     def check(self, tensor: Tensor) -> None:
         """Raise if this rule cannot fill a tensor; allocate nothing of its size.
@@ -112,6 +116,19 @@ class Rule:
 
     def __str__(self) -> str:
         return str(self.initializer)
+
+
+def fans(shape: tuple[int, ...]) -> dict[str, float]:
+    """Return fan_in and fan_out of a weight with the axes (out, in, ...); of a line, its length.
+
+    Examples
+    --------
+    >>> fans((8, 4, 3, 3))
+    {'fan_in': 36, 'fan_out': 72}
+    """
+    if len(shape) < 2:
+        return dict.fromkeys(("fan_in", "fan_out"), math.prod(shape))
+    return {"fan_in": math.prod(shape[1:]), "fan_out": shape[0] * math.prod(shape[2:])}
 
 
 Origin = Rule | Values
@@ -185,7 +202,7 @@ class Recipe:
             return self.values[tensor.name]
         for rule in self.rules:
             if rule.fits(tensor):
-                return rule.bind(tensor.name)
+                return rule.bind(tensor.name, tensor.shape)
         raise RecipeError(
             f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for "
             f"it, such as {suggestion(tensor)}"
