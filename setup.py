@@ -22,6 +22,7 @@ SOURCES = [
     "memory.c",
     "dispatch.c",
     "truncated.c",
+    "orthogonal.c",
     "kernels_base.c",
     "kernels_avx2.c",
     "kernels_avx512.c",

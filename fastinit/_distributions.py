@@ -18,20 +18,29 @@ class Distribution(NamedTuple):
     largest: float  # magnitude that the dtype must be able to hold
     text: str  # of the parameters, for errors
     bounded: bool = False  # params begin with bounds, which become numbers of the dtype
+    reach: float = 0.0  # magnitude of the largest value there can be, unless it is bounded
+    reach64: float = 0.0  # that in float64, whose normals have longer tails
 
 
 def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]) -> Distribution:
     text = ", ".join(f"{name}={value!r}" for name, value in zip(names, params, strict=True))
     if not all(map(math.isfinite, params)):
         raise ValueError(f"{text} must be finite")
-    return Distribution(kernel, params, max(map(abs, params)), text)
+    largest = max(map(abs, params))
+    return Distribution(kernel, params, largest, text, reach=largest, reach64=largest)
+
+
+# The largest |z| of a normal, of 40 random bits and of float64's 64 (`normal.h`), rounded up.
+_RADIUS, _RADIUS64 = 7.55, 9.5
 
 
 @lru_cache
 def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
     if not std >= 0.0:
         raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
-    return _distribution(_kernels.NORMAL, names, (mean, std))
+    distribution = _distribution(_kernels.NORMAL, names, (mean, std))
+    reach, reach64 = (abs(mean) + radius * std for radius in (_RADIUS, _RADIUS64))
+    return distribution._replace(reach=reach, reach64=reach64)
 
 
 @lru_cache

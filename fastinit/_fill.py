@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -238,10 +239,25 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     return known.code, params_in(distribution, known)
 
 
+def _reach(distribution: Distribution, dtype: Float) -> float:
+    return distribution.reach64 if dtype.name == "float64" else distribution.reach
+
+
 def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
-    """Return what a kernel takes; raise ValueError if the dtype cannot hold it."""
+    """Return what a kernel takes; raise ValueError if the dtype cannot hold it.
+
+    Warn if it can hold the parameters but not every value, which is then infinite or NaN.
+    """
     if distribution.largest > dtype.max:
         raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+    if _reach(distribution, dtype) > dtype.max:
+        becomes = "NaN" if dtype.name == "float8_e4m3fn" else "infinity"
+        warnings.warn(
+            f"{distribution.text}: values beyond {dtype.max:g}, the largest of {dtype.name}, "
+            f"become {becomes}; truncated_normal_ keeps them within bounds",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return _inward(distribution, dtype) if distribution.bounded else distribution.params
 
 
@@ -331,7 +347,7 @@ def fill_memory(
     each axis adds to it; the generator then moves on by `size`. Without them as `fill`.
     """
     params = distribution.params
-    if distribution.bounded or distribution.largest > dtype.max:
+    if distribution.bounded or _reach(distribution, dtype) > dtype.max:
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         _check_memory(array)
@@ -366,6 +382,44 @@ def _fill_list(
     for code, array, params, fill_it in checked:
         fill_it(distribution.kernel, code, array, start, rng, params, threads, None)
         start += array.size
+
+
+class Matrix(NamedTuple):
+    """A matrix, and where in it an array is, whose axes go along its rows or its columns."""
+
+    rows: int
+    columns: int
+    row: int  # of the array's first element
+    column: int
+    row_steps: list[int]  # what each of the array's axes adds to the row: 0, or its column does
+    column_steps: list[int]
+
+
+def fill_orthogonal(
+    gain: float,
+    array: NDArray[Any],
+    matrix: Matrix,
+    rng: _kernels.Cursor,
+    threads: int | None = None,
+    backend: str | None = None,
+) -> None:
+    """Fill a checked array with its box of `gain` times an orthogonal matrix.
+
+    The generator moves on by the whole matrix's size.
+    """
+    code = check_gain(gain, array.dtype)
+    n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
+    start = rng.take(matrix.rows * matrix.columns)
+    _held = _kernels.hold(array)
+    write(code, array, start, rng.key, matrix, gain, n)
+
+
+def check_gain(gain: float, dtype: np.dtype[Any]) -> int:
+    """Return the kernels' number of the dtype; raise ValueError if it cannot hold the gain."""
+    known = _float_dtype(dtype)
+    if not abs(gain) <= known.max:
+        raise ValueError(f"gain={gain!r} must be finite in {known.name}")
+    return known.code
 
 
 def fill_line(

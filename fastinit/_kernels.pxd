@@ -64,6 +64,25 @@ cdef extern from "fastinit.h" nogil:
         const int64_t *strides
         const uint64_t *index_steps
 
+    ctypedef struct fi_orthogonal:
+        fi_dtype dtype
+        fi_key key
+        uint64_t start
+        uint64_t rows
+        uint64_t columns
+        double gain
+        void *out
+        int ndim
+        const uint64_t *shape
+        const int64_t *strides
+        uint64_t row
+        uint64_t column
+        const uint64_t *row_steps
+        const uint64_t *column_steps
+
+    enum:
+        FI_NO_MEMORY
+
     ctypedef struct fi_table:
         uint32_t abi
         const char *stream
@@ -73,6 +92,8 @@ cdef extern from "fastinit.h" nogil:
                     void *context) noexcept nogil
         void (*truncate)(fi_truncated *interval, double mean, double std, double low,
                          double high) noexcept nogil
+        int (*orthogonal)(const fi_orthogonal *matrix, int threads, fi_poll *poll,
+                          void *context) noexcept nogil
 
 # fi_active for those who do not link with this library.
 cdef const fi_table *fi_table_in_use() noexcept nogil

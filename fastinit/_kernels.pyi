@@ -82,6 +82,15 @@ def fill_line(
     params: tuple[float, ...],
     threads: int,
 ) -> None: ...
+def orthogonal(
+    dtype: int,
+    x: NDArray[Any],
+    start: int,
+    key: tuple[int, int],
+    matrix: tuple[int, int, int, int, Sequence[int], Sequence[int]],
+    gain: float,
+    threads: int,
+) -> None: ...
 
 @final
 class BitStream:

@@ -350,15 +350,15 @@ cdef struct fi_line:
     int64_t itemsize
 
 
-cdef bint is_usual(x, double magnitude, fi_line *line) noexcept:
+cdef bint is_usual(x, double reach, double reach64, fi_line *line) noexcept:
     """Whether an array needs no closer look, as it is NumPy's, float32 or float64, in C order,
-    writable, aligned, and able to hold the magnitude; if so, the line is what it holds.
+    writable, aligned, and able to hold the largest value; if so, the line is what it holds.
     """
     if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISCARRAY(x):
         return False
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and magnitude <= FLT_MAX:
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 and reach <= FLT_MAX:
         line.dtype = fi_dtype.FI_FLOAT32
-    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
+    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64 and reach64 <= DBL_MAX:
         line.dtype = fi_dtype.FI_FLOAT64
     else:
         return False
@@ -380,11 +380,11 @@ def fill_usual(distribution, x, rng, int threads):
     cdef fi_line *lines = &line
     cdef uint64_t total = 0, longest = 0
     cdef Py_ssize_t i, count
-    kernel, params, largest, _, bounded = <tuple> distribution
+    kernel, params, _, _, bounded, reach, reach64 = <tuple> distribution
     if bounded:
         return False
     if type(x) is not list:
-        if not is_usual(x, largest, lines):
+        if not is_usual(x, reach, reach64, lines):
             return False
         held = hold(x) if line.n > KEEP_GIL else None
         store_params(numbers, params)
@@ -397,7 +397,7 @@ def fill_usual(distribution, x, rng, int threads):
         raise MemoryError
     try:
         for i in range(count):
-            if not is_usual(arrays[i], largest, &lines[i]):
+            if not is_usual(arrays[i], reach, reach64, &lines[i]):
                 return False
             total += lines[i].n
             longest = max(longest, lines[i].n)
@@ -440,6 +440,39 @@ cdef int fill_lines(int distribution, const double *numbers, const fi_line *line
         run(&r, lines[i].n, threads)
         r.start += lines[i].n
     return 0
+
+
+def orthogonal(int dtype, cnp.ndarray x, start, key, matrix, double gain, int threads):
+    """Fills x with a box of `gain` times an orthogonal matrix, which is made of the rows * columns
+    stream indices from `start` on. `matrix` is (rows, columns, row, column, row_steps,
+    column_steps): the lengths of the whole, and in it the place of x's first element and what each
+    of x's axes adds to it.
+    """
+    cdef uint64_t row_steps[FI_MAX_NDIM]
+    cdef uint64_t column_steps[FI_MAX_NDIM]
+    cdef fi_orthogonal r
+    cdef int stopped
+    cdef fi_poll *poll = poll_of_this_thread()
+
+    check_rounding()
+    r.dtype = <fi_dtype> dtype
+    r.key.k0, r.key.k1 = key
+    r.start = start
+    r.gain = gain
+    r.rows, r.columns, r.row, r.column = matrix[:4]
+    r.out = cnp.PyArray_DATA(x)
+    r.ndim = cnp.PyArray_NDIM(x)
+    r.shape = <const uint64_t *> cnp.PyArray_DIMS(x)
+    r.strides = <const int64_t *> cnp.PyArray_STRIDES(x)
+    r.row_steps, r.column_steps = row_steps, column_steps
+    for axis, steps in enumerate(zip(matrix[4], matrix[5])):
+        row_steps[axis], column_steps[axis] = steps
+    with nogil:
+        stopped = fi_active().orthogonal(&r, threads, poll, NULL)
+    if stopped == FI_NO_MEMORY:
+        raise MemoryError(f"no memory for an orthogonal matrix of shape ({r.rows}, {r.columns})")
+    if stopped:
+        raise_pending()
 
 
 cdef int run(fi_request *r, uint64_t n, int threads) except -1:

@@ -103,6 +103,15 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     return _fill.fill
 
 
+def orthogonal_backend(name: str | None) -> Backend:
+    """Return what a backend fills orthogonal matrices with; raise as `backend`."""
+    if backend(name) is _kernels.fill:
+        return _kernels.orthogonal
+    from fastinit.numba import _orthogonal
+
+    return _orthogonal.orthogonal
+
+
 def set_backend(name: str) -> None:
     """Set which kernels a fill uses when the call does not say; the values are the same.
 

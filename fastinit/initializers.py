@@ -293,8 +293,9 @@ def normal_(
         one after the other, as if they were one; for small arrays this takes less time than a
         call for each.
     mean, std : float
-        Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the 16-bit
-        dtypes) or 9.5 (float64).
+        Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the narrower
+        dtypes) or 9.5 (float64). A RuntimeWarning says so, before anything is written, if the
+        dtype cannot hold mean + z std: such a value would be infinite, or NaN in float8_e4m3fn.
     rng : int, sequence of int, SeedSequence, Generator, or None
         What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
         the same values in each call, None gives others each time. A `Generator` of fastinit

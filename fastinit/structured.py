@@ -7,6 +7,7 @@ the last two axes as (in, out) unless told otherwise.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -18,16 +19,19 @@ from fastinit import _check, _kernels
 from fastinit._check import Shape, axes, integer, real
 from fastinit._distributions import normal_distribution
 from fastinit._fill import (
+    Matrix,
     array_of,
+    check_gain,
     draws,
     element,
     fill,
     fill_constant,
+    fill_orthogonal,
     floats,
     index_steps,
     place,
 )
-from fastinit.random import RNG, Generator, default_rng
+from fastinit.random import RNG, default_rng
 
 T = TypeVar("T")
 
@@ -55,6 +59,9 @@ class _Taps:
         ]
         #: (..., in, out): the leading axes have length 1, or 0 where x lacks the centre
         self.matrix = np.moveaxis(array[tuple(centres)], (i, o), (-2, -1))
+        none = [0] * (array.ndim - 2)
+        #: which part of the whole kernel's (in, out) matrix that is
+        self.box = Matrix(self.n_in, self.n_out, at[i], at[o], [*none, 1, 0], [*none, 0, 1])
 
 
 def _only(index: int, length: int) -> slice:
@@ -82,16 +89,25 @@ def dirac_(
     Parameters
     ----------
     x : array
-        Filled in place: any dtype of `constant_`, two axes or more.
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     groups : int
         The outputs fall into so many groups, each an identity of its own; divides their number.
     gain : float
         Must be representable in x's dtype.
     in_axis, out_axis : int
-        The axes of inputs (of one group) and of outputs; all others are the kernel's.
-        PyTorch's layout (out, in, ...) is ``in_axis=1, out_axis=0``.
-    threads, backend, global_shape, offset
-        As in `uniform_`.
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -144,7 +160,33 @@ def eye_(
 ) -> T:
     """Fill the matrix x with `gain` on its main diagonal and 0 elsewhere: `dirac_` of two axes.
 
-    Parameters, returns and raises are those of `dirac_`.
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        The value on the diagonal; x's dtype must be able to hold it.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -189,7 +231,38 @@ def delta_(
     """Fill x with 0, and with `gain` at the kernel's centre, from every input to every output.
 
     A depthwise convolution (one input) with it hands its input on; gain = 1 / fan_in averages
-    the channels. Parameters, returns and raises are those of `dirac_`.
+    the channels. The centre of a kernel n long is n // 2.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    gain : float
+        The value at the centre; x's dtype must be able to hold it.
+    in_axis, out_axis : int
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -200,7 +273,8 @@ def delta_(
 
     References
     ----------
-    L. Xiao et al., ICML 2018 (delta kernels); see `delta_orthogonal_`.
+    L. Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs", ICML 2018 (delta
+    kernels).
 
     Examples
     --------
@@ -230,8 +304,37 @@ def hadamard_(
     """Fill x with the identity or, where outputs outnumber inputs, with Hadamard's matrix.
 
     ZerO: at the kernel's centre ``2^(-(m - 1)/2) (-1)^popcount(in & out)``, m the bits
-    that number the outputs; no randomness, and yet the symmetry between outputs is broken.
-    Parameters, returns and raises are those of `dirac_`.
+    that number the outputs; no randomness, and yet the symmetry between outputs is broken. The
+    centre of a kernel n long is n // 2.
+
+    Parameters
+    ----------
+    x : array
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
+    in_axis, out_axis : int
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
+
+    Returns
+    -------
+    array
+        `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; then nothing was written.
 
     Notes
     -----
@@ -289,13 +392,28 @@ def embedding_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, of shape (entries, ...).
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     padding : int, optional
         The row that stands for no entry.
     std : float
-        See `normal_`. 1 is PyTorch's; language models have 0.02.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`.
+        The standard deviation, finite in x's dtype; std >= 0. 1 is PyTorch's; language models
+        have 0.02.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -349,12 +467,15 @@ def orthogonal_(
     """Fill x with `gain` times a random orthogonal matrix, all of them equally likely.
 
     Of the matrix that has `column_axis` as its columns and all other axes as its rows, the
-    shorter side is orthonormal: rows if there are fewer of them, else columns. It is the Q of a
-    matrix of standard normals, with R's diagonal made positive.
+    shorter side is orthonormal: rows if there are fewer of them, else columns. It is a product of
+    one reflection for each of these, of a vector of standard normals, and of signs: the Q of a
+    matrix of normals with R's diagonal made positive, at half the work. It is computed in float64
+    for float64, else in float32, in an order that does not depend on the machine.
 
-    The last bits depend on NumPy's LAPACK and so on the machine, unlike those of all other
-    initializers. LAPACK chooses its own threads. Beside x, three to four times its number of
-    elements are needed in float64.
+    A part takes as long as its share of the shorter side says, and of the longer side it needs the
+    whole: of an array (8192, 1024), any 64 columns take less than a tenth of the time of all, but
+    64 rows as long as all. Beside x, each thread needs 288 numbers for each element of the longer
+    side, and all threads together 50 for each of the shorter one.
 
     Parameters
     ----------
@@ -371,7 +492,7 @@ def orthogonal_(
     rng, threads, backend
         As in `uniform_`.
     global_shape, offset : tuple of int, optional
-        x must be the whole tensor, or an empty part: every value depends on all the others.
+        As in `uniform_`: x is any box of the whole tensor.
 
     Returns
     -------
@@ -382,6 +503,8 @@ def orthogonal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+    MemoryError
+        If there is not enough memory beside x.
 
     Notes
     -----
@@ -393,9 +516,10 @@ def orthogonal_(
     References
     ----------
     A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
-    deep linear neural networks", ICLR 2014. F. Mezzadri, "How to Generate Random Matrices from
-    the Classical Compact Groups", Notices of the AMS 54, 2007 (the signs). G. Yang, J. Simon,
-    J. Bernstein, "A Spectral Condition for Feature Learning", 2023 (scaled).
+    deep linear neural networks", ICLR 2014. G. W. Stewart, "The Efficient Generation of Random
+    Orthogonal Matrices with an Application to Condition Estimators", SIAM J. Numer. Anal. 17,
+    1980 (the reflections). G. Yang, J. Simon, J. Bernstein, "A Spectral Condition for Feature
+    Learning", 2023 (scaled).
 
     Examples
     --------
@@ -404,52 +528,26 @@ def orthogonal_(
     True
     """
     array = floats(x)
-    whole, _ = place(array.shape, global_shape, offset)
+    whole, at = place(array.shape, global_shape, offset)
     if len(whole) < 2:
         raise ValueError(f"x has shape {whole}; orthogonal_ allows two axes or more")
     ((axis,),) = axes(whole, column_axis=column_axis)
-    moved = np.moveaxis(array, axis, -1)
-    rows, columns = math.prod(whole) // max(1, whole[axis]), whole[axis]
+    matrix = _matrix(whole, at, axis)
     factor = real("gain", gain)
-    if scaled and columns > rows > 0:
-        factor *= math.sqrt(columns / rows)
-    _check_whole("orthogonal_", array, whole)
-    matrix = _orthogonal(array, rows, columns, factor, default_rng(rng), threads, backend)
-    moved[...] = matrix.reshape(moved.shape)
+    if scaled and matrix.columns > matrix.rows > 0:
+        factor *= math.sqrt(matrix.columns / matrix.rows)
+    fill_orthogonal(factor, array, matrix, default_rng(rng), threads, backend)
     return x
 
 
-def _check_whole(name: str, array: NDArray[Any], whole: tuple[int, ...]) -> None:
-    """Raise if an array is a part of the whole tensor, unless an empty one."""
-    if array.size and array.shape != whole:
-        raise ValueError(
-            f"{name} cannot fill a part of a tensor, as each value depends on all: x has shape "
-            f"{array.shape}, global_shape={whole}; allowed: the whole, or an empty part"
-        )
-
-
-def _orthogonal(
-    array: NDArray[Any],
-    rows: int,
-    columns: int,
-    gain: float,
-    generator: Generator,
-    threads: int | None,
-    backend: str | None,
-) -> NDArray[Any]:
-    """Return gain times an orthogonal matrix for an array; nothing for an empty one."""
-    element(gain, array.dtype, "gain")  # refuses what the dtype cannot hold
-    if not array.size:
-        generator.take(rows * columns)
-        return np.empty(0)
-    tall = (max(rows, columns), min(rows, columns))
-    normals = np.empty(tall, np.float64 if array.itemsize == 8 else np.float32)
-    q, r = np.linalg.qr(fill(_STANDARD_NORMAL, normals, generator, threads, backend=backend))
-    q *= gain * np.copysign(1.0, np.diagonal(r))
-    return q if rows >= columns else q.T
-
-
-_STANDARD_NORMAL = normal_distribution(0.0, 1.0)
+def _matrix(whole: tuple[int, ...], at: tuple[int, ...], axis: int) -> Matrix:
+    """Return the matrix that has an axis of a tensor as its columns, and all others as its rows."""
+    row_steps = index_steps(tuple(1 if a == axis else n for a, n in enumerate(whole)))
+    row_steps[axis] = 0
+    column_steps = [int(a == axis) for a in range(len(whole))]
+    row = sum(map(operator.mul, at, row_steps))
+    rows = math.prod(n for a, n in enumerate(whole) if a != axis)
+    return Matrix(rows, whole[axis], row, at[axis], row_steps, column_steps)
 
 
 def delta_orthogonal_(
@@ -479,7 +577,7 @@ def delta_orthogonal_(
     in_axis, out_axis : int
         As in `dirac_`.
     rng, threads, backend, global_shape, offset
-        As in `orthogonal_`, which says what memory the matrix needs.
+        As in `orthogonal_`, which says what memory and time the matrix needs.
 
     Returns
     -------
@@ -490,6 +588,8 @@ def delta_orthogonal_(
     ------
     TypeError, ValueError
         If an argument is not as described; then nothing was written.
+    MemoryError
+        If there is not enough memory beside x; then x is 0.
 
     Notes
     -----
@@ -510,19 +610,16 @@ def delta_orthogonal_(
     (True, 4)
     """
     array = floats(x)
-    whole, _ = place(array.shape, global_shape, offset)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if taps.n_out < taps.n_in:
         raise ValueError(
             f"x has {taps.n_in} inputs and {taps.n_out} outputs; delta_orthogonal_ allows no "
             "fewer outputs than inputs"
         )
-    _check_whole("delta_orthogonal_", array, whole)
-    matrix = _orthogonal(
-        array, taps.n_in, taps.n_out, real("gain", gain), default_rng(rng), threads, backend
-    )
+    generator, factor = default_rng(rng), real("gain", gain)
+    check_gain(factor, array.dtype)  # before the zeros are written
     fill_constant(x, 0, threads, backend=backend)
-    taps.matrix[...] = matrix.reshape(taps.matrix.shape)
+    fill_orthogonal(factor, taps.matrix, taps.box, generator, threads, backend)
     return x
 
 
@@ -546,17 +643,32 @@ def sparse_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, two axes.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     sparsity : float
         The share of zeros, 0 to 1.
     std : float
-        Of the others, before the zeros; see `normal_`.
+        The standard deviation of the other values, before some become 0; std >= 0, and finite in
+        x's dtype.
     axis : int
         0: columns, so that each output of an (in, out) weight has as many inputs. 1: rows, for
         the same in PyTorch's (out, in). (`torch.nn.init.sparse_` has 0 there, and so as many
         outputs for each input.)
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`. A part draws again for the columns it holds a piece of.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -670,8 +782,8 @@ def blocks_(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or as the initializer; if it refuses a later piece
-        (orthogonal_ one that is cut in two), the pieces before are filled.
+        If an argument is not as described, or as the initializer; if it refuses a later piece,
+        the pieces before are filled.
 
     References
     ----------

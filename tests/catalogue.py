@@ -6,8 +6,6 @@ import fastinit as fi
 
 # An alias is the same function, with another's name.
 NAMES = sorted(n for n in fi.__all__ if f"{n}_" in fi.__all__ and getattr(fi, n).__name__ == n)
-# Every value depends on all the others: no parts.
-UNDIVIDED = {"orthogonal", "delta_orthogonal"}
 NOT_RANDOM = {"constant", "zeros", "ones", "delta", "dirac", "eye", "hadamard"}
 
 

@@ -1,6 +1,6 @@
 """Writes golden.json: SHA-256 of outputs of the stream, made by the reference, not by C.
 
-``python tests/golden.py`` does it anew (two minutes).  A difference in the file is a new stream.
+``python tests/golden.py`` does it anew (some minutes).  A difference in the file is a new stream.
 """
 
 import json
@@ -27,6 +27,14 @@ CASES = [
 ]
 
 
+# dtype, rows, columns, gain: chains and blocks that are whole, short, and of one; both ways up.
+MATRICES = [
+    (dtype, rows, columns, 1.5)
+    for dtype in ("float32", "float64")
+    for rows, columns in [(1, 1), (130, 97), (50, 104)]
+] + [(dtype, 49, 130, 0.3) for dtype in FLOATS if dtype not in ("float32", "float64")]
+
+
 def digest(x: Array) -> str:
     """SHA-256 of the little-endian bytes."""
     return sha256(x.astype(x.dtype.newbyteorder("<")).tobytes()).hexdigest()
@@ -46,12 +54,28 @@ def main() -> None:
         for case in CASES
     ]
     provenance = "SHA-256 of little-endian outputs of tests/reference.py, by tests/golden.py"
+    matrices = [
+        {
+            "dtype": dtype,
+            "start": START,
+            "shape": (rows, columns),
+            "gain": gain,
+            "sha256": digest(
+                np.array(
+                    reference.orthogonal(dtype, KEY, START, rows, columns, gain),
+                    Case("normal", dtype).pattern,
+                )
+            ),
+        }
+        for dtype, rows, columns, gain in MATRICES
+    ]
     golden = {
         "provenance": provenance,
         "stream": reference.STREAM,
         "numpy": np.__version__,
         "key": KEY,
         "outputs": outputs,
+        "orthogonal": matrices,
     }
     FILE.write_text(json.dumps(golden, indent=1) + "\n")
 

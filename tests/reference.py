@@ -500,6 +500,119 @@ def truncated_normal(key: Key, index: int, i: Interval, to: Format) -> float:
     return convert(fma(z, i.std, i.mean, FLOAT64), to)
 
 
+# An orthogonal matrix: a product of reflections, each of a vector of normals.
+#
+# G. W. Stewart, "The Efficient Generation of Random Orthogonal Matrices with an Application to
+# Condition Estimators", SIAM J. Numer. Anal. 17 (1980): Q = H_1 H_2 ... H_k D. The vector of H_j is
+# x + sign(x_1) |x| e_1, for k vectors x of normals, the first of m numbers, each one shorter than
+# the one before; D are the signs that would make the diagonal of R positive in x = Q R.
+# R. Schreiber, C. Van Loan, "A Storage-Efficient WY Representation for Products of Householder
+# Transformations", SIAM J. Sci. Stat. Comput. 10 (1989): the reflections of a block are
+# I - V T V', T being a triangle.
+
+Matrix = list[list[float]]
+
+REFLECTIONS = 48  # in a block
+SEGMENT = 96  # terms in a chain of fused multiply-adds
+
+
+def product(a: Matrix, b: Matrix, to: Format) -> Matrix:
+    """a @ b: of each 96 terms a chain from 0, in order; and their sum, in order, from 0."""
+
+    def element(row: Sequence[float], column: Sequence[float]) -> float:
+        total = 0.0
+        for first in range(0, len(row), SEGMENT):
+            chain, last = 0.0, first + SEGMENT
+            for x, y in zip(row[first:last], column[first:last], strict=True):
+                chain = fma(x, y, chain, to)
+            total = convert(total + chain, to)
+        return total
+
+    columns = transposed(b)
+    return [[element(row, column) for column in columns] for row in a]
+
+
+def transposed(a: Matrix) -> Matrix:
+    return [list(column) for column in zip(*a, strict=True)]
+
+
+def block_of_normals(key: Key, start: int, m: int, k: int, first: int, to: Format) -> Matrix:
+    """Vectors `first` to first + 47 of k, as columns from row `first` on, 0 above the diagonal.
+
+    Row i of the block's m rows has the indices from start + m * first + i * (its columns) on.
+    """
+    n = min(REFLECTIONS, k - first)
+    begin = start + m * first
+    return [
+        [standard_normal(key, begin + i * n + a, to) if i - first >= a else 0.0 for a in range(n)]
+        for i in range(first, m)
+    ]
+
+
+def triangle(v: Matrix, to: Format) -> tuple[Matrix, list[float]]:
+    """-T, rounded, and the first numbers of the reflections' vectors, from a block of normals.
+
+    In float64, whatever the vectors are in, and without fused multiply-adds.
+    """
+    n = len(v[0])
+    gram = product(transposed(v), v, to)
+    t = [[0.0] * n for _ in range(n)]
+    heads = []
+    for a in range(n):
+        x, square = v[a][a], gram[a][a]
+        head = convert(x - math.sqrt(square) if x < 0 else x + math.sqrt(square), to)
+        norm = square - x * x + head * head
+        tau = 2 / norm if norm > 0 else 0.0
+        s = [gram[c][a] + v[a][c] * (head - x) for c in range(a)]
+        for c in range(a):
+            total = 0.0
+            for e in range(c, a):
+                total += t[c][e] * s[e]
+            t[c][a] = -tau * total
+        t[a][a] = tau
+        heads.append(head)
+    return [[convert(-x, to) for x in row] for row in t], heads
+
+
+@lru_cache
+def tall_orthogonal(key: Key, start: int, m: int, k: int, to: Format) -> Matrix:
+    """Of m rows and k <= m orthonormal columns."""
+    q = [[0.0] * k for _ in range(m)]
+    blocks = []
+    for first in range(0, k, REFLECTIONS):
+        v = block_of_normals(key, start, m, k, first, to)
+        u, heads = triangle(v, to)
+        for a, head in enumerate(heads):
+            v[a][a] = head
+            q[first + a][first + a] = 1.0 if head < 0 else -1.0
+        blocks.append((first, v, u))
+    for first, v, u in reversed(blocks):
+        below = q[first:]
+        added = product(v, product(u, product(transposed(v), below, to), to), to)
+        for row, more in zip(below, added, strict=True):
+            row[:] = [convert(x + y, to) for x, y in zip(row, more, strict=True)]
+    return q
+
+
+def orthogonal(
+    dtype: str, key: Key, start: int, rows: int, columns: int, gain: float = 1.0
+) -> list[list[int]]:
+    """The bit patterns of `gain` times a matrix whose shorter side is orthonormal.
+
+    It is made of the rows * columns indices from `start` on. A wide matrix is a tall one, turned.
+    """
+    computed = FLOAT64 if dtype == "float64" else FLOAT32
+    q = tall_orthogonal(key, start, max(rows, columns), min(rows, columns), computed)
+    if columns > rows:
+        q = transposed(q)
+
+    def bits(x: float) -> int:
+        x = convert(max(-1.0, min(1.0, x)) * gain, computed)
+        return pattern(convert(x, FORMATS[dtype]), dtype)
+
+    return [[bits(x) for x in row] for row in q]
+
+
 # A value.
 
 

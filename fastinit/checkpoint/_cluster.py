@@ -32,7 +32,7 @@ _EVERY = 0.1  # seconds between a worker's reports
 
 @contextmanager
 def cluster_writer(
-    scheduler: str, directory: Path, threads: int | None
+    scheduler: str, directory: Path, threads: int | None, replace: bool
 ) -> Iterator[Callable[[Sequence[Shard], Progress], None]]:
     """Connect, and yield what writes shards by a cluster's workers.
 
@@ -41,9 +41,11 @@ def cluster_writer(
     scheduler : str
         Address of a scheduler, or ``local:N``: N processes of this machine, for this while.
     directory : Path
-        Made if missing; the same for all workers.
+        The same for all workers.
     threads : int or None
         For each shard. None: a worker's share of its machine's.
+    replace : bool
+        Whether files that exist may be replaced.
 
     Yields
     ------
@@ -59,15 +61,15 @@ def cluster_writer(
         If the scheduler cannot be reached.
     """
     with _client(scheduler) as (client, share):
-        directory.mkdir(parents=True, exist_ok=True)
         _check_workers(client, directory)
-        yield partial(_write_shards, client, directory, threads or share)
+        yield partial(_write_shards, client, directory, threads or share, replace)
 
 
 def _write_shards(
     client: Client,
     directory: Path,
     threads: int | None,
+    replace: bool,
     shards: Sequence[Shard],
     progress: Progress,
 ) -> None:
@@ -75,7 +77,7 @@ def _write_shards(
     told = _Told(shards, progress)
     client.subscribe_topic(topic, told.event)
     futures = [
-        client.submit(_task, shard, directory, threads, topic, key=f"{topic}/{shard.name}")
+        client.submit(_task, shard, directory, threads, replace, topic, key=f"{topic}/{shard.name}")
         for shard in shards
     ]
     try:
@@ -102,8 +104,13 @@ def _client(scheduler: str) -> Iterator[tuple[Client, int | None]]:
             yield client, None
         return
     n = int(match[1])
+    # Without a dashboard, which would show itself on all of the machine's interfaces.
     cluster = LocalCluster(
-        n_workers=n, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
+        n_workers=n,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client, max(1, get_num_threads() // n)
@@ -111,7 +118,7 @@ def _client(scheduler: str) -> Iterator[tuple[Client, int | None]]:
 
 def _check_workers(client: Client, directory: Path) -> None:
     """Raise unless every worker has this stream, and sees the directory, by a file in it."""
-    marker = directory / f".shared.{secrets.token_hex(4)}"
+    marker = directory / f".shared.{secrets.token_hex(4)}.fastinit"
     marker.touch(exist_ok=False)
     try:
         client.wait_for_workers(1)
@@ -169,13 +176,13 @@ class _Told:
         self.event((0.0, (name, self._sizes[name])))
 
 
-def _task(shard: Shard, directory: Path, threads: int | None, topic: str) -> None:
+def _task(shard: Shard, directory: Path, threads: int | None, replace: bool, topic: str) -> None:
     """Write a shard on a worker, which may run several tasks at once."""
     worker = get_worker()
     if threads is None:
         threads = max(1, get_num_threads() // worker.state.nthreads)
     report = _Report(worker, shard.name, topic)
-    write_shard(shard, directory, threads=threads, progress=report)
+    write_shard(shard, directory, threads=threads, progress=report, overwrite=replace)
 
 
 class _Report:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._files import PART_LENGTH
 from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import blocks, in_order
@@ -223,6 +224,8 @@ def _shard(name: str, plan: Plan, seed: int, metadata: Mapping[str, str]) -> Sha
 
 
 def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
+    if tensor.dtype.name.startswith("float8"):  # three dtypes, and NumPy's format has but one byte
+        raise RecipeError(f"{tensor}: NumPy's format has no such dtype; allowed: safetensors")
     head = BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(tensor.dtype),
@@ -231,15 +234,17 @@ def _npy(tensor: Tensor, rule: Origin, seed: int) -> Shard:
     }
     np.lib.format.write_array_header_1_0(head, header)
     # A tensor's name may have what a file's must not, such as a path's separators.
-    name = f"{quote(tensor.name, safe=' ')}.npy"
-    if len(name) + len(_TEMPORARY) > _LONGEST_NAME:
+    name = npy_name(tensor.name)
+    if len(name) + PART_LENGTH > _LONGEST_NAME:
         raise RecipeError(f"{tensor}: its name is too long for a file's, {_LONGEST_NAME} bytes")
     begin = head.tell()
     item = Item(tensor, rule, begin)
     return Shard(name, seed, head.getvalue(), (item,), begin + tensor.nbytes)
 
 
-_TEMPORARY = "..0123456789abcdef"  # what a file's name has more until it is whole
+def npy_name(tensor: str) -> str:
+    """Return the name of the file of a tensor in NumPy's format."""
+    return f"{quote(tensor, safe=' ')}.npy"
 
 
 def _metadata(recipe: Recipe, seed: int, given: Mapping[str, Any]) -> dict[str, str]:
@@ -267,4 +272,8 @@ def _index(shards: Iterable[Shard], metadata: Mapping[str, str]) -> bytes:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
+    except ValueError as error:  # an infinity, a NaN, half of a character
+        raise RecipeError(f"no JSON can hold what the config or a name is: {error}") from None

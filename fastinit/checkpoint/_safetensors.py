@@ -8,11 +8,13 @@ and names that are there twice.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastinit._files import contents, opened
 from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype
 
 _NAMES = {code: name for name, code in DTYPES.items()}
@@ -55,8 +57,8 @@ def read(path: Path) -> Header:
     OSError
         If it cannot be read.
     """
-    nbytes = path.stat().st_size
-    with path.open("rb") as file:
+    with opened(path) as file:
+        nbytes = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if nbytes < 8 or length > min(nbytes - 8, _MAX_HEADER):
             raise _not(path, f"a header of {length:,} bytes in a file of {nbytes:,}")
@@ -78,7 +80,7 @@ def _not(path: Path, reason: object) -> RecipeError:
 def load_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise as `loads`, or OSError."""
     try:
-        return loads(path.read_bytes())
+        return loads(contents(path, _MAX_HEADER))
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
 

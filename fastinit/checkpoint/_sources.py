@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -122,10 +123,12 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     text, seed = metadata.get("fastinit.recipe"), metadata.get("fastinit.seed")
     if text is None or seed is None:
         return None
-    if not seed.isdecimal():
-        raise RecipeError(f"{path}: its metadata has fastinit.seed={seed!r}; allowed: a number")
+    if not re.fullmatch("[0-9]{1,100}", seed):
+        raise RecipeError(
+            f"{path}: its metadata has fastinit.seed={seed[:100]!r}; allowed: a number"
+        )
     try:
-        variables = json.loads(metadata.get("fastinit.variables", "{}"))
+        variables = _safetensors.loads(metadata.get("fastinit.variables", "{}").encode())
     except ValueError as error:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)

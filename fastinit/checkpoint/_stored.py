@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastinit._files import opened
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, buffer
-from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL
+from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
 from fastinit.random import Generator, default_rng
 from fastinit.recipe import DTYPES, RecipeError, Tensor, Values, as_dtype
 
@@ -101,15 +103,29 @@ def is_stored(path: Path) -> bool:
 
 
 def belonging(directory: Path) -> list[str]:
-    """Return the names of the files that are of a checkpoint, whole or not, in a directory."""
+    """Return the names of the files that are of a checkpoint, whole or not, in a directory.
+
+    They are those that the format itself gives, and the arrays that an index of ours names.
+    """
     if not directory.is_dir():
         return []
     names = [path.name for path in directory.iterdir() if _SHARD.fullmatch(path.name)]
-    names += [name for name in (MODEL, *INDEX.values()) if (directory / name).exists()]
+    names += [name for name in (MODEL, *INDEX.values()) if os.path.lexists(directory / name)]
     npy = directory / INDEX["npy"]
     if npy.is_file():
-        names += _Index.read(npy).files
+        names += _arrays_of_ours(npy)
     return names
+
+
+def _arrays_of_ours(npy: Path) -> list[str]:
+    """Return the files that an index names, if we have written it."""
+    try:
+        index = _Index.read(npy)
+    except RecipeError:
+        return []
+    if "fastinit.version" not in index.metadata:
+        return []
+    return [file for name, file in index.weight_map.items() if file == npy_name(name)]
 
 
 def read(path: Path) -> Checkpoint:
@@ -200,7 +216,7 @@ _PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
 def _array(name: str, path: Path) -> Stored:
     """Return a tensor in NumPy's format."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             version = np.lib.format.read_magic(file)
             if version != (1, 0):
                 raise ValueError(f"version {version}; allowed: (1, 0)")
@@ -227,7 +243,7 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
         If it cannot be read.
     """
     x = buffer(block, use)
-    with stored.path.open("rb", buffering=0) as file:
+    with opened(stored.path) as file:
         file.seek(stored.begin + block.at)
         left = x.reshape(-1).view(np.uint8).data
         while left:

@@ -12,18 +12,26 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 import fastinit
-from fastinit._files import appearing, no_empty_directory, remove_left_behind
+from fastinit._files import appearing, no_empty_directory, only_writer, remove_left_behind
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
-from fastinit.checkpoint._layout import MAX_SHARD_SIZE, Item, Layout, Shard, Small, lay_out
+from fastinit.checkpoint._layout import (
+    CONFIG,
+    MAX_SHARD_SIZE,
+    Item,
+    Layout,
+    Shard,
+    Small,
+    lay_out,
+)
 from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
 from fastinit.recipe import FLOATS, Recipe
@@ -134,14 +142,18 @@ def write(
     path = Path(directory)
     check_elsewhere(recipe, path)
     layout = lay_out(recipe, seed, max_shard_size, format)
-    with no_empty_directory(path), _writer(scheduler, path, threads) as write_shards:
-        todo = begin(layout, path, overwrite=overwrite, resume=resume)
+    with (
+        no_empty_directory(path),
+        _writing(path),
+        _writer(scheduler, path, threads, overwrite) as write_shards,
+    ):
+        todo = _begin(layout, path, overwrite, resume)
         kept = sum(shard.nbytes for shard in layout.shards) - sum(shard.nbytes for shard in todo)
         tell = progress or (lambda _: None)
         if kept:
             tell(kept)
         write_shards(todo, tell)
-    end(layout, path)
+        end(layout, path, overwrite=overwrite)
     tensors = [item.tensor for shard in layout.shards for item in shard.items]
     return Written(
         files=tuple(path / name for name in layout.names),
@@ -154,7 +166,7 @@ def write(
 
 
 def _writer(
-    scheduler: str | None, directory: Path, threads: int | None
+    scheduler: str | None, directory: Path, threads: int | None, replace: bool
 ) -> AbstractContextManager[Callable[[Sequence[Shard], Progress], None]]:
     """Return what writes shards: this process, or a cluster, which must be there before we begin.
 
@@ -163,11 +175,11 @@ def _writer(
     if scheduler is not None:
         from fastinit.checkpoint._cluster import cluster_writer
 
-        return cluster_writer(scheduler, directory.resolve(), threads)
+        return cluster_writer(scheduler, directory.resolve(), threads, replace)
 
     def write_shards(shards: Sequence[Shard], progress: Progress) -> None:
         for shard in shards:
-            write_shard(shard, directory, threads=threads, progress=progress)
+            write_shard(shard, directory, threads=threads, progress=progress, overwrite=replace)
 
     return nullcontext(write_shards)
 
@@ -184,8 +196,22 @@ def begin(
     FileExistsError
         If there is a checkpoint already, and it is not to be replaced nor to be resumed.
     OSError
-        If there is too little space, or the directory cannot be made.
+        If there is too little space, if the directory cannot be made, or if another process is
+        writing into it.
     """
+    with _writing(directory):
+        return _begin(layout, directory, overwrite, resume)
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Be the only one who writes into a directory, which is made if it is missing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with only_writer(directory):
+        yield
+
+
+def _begin(layout: Layout, directory: Path, overwrite: bool, resume: bool) -> list[Shard]:
     whole = _whole(layout, directory) if resume else set()
     others = [path for path in _in_the_way(layout, directory) if path.name not in whole]
     if others and not overwrite:
@@ -196,29 +222,32 @@ def begin(
             reason = "file exists and is not of this job: use overwrite=True to replace it"
         raise FileExistsError(errno.EEXIST, reason, str(others[0]))
     todo = [shard for shard in layout.shards if shard.name not in whole]
-    directory.mkdir(parents=True, exist_ok=True)
     remove_left_behind(directory, layout.names)
     _check_space(directory, sum(shard.nbytes for shard in todo))
     # Old files and new ones must not be taken for one checkpoint: without an index they are not.
+    if others and layout.config is None and os.path.lexists(directory / CONFIG):
+        others.append(directory / CONFIG)
     for path in others:
         if path.name not in layout.names or (layout.index and path.name == layout.index[0]):
             path.unlink()
     if layout.index and layout.index[0] not in whole:
-        _write_small(_begun(layout.index, directory), layout.index)
+        _write_small(_begun(layout.index, directory), layout.index, replace=True)
     return todo
 
 
-def end(layout: Layout, directory: Path) -> None:
+def end(layout: Layout, directory: Path, *, overwrite: bool = False) -> None:
     """Finish a directory whose shards are all there.
 
     Raises
     ------
+    FileExistsError
+        If another file has come to be there, and is not to be replaced.
     OSError
         If a file cannot be written.
     """
     for small in (layout.config, layout.index):
         if small and not _holds(directory / small.name, small):
-            _write_small(directory / small.name, small)
+            _write_small(directory / small.name, small, overwrite)
     if layout.index:
         _begun(layout.index, directory).unlink(missing_ok=True)
 
@@ -229,33 +258,45 @@ def write_shard(
     *,
     threads: int | None = None,
     progress: Progress = lambda _: None,
+    overwrite: bool = False,
 ) -> None:
     """Write one of a layout's files, which appears under its name when it is whole.
 
     Raises
     ------
+    FileExistsError
+        If another file has that name, and is not to be replaced. The same shard, which another
+        process has written, is as good.
     OSError
         If it cannot be written.
     """
-    drawer, n = Drawer(shard.seed), count_threads(threads)
-    with appearing(directory / shard.name) as file:
-        _allocate(file, shard.nbytes)
-        _put(file, memoryview(shard.head), 0)
+    try:
+        with appearing(directory / shard.name, replace=overwrite) as file:
+            _fill_file(file, shard, count_threads(threads), progress)
+    except FileExistsError:
+        if not _is_whole(shard, directory):
+            raise
 
-        def write_batch(batch: list[tuple[Block, Item]]) -> int:
-            nbytes = 0
-            for block, item in batch:
-                values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
-                _put(file, values.data, item.begin + block.at)
-                nbytes += values.nbytes
-            first, item = batch[0]
-            _pass_on(file, item.begin + first.at, nbytes)
-            return nbytes
 
-        todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
-        progress(len(shard.head))
-        for nbytes in in_order(write_batch, batches(todo), n):
-            progress(nbytes)
+def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -> None:
+    drawer = Drawer(shard.seed)
+    _allocate(file, shard.nbytes)
+    _put(file, memoryview(shard.head), 0)
+
+    def write_batch(batch: list[tuple[Block, Item]]) -> int:
+        nbytes = 0
+        for block, item in batch:
+            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
+            _put(file, values.data, item.begin + block.at)
+            nbytes += values.nbytes
+        first, item = batch[0]
+        _pass_on(file, item.begin + first.at, nbytes)
+        return nbytes
+
+    todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
+    progress(len(shard.head))
+    for nbytes in in_order(write_batch, batches(todo), threads):
+        progress(nbytes)
 
 
 def _put(file: BinaryIO, values: memoryview, at: int) -> None:
@@ -271,7 +312,7 @@ def _pass_on(file: BinaryIO, at: int, nbytes: int) -> None:
     again: without that, 16 GB took 2.5 times as long, four times the system time, and what other
     programs had in the cache.
     """
-    with suppress(AttributeError):  # macOS
+    with suppress(AttributeError, OSError):  # macOS; and advice need not be taken
         advise, dont_need = os.posix_fadvise, os.POSIX_FADV_DONTNEED
         advise(file.fileno(), at, nbytes, dont_need)  # pages not on the disk yet go there, and stay
         if at > _KEPT:
@@ -306,15 +347,15 @@ def _begun(index: Small, directory: Path) -> Path:
     return directory / f".{index.name}.begun"
 
 
-def _write_small(path: Path, small: Small) -> None:
-    with appearing(path) as file:
+def _write_small(path: Path, small: Small, replace: bool) -> None:
+    with appearing(path, replace=replace) as file:
         file.write(small.content)
 
 
 def _in_the_way(layout: Layout, directory: Path) -> list[Path]:
     """Return the files that this job would replace, or that are of another checkpoint."""
     names = dict.fromkeys([*layout.names, *belonging(directory)])
-    return [directory / name for name in names if (directory / name).exists()]
+    return [directory / name for name in names if os.path.lexists(directory / name)]
 
 
 def _check_space(directory: Path, nbytes: int) -> None:

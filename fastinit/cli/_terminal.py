@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import psutil  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -35,6 +36,13 @@ STATUSES = (
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+_LINE = 1000  # characters of an error
+
+
+class UsageError(ValueError):
+    """Options that do not go together, or are not what they must be."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130.
@@ -49,24 +57,36 @@ def one_line_errors() -> Iterator[None]:
         end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough; click ends quietly
         raise
-    except (OSError, ValueError) as error:
-        reason = str(error)
+    except (OSError, ValueError, IndexError, MemoryError) as error:
+        reason = str(error) or "there is not enough memory"
         if isinstance(error, OSError) and error.filename is not None:
             reason = f"{error.filename}: {error.strerror}"
-        end(reason, FAILED)
+        end(reason, USAGE if isinstance(error, UsageError) else FAILED)
 
 
 def end(reason: str, status: int) -> NoReturn:
-    """End the command with a line on stderr and a status."""
-    typer.echo(f"fastinit: {' '.join(reason.split())}", err=True)
+    """End the command with a line on stderr, as long as there is room for, and a status."""
+    line = " ".join(reason.split())
+    if len(line) > _LINE:
+        line = f"{line[: _LINE * 2 // 3]} ... {line[-_LINE // 3 :]}"
+    typer.echo(f"fastinit: {printable(line)}", err=True)
     raise typer.Exit(status) from None
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows as it is, and does not obey.
+
+    Names come out of foreign files: they may hold a terminal's commands, and characters that
+    turn the direction of a line.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _show_warning(
     show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
     if category is UserWarning:
-        typer.echo(f"fastinit: warning: {' '.join(str(message).split())}", err=True)
+        typer.echo(f"fastinit: warning: {printable(' '.join(str(message).split()))}", err=True)
     else:
         show(message, category, *where)
 
@@ -115,7 +135,7 @@ def _bar(
     with Progress(
         TextColumn("{task.description}"), *columns, console=console, transient=True
     ) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(escape(printable(text)), total=total)
         yield lambda n: bar.advance(task, n)
 
 
@@ -145,7 +165,7 @@ def rows(values: Mapping[str, str]) -> None:
     """Print values, each after its name."""
     width = max(map(len, values))
     for label, value in values.items():
-        typer.echo(f"{label:<{width}}  {value}")
+        typer.echo(f"{label:<{width}}  {printable(value)}")
 
 
 def print_json(value: Any) -> None:
@@ -163,7 +183,7 @@ def _finite(value: Any) -> Any:
 
 def columns(head: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
     """Print lines of cells, each column as wide as its widest."""
-    all_lines = [head, *lines] if head else lines
+    all_lines = [[*map(printable, line)] for line in ([head, *lines] if head else lines)]
     widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
     for line in all_lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

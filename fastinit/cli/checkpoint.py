@@ -20,11 +20,13 @@ from fastinit.cli._terminal import (
     INTERRUPTED,
     AsJson,
     PeakMemory,
+    UsageError,
     bytes_bar,
     columns,
     end,
     one_line_errors,
     print_json,
+    printable,
     rows,
 )
 from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
@@ -183,7 +185,7 @@ def check(
             _statistics(path, recipe, threads, as_json, output)
             return
         if output is not None:
-            raise ValueError("--output draws statistics: give --statistics too")
+            raise UsageError("--output draws statistics: give --statistics too")
         memory = PeakMemory()
         nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
         with bytes_bar(f"check {path}", nbytes) as advance:
@@ -276,7 +278,7 @@ def show(
     """Show any slice of a tensor that init would write, without writing it."""
     with one_line_errors():
         if output is not None and output.suffix != ".npy":
-            raise ValueError(f"--output {output} must end in .npy")
+            raise UsageError(f"--output {output} must end in .npy")
         model = _load(source, recipe, variables, dtype)
         name, index = checkpoint.parse_slice(model, tensor)
         values = checkpoint.values(model, name, index, seed=seed, threads=threads)
@@ -289,7 +291,8 @@ def show(
         return
     lengths = "x".join(map(str, values.shape)) or "one value"
     given = model.values.get(name)
-    typer.echo(f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else ""))
+    line = f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else "")
+    typer.echo(printable(line))
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
     typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
@@ -324,7 +327,7 @@ def _numbers(settings: list[str]) -> dict[str, float]:
         try:
             numbers[name] = int(text) if text.isdecimal() else float(text)
         except ValueError:
-            raise ValueError(f"--set {setting}: must be NAME=NUMBER") from None
+            raise UsageError(f"--set {setting}: must be NAME=NUMBER") from None
     return numbers
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from fastinit._check import integer
 from fastinit.diagnostics import _mean_field, _verdict
+from fastinit.diagnostics._model import Inside
 from fastinit.diagnostics._network import ACTIVATIONS, Array, Network, backward, jacobian
 from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
@@ -127,6 +128,8 @@ class Signal:
         From the geometric means over the seeds.
     advice : str
         What to use instead; empty if healthy.
+    inside : Inside or None
+        What else is measured of a model whose weights are drawn when they are used.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Signal:
     theory: _mean_field.Theory | None
     verdict: _verdict.Verdict
     advice: str
+    inside: Inside | None = None
 
     @property
     def weight_to_gradient(self) -> Array:
@@ -492,6 +496,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         ),
         verdict=found,
         advice="" if found.kind == "healthy" else _advice(setting),
+        inside=None,
         **series,
     )
 

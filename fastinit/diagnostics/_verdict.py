@@ -37,8 +37,13 @@ themselves amplify.
 SAME = 1e-9
 """Units are alike if their weights, and the gradients by them, differ by less than this part."""
 
-# Smallest normal and largest finite number.
-FLOATS = {"float16": (2.0**-14, 65504.0), "bfloat16": (2.0**-126, float.fromhex("0x1.fep127"))}
+FLOATS = {
+    "float16": (2.0**-14, 65504.0),
+    "bfloat16": (2.0**-126, float.fromhex("0x1.fep127")),
+    "float8_e4m3fn": (2.0**-6, 448.0),
+    "float8_e5m2": (2.0**-14, 57344.0),
+}
+"""By the name of a floating format, its smallest normal and its largest finite number."""
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ def _limits(axes: Any, drawn: Array, side: str) -> None:
     margin = max(0.5, 0.06 * np.ptp(shown))
     low, high = 10 ** (shown.min() - margin), 10 ** (shown.max() + margin)
     axes.set_ylim(low, high)
-    for dtype, limits in FLOATS.items():
-        for limit, text in zip(limits, ("min", "max"), strict=True):
+    for dtype in ("float16", "bfloat16"):
+        for limit, text in zip(FLOATS[dtype], ("min", "max"), strict=True):
             if low < limit < high:
                 _note(axes, limit, f"{dtype} {text}", side)
 

@@ -19,7 +19,7 @@ extern "C" {
 
 /* Raised by whatever is added: to the end of fi_table, of fi_dtype or of fi_distribution.
  * Nothing else ever changes, so a caller needs abi >= the one it was compiled with. */
-#define FI_ABI 1
+#define FI_ABI 2
 
 /* Raised, with a new name, by any change of a produced bit. */
 #define FI_STREAM "fastinit-3"
@@ -95,6 +95,28 @@ typedef struct {
 /* Called on the filling thread about every 50 ms; a non-zero answer stops the fill. */
 typedef int fi_poll(void *context);
 
+/* A random orthogonal matrix times `gain`, or a box of it; see src/orthogonal.inc.h.
+ *
+ * Of the matrix, which has `rows` rows and `columns` columns, the shorter side is orthonormal. The
+ * array's axes go along its rows or along its columns: element (i0, i1, ...) is the matrix's element
+ * (row + sum i*row_steps, column + sum i*column_steps). */
+typedef struct {
+    fi_dtype dtype; /* a float dtype */
+    fi_key key;
+    uint64_t start; /* the first of the rows * columns indices that the matrix is made of */
+    uint64_t rows, columns;
+    double gain; /* all singular values */
+    void *out;   /* address of element (0, ..., 0) */
+    int ndim;
+    const uint64_t *shape;    /* elements per axis */
+    const int64_t *strides;   /* bytes per axis; no two elements may overlap */
+    uint64_t row, column;     /* of element (0, ..., 0) */
+    const uint64_t *row_steps, *column_steps; /* per axis; one of both is 0, or the axis is 1 long */
+} fi_orthogonal;
+
+/* There is not enough memory for the work; nothing was written. */
+#define FI_NO_MEMORY (-0x7fffffff - 1)
+
 /* Rows and columns of the table below: more than there are, so that new ones move nothing. */
 #define FI_ROOM 32
 
@@ -107,6 +129,10 @@ typedef struct {
      * Returns 0, or the non-zero answer of `poll` (which may be NULL). */
     int (*fill)(const fi_request *request, int threads, fi_poll *poll, void *context);
     void (*truncate)(fi_truncated *interval, double mean, double std, double low, double high);
+    /* As `fill`, of a matrix; or FI_NO_MEMORY. Beside the output it needs at most 4 * (240 + 48)
+     * bytes a thread for each row of the taller side (twice that in float64), and a share of
+     * 200 bytes for each of its columns. Since abi 2. */
+    int (*orthogonal)(const fi_orthogonal *matrix, int threads, fi_poll *poll, void *context);
 } fi_table;
 
 /* The table in use: the best this CPU runs, unless lowered (see dispatch.c). */

@@ -1,5 +1,7 @@
 """The kernels in Numba as the door calls them: `fill` takes what `_kernels.fill` takes.
 
+`orthogonal`, too, takes what `_kernels.orthogonal` takes.
+
 Numba's threading layers ask for care: workqueue aborts the process when two threads enter it
 at once, and OpenMP when it is entered in a forked child.
 """
@@ -41,7 +43,7 @@ def _itself(memory: NDArray[Any]) -> NDArray[Any]:
 
 
 # A dtype's items in memory, and what Numba is to see in them.
-_FORMATS: dict[int, tuple[type[np.generic], Callable[[NDArray[Any]], Any]]] = {
+FORMATS: dict[int, tuple[type[np.generic], Callable[[NDArray[Any]], Any]]] = {
     _kernels.FLOAT32: (np.float32, _itself),
     _kernels.FLOAT64: (np.float64, _itself),
     _kernels.FLOAT16: (np.uint16, _numba.Float16),
@@ -79,8 +81,8 @@ def fill(
         return
     k0, k1 = key or (0, 0)  # a constant has none
     first = np.uint64(start or 0)
-    item, format_ = _FORMATS[dtype]
-    memory, layout = _laid_out(x.view(item), index_steps)
+    item, format_ = FORMATS[dtype]
+    memory, layout = laid_out(x.view(item), index_steps)
     request = (
         format_(memory),
         layout,
@@ -89,14 +91,14 @@ def fill(
         _DISTRIBUTIONS[distribution](params),
     )
     slices = (int(first) % _kernels.BLOCK + x.size - 1) // _numba.SLICE + 1
-    if threads == 1 or slices < 3 or not _fork_allows_threads():
+    if threads == 1 or slices < 3 or not fork_allows_threads():
         _write(_numba.write_slices, request, slices)
     else:
-        with _at_most(threads):
+        with at_most(threads):
             _write(_write_in_parallel, request, slices)
 
 
-def _laid_out(
+def laid_out(
     x: NDArray[Any], index_steps: Sequence[int] | None
 ) -> tuple[NDArray[Any], _numba.Layout]:
     """Return x's memory as one line of items, and where in it x's elements are."""
@@ -161,22 +163,30 @@ def _layer() -> str | None:
     return name
 
 
-def _fork_allows_threads() -> bool:
+def fork_allows_threads() -> bool:
+    """Return whether this process may use Numba's threads."""
     return not _forked or _layer() in ("workqueue", "tbb")
 
 
 def _write_in_parallel(*request: Any) -> None:
-    if not _fork_allows_threads():  # a signal handler forked, and we are the child
-        _numba.write_slices(*request)
+    in_parallel(_numba.write_slices_in_parallel, _numba.write_slices, request)
+
+
+def in_parallel(
+    parallel: Callable[..., None], serial: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    """Call the parallel function, or where that would abort the process, the serial one."""
+    if not fork_allows_threads():  # a signal handler forked, and we are the child
+        serial(*arguments)
     elif _layer() == "workqueue":
         with _one_at_a_time:
-            _numba.write_slices_in_parallel(*request)
+            parallel(*arguments)
     else:
-        _numba.write_slices_in_parallel(*request)
+        parallel(*arguments)
 
 
 @contextmanager
-def _at_most(threads: int) -> Iterator[None]:
+def at_most(threads: int) -> Iterator[None]:
     """Let Numba use so many of its threads; 0: what `numba.set_num_threads` left."""
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS) or before)

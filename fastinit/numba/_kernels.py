@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.core.cgutils import alloca_once
+from numba.core.cgutils import alloca_once, for_range
 from numba.extending import intrinsic, overload
 
 from fastinit import _kernels
@@ -839,3 +839,148 @@ def write_slices(out, layout, start, key, distribution, first, last):
 def write_slices_in_parallel(out, layout, start, key, distribution, first, last):
     for s in prange(first, last):
         write_slice(out, layout, start, key, distribution, s)
+
+
+# orthogonal.inc.h
+
+REFLECTIONS, SEGMENT = 48, 96
+HEIGHT, TILE_BYTES = 6, 64  # of a tile: its rows, and its columns in bytes
+
+
+def vectors_of(context, builder, type_, array):
+    """The element type of an array and the address of its first element."""
+    data = context.make_array(type_)(context, builder, array).data
+    return context.get_data_type(type_.dtype), data
+
+
+@intrinsic
+def multiply(_, n, a, a_row, a_term, b, b_term, c, c_row):
+    """c[HEIGHT][a tile's columns] += the sum of n products a b, taken in order, from 0.
+
+    In vectors that LLVM keeps in registers, as it does not with an array's rows.
+    """
+
+    def generate(context, builder, signature, arguments):
+        n, a, a_row, a_term, b, b_term, c, c_row = arguments
+        element, a = vectors_of(context, builder, signature.args[1], a)
+        _, b = vectors_of(context, builder, signature.args[4], b)
+        _, c = vectors_of(context, builder, signature.args[6], c)
+        size = signature.args[1].dtype.bitwidth // 8
+        lanes = TILE_BYTES // size
+        vector = ir.VectorType(element, lanes)
+        zero = ir.Constant(vector, [0.0] * lanes)
+        first = ir.Constant(ir.VectorType(I32_IR, lanes), [0] * lanes)
+        fused = builder.module.declare_intrinsic(
+            f"llvm.fma.v{lanes}f{8 * size}", fnty=ir.FunctionType(vector, [vector] * 3)
+        )
+
+        def vector_at(address, index):
+            return builder.bitcast(builder.gep(address, [index]), vector.as_pointer())
+
+        def index_of(row, step, more):
+            return builder.add(builder.mul(ir.Constant(row.type, more), step), row)
+
+        sums = [alloca_once(builder, vector) for _ in range(HEIGHT)]
+        for total in sums:
+            builder.store(zero, total)
+        with for_range(builder, n) as loop:
+            column = builder.load(vector_at(b, builder.mul(loop.index, b_term)), align=size)
+            term = builder.mul(loop.index, a_term)
+            for r, total in enumerate(sums):
+                x = builder.load(builder.gep(a, [index_of(term, a_row, r)]))
+                x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, I32_IR(0))
+                x = builder.shuffle_vector(x, x, first)
+                builder.store(builder.call(fused, [x, column, builder.load(total)]), total)
+        zero_index = ir.Constant(c_row.type, 0)
+        for r, total in enumerate(sums):
+            to = vector_at(c, index_of(zero_index, c_row, r))
+            x = builder.fadd(builder.load(to, align=size), builder.load(total))
+            builder.store(x, to, align=size)
+        return context.get_dummy_value()
+
+    return types.none(n, a, a_row, a_term, b, b_term, c, c_row), generate
+
+
+@jit
+def inner(rows, first, n, x, b, c):
+    """c[n] += x' b over a segment of rows that begins with the block's row `first`."""
+    for a in range(0, n, HEIGHT):
+        skip = max(a - first, 0)
+        if skip < rows:
+            multiply(
+                rows - skip, x[skip, a:], 1, x.shape[1], b[skip], b.strides[0] // b.itemsize,
+                c[a], c.strides[0] // c.itemsize,
+            )  # fmt: skip
+
+
+@entry()
+def factor(x, rows, n, heads, triangle):
+    """Make a block's first numbers and its matrix U from its normals."""
+    before = enter_float_mode()
+    lanes = TILE_BYTES // x.itemsize
+    gram = np.zeros((REFLECTIONS, REFLECTIONS), x.dtype)
+    for i in range(0, rows, SEGMENT):
+        for a in range(0, n, lanes):
+            inner(min(SEGMENT, rows - i), i, min(a + lanes, n), x[i:], x[i:, a:], gram[:, a:])
+    t = np.zeros((REFLECTIONS, REFLECTIONS))  # t[e, c]: row c, column e
+    total = np.empty(REFLECTIONS)
+    for a in range(n):
+        top, square = F64(x[a, a]), F64(gram[a, a])
+        root = math.sqrt(square)
+        heads[a] = top - root if top < 0 else top + root
+        head = F64(heads[a])
+        norm = square - top * top + head * head
+        tau = 2 / norm if norm > 0 else 0.0
+        total[:] = 0
+        for e in range(a):
+            s = F64(gram[e, a]) + F64(x[a, e]) * (head - top)
+            for c in range(REFLECTIONS):
+                total[c] += t[e, c] * s
+        for c in range(a):
+            t[a, c] = -tau * total[c]
+        t[a, a] = tau
+    for c in range(n):
+        for e in range(REFLECTIONS):
+            triangle[c, e] = -t[e, c]
+    leave_float_mode(before)
+
+
+@inlined
+def reflect_tile(v, rows, n, u, tile):
+    """tile += V U V' tile, from the block's first row on."""
+    before = enter_float_mode()
+    products = np.zeros((2, REFLECTIONS, tile.shape[1]), tile.dtype)
+    of_v, of_u = products[0], products[1]
+    for i in range(0, rows, SEGMENT):
+        inner(min(SEGMENT, rows - i), i, n, v[i:], tile[i:], of_v)
+    width = tile.shape[1]
+    for a in range(0, n, HEIGHT):
+        multiply(n - a, u[a, a:], REFLECTIONS, 1, of_v[a], width, of_u[a], width)
+    for r in range(0, rows, HEIGHT):
+        multiply(min(r + HEIGHT, n), v[r], REFLECTIONS, 1, of_u[0], width, tile[r], width)
+    leave_float_mode(before)
+
+
+@entry()
+def reflect(v, rows, n, u, tiles):
+    for j in range(len(tiles)):
+        reflect_tile(v, rows, n, u, tiles[j])
+
+
+@entry(parallel=True)
+def reflect_in_parallel(v, rows, n, u, tiles):
+    for j in prange(len(tiles)):
+        reflect_tile(v, rows, n, u, tiles[j])
+
+
+@entry()
+def store_tiles(out, row, row_at, column_at, gain, tiles):
+    """Store the given rows of the tiles' columns."""
+    before = enter_float_mode()
+    memory, lanes = memory_of(out), tiles.shape[2]
+    for i in range(len(row)):
+        for j in range(len(column_at)):
+            q = F64(tiles[j // lanes, row[i], j % lanes])
+            x = tiles.dtype.type(min(max(q, -1.0), 1.0) * gain)
+            memory[row_at[i] + column_at[j]] = rounded(out, x)
+    leave_float_mode(before)

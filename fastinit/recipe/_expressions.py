@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Expression:
     def __repr__(self) -> str:
         return repr(self.text)
 
+
+_LONGEST = 1000  # characters; Python's parser recurses
 
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -66,8 +69,13 @@ def evaluate(expression: str | float, variables: Mapping[str, float]) -> float:
         return expression  # type: ignore[return-value]
     if not isinstance(expression, str):
         raise RecipeError(f"{expression!r} must be a number or an expression")
+    if len(expression) > _LONGEST:
+        raise RecipeError(f"an expression of {len(expression):,} characters; allowed: {_LONGEST:,}")
     try:
-        return _value(ast.parse(expression.strip(), mode="eval").body, variables)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's, of texts such as "1if"
+            tree = ast.parse(expression.strip(), mode="eval")
+        return _value(tree.body, variables)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
         raise RecipeError(f"expression {expression!r}: {reason}") from None

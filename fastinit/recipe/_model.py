@@ -12,7 +12,7 @@ from fastinit.initializer import Initializer
 from fastinit.random import default_rng
 from fastinit.recipe._advice import suggestion
 from fastinit.recipe._expressions import Expression, RecipeError
-from fastinit.recipe._patterns import regex, template
+from fastinit.recipe._patterns import fits, match, template
 from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
 from fastinit.recipe._values import Values
 
@@ -67,9 +67,10 @@ class Rule:
         expressions = {k: v for k, v in arguments.items() if isinstance(v, Expression)}
         if not expressions:
             return self
-        match = regex(self.pattern).fullmatch(name)
-        numbers = {k: int(v) for k, v in match.groupdict().items()} if match else {}
-        variables = {**self.variables, **numbers}
+        try:
+            variables = {**self.variables, **(match(self.pattern, name) or {})}
+        except ValueError as error:  # Python reads no number of thousands of digits
+            raise RecipeError(f"the name {name!r}: {error}") from None
         values = {key: expression.value(variables) for key, expression in expressions.items()}
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
@@ -88,9 +89,7 @@ class Rule:
         >>> rule.fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
-        return self.ndim in (None, len(tensor.shape)) and bool(
-            regex(self.pattern).fullmatch(tensor.name)
-        )
+        return self.ndim in (None, len(tensor.shape)) and fits(self.pattern, tensor.name)
 
     def check(self, tensor: Tensor) -> None:
         """Raise if this rule cannot fill a tensor; allocate nothing of its size.

@@ -1,32 +1,179 @@
-"""Patterns of tensors' names: shell patterns that may hold whole numbers, such as ``{layer}``."""
+"""Patterns of tensors' names: shell patterns that may hold whole numbers, such as ``{layer}``.
+
+A foreign file gives both the pattern and the name, so that no pair of them may take long: a
+regular expression with 30 wildcards would not end. Here the time is that of the pattern's length
+times the name's, over the bits of a word: every place in the name is a bit of one integer.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
+from typing import NamedTuple
 
 # A pattern is cut into these: an index, a set of characters, one of the two wildcards, or a
-# character that stands for itself. `fnmatch` would do but for the indices, and the text of its
-# `translate` differs between versions of Python.
+# character that stands for itself. `fnmatch` would do but for the indices.
 _TOKEN = re.compile(
     r"\{(?P<index>\w+)\}|\[(?P<negated>!?)(?P<set>\]?[^\]]*)\]|(?P<one>.)", re.DOTALL
 )
+_DIGITS = frozenset("0123456789")
 
 
-@cache
-def regex(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a shell pattern with whole numbers ``{layer}`` in it."""
-    return re.compile("".join(map(_translated, _TOKEN.finditer(pattern))), re.DOTALL)
+class _Token(NamedTuple):
+    """A part of a pattern: `*`, an index's whole number, or one character of a set."""
+
+    number: str | None = None
+    one: re.Pattern[str] | None = None  # of what the character may be
 
 
-def _translated(token: re.Match[str]) -> str:
-    if token["index"]:
-        return f"(?P<{token['index']}>[0-9]+)"
+class _Pattern(NamedTuple):
+    """A pattern's parts, and the text that every name that fits it begins and ends with."""
+
+    tokens: tuple[_Token, ...]
+    begin: str
+    end: str
+
+
+@lru_cache
+def _parsed(pattern: str) -> _Pattern:
+    tokens, literals = [], []
+    for found in _TOKEN.finditer(pattern):
+        if found["index"]:
+            tokens.append(_Token(number=found["index"]))
+        elif found["one"] == "*":
+            tokens.append(_Token())
+        else:
+            tokens.append(_Token(one=re.compile(_characters(found), re.DOTALL)))
+        literal = found["one"] not in (None, "*", "?")
+        literals.append(found["one"] if literal else None)
+    where = [i for i, literal in enumerate(literals) if literal is None]
+    first, last = (where[0], where[-1]) if where else (len(literals), -1)
+    begin, end = literals[:first], literals[last + 1 :]
+    return _Pattern(tuple(tokens), "".join(filter(None, begin)), "".join(filter(None, end)))
+
+
+def _characters(token: re.Match[str]) -> str:
     if token["one"]:
-        return {"*": ".*", "?": "."}.get(token["one"], re.escape(token["one"]))
+        return "." if token["one"] == "?" else re.escape(token["one"])
     characters = re.sub(r"([\\\[\]^&~|])", r"\\\1", token["set"])
     return f"[{'^' if token['negated'] else ''}{characters}]"
+
+
+def indices(pattern: str) -> list[str]:
+    """Return the names of a pattern's whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is no pattern: a name is there twice, or a set of characters is none.
+
+    Examples
+    --------
+    >>> indices("h.{layer}.w")
+    ['layer']
+    """
+    try:
+        names = [token.number for token in _parsed(pattern).tokens if token.number]
+    except re.error as error:
+        raise ValueError(str(error)) from None
+    if len(set(names)) < len(names):
+        raise ValueError("an index is there twice")
+    return names
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Return whether a name fits a pattern.
+
+    Examples
+    --------
+    >>> fits("*.bias", "h.bias")
+    True
+    """
+    return bool(_fits(pattern, name))
+
+
+def match(pattern: str, name: str) -> Mapping[str, int] | None:
+    """Return the whole numbers in a name that fits a pattern; None if it does not fit.
+
+    Where it fits in several ways, each wildcard takes as much as it can, from the left.
+
+    Examples
+    --------
+    >>> match("h.{layer}.*", "h.3.w"), match("h.{layer}.*", "h.w")
+    ({'layer': 3}, None)
+    """
+    found = _fits(pattern, name)
+    return _numbers(_parsed(pattern).tokens, found, name) if found else None
+
+
+def _fits(pattern: str, name: str) -> list[int]:
+    """Return, for each token, where in a name that fits it may begin; nothing if none fits.
+
+    Bit i of number t: from the place i on, the name fits the tokens from t on.
+    """
+    tokens, begin, end = _parsed(pattern)
+    if not (name.startswith(begin) and name.endswith(end)):
+        return []
+    places = _places(name)
+    digits = _union(places, _DIGITS)
+    found = [1 << len(name)]
+    for token in reversed(tokens):
+        after = found[-1]
+        if token.one is not None:
+            allowed = [c for c in places if token.one.match(c)]
+            found.append(after >> 1 & _union(places, allowed))
+        elif token.number is None:
+            found.append((1 << after.bit_length()) - 1)
+        else:
+            found.append(_runs(after >> 1 & digits, digits))
+        if not found[-1]:
+            return []
+    return found[::-1] if found[-1] & 1 else []
+
+
+@lru_cache
+def _places(name: str) -> dict[str, int]:
+    """Return where in a name each of its characters is, as the bits of an integer."""
+    places: dict[str, int] = {}
+    for i, c in enumerate(name):
+        places[c] = places.get(c, 0) | 1 << i
+    return places
+
+
+def _union(places: Mapping[str, int], characters: frozenset[str] | list[str]) -> int:
+    union = 0
+    for c in characters:
+        union |= places.get(c, 0)
+    return union
+
+
+def _runs(ends: int, digits: int) -> int:
+    """Return the places from which digits alone lead to one of the ends."""
+    step = 1
+    while digits:
+        ends |= ends >> step & digits
+        digits &= digits >> step
+        step *= 2
+    return ends
+
+
+def _numbers(tokens: tuple[_Token, ...], found: list[int], name: str) -> dict[str, int]:
+    """Walk through a name that fits; return the numbers in it."""
+    numbers: dict[str, int] = {}
+    at = 0
+    for token, after in zip(tokens, found[1:], strict=True):
+        begin = at
+        if token.one is not None:
+            at += 1
+        elif token.number is None:
+            at = after.bit_length() - 1
+        else:
+            run = len(name[at:]) - len(name[at:].lstrip("0123456789"))
+            at = (after & ((1 << at + run + 1) - 1)).bit_length() - 1
+            numbers[token.number] = int(name[begin:at])
+    return numbers
 
 
 def escaped(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import math
+import reprlib
 import string
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from fastinit._files import contents
 from fastinit.initializer import Initializer, parameters, registry
 from fastinit.recipe._expressions import Expression, RecipeError, evaluate
 from fastinit.recipe._model import Recipe, Rule
-from fastinit.recipe._patterns import regex
+from fastinit.recipe._patterns import indices
 from fastinit.recipe._tensor import DTYPES, Tensor, as_dtype
 
 if sys.version_info >= (3, 11):
@@ -36,6 +38,14 @@ _KINDS: dict[str, type] = {
     "rule": list,
     "config": dict,
 }
+
+# A recipe may come out of a foreign checkpoint: what it makes us do has an end. A hundred layers of
+# a thousand experts are within these bounds, and a text with a line for each of their tensors.
+_MOST_TENSORS = 10**6
+_MOST_TEXT = 10**8  # bytes of a recipe, characters of all names
+_MOST_AXES = 32
+_LONGEST_PATTERN = 10**4
+_LARGEST = 2**63
 
 _TOML = {str: "a string", int: "an integer", dict: "a table", list: "an array"}
 
@@ -82,7 +92,7 @@ def load(
     (148, 292)
     """
     if Path(source).suffix == ".toml":
-        text = Path(source).read_bytes().decode("utf-8", "replace")
+        text = contents(Path(source), _MOST_TEXT).decode("utf-8", "replace")
         return parse(text, str(source), variables, model)
     if str(source) not in builtin():
         raise RecipeError(
@@ -140,8 +150,12 @@ def parse(
     (2, 3)
     """
     try:
+        if len(text) > _MOST_TEXT:
+            raise RecipeError(f"{len(text):,} characters; allowed: {_MOST_TEXT:,}")
         return _recipe(tomllib.loads(text), text, variables or {}, model or {})
-    except (tomllib.TOMLDecodeError, RecipeError) as error:
+    except RecursionError:
+        raise RecipeError(f"recipe {origin}: its tables or arrays are nested too deep") from None
+    except ValueError as error:  # also TOML's errors, and those of numbers with too many digits
         raise RecipeError(f"recipe {origin}: {error}") from None
 
 
@@ -178,8 +192,10 @@ def _variables(
             raise RecipeError(f"it needs a value for the variable {name!r}, and has none")
     variables = {**known, **{k: v for k, v in model.items() if k in needs}, **given}
     for name, value in variables.items():
-        if type(value) not in (int, float):
-            raise RecipeError(f"variables.{name}={value!r} must be a number")
+        if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:
+            raise RecipeError(
+                f"variables.{name}={shown(value)} must be a number, of magnitude at most 2**63"
+            )
     return variables
 
 
@@ -190,7 +206,26 @@ def _check_key(where: str, key: str, allowed: Mapping[str, object]) -> None:
 
 def _check_kind(name: str, value: object, kind: type) -> None:
     if type(value) is not kind:
-        raise RecipeError(f"{name}={value!r} must be {_TOML[kind]}")
+        raise RecipeError(f"{name}={shown(value)} must be {_TOML[kind]}")
+
+
+def shown(value: object) -> str:
+    """Return a value's text for an error, which has room for a part of it."""
+    return reprlib.repr(value)
+
+
+def _check_json(where: str, value: object) -> None:
+    """Raise unless config.json can hold the value: no dates, no infinity."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_json(f"{where}.{key}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_json(where, item)
+    elif not isinstance(value, (str, int)) and not (
+        isinstance(value, float) and math.isfinite(value)
+    ):
+        raise RecipeError(f"{where}={shown(value)}: JSON has no such value")
 
 
 def _tensors(table: dict[str, Any], variables: Mapping[str, float]) -> Iterator[Tensor]:
@@ -199,8 +234,14 @@ def _tensors(table: dict[str, Any], variables: Mapping[str, float]) -> Iterator[
         for index, spec in table.get("repeat", {}).items()
     }
     default = table.get("dtype", "float32")
-    seen = set()
+    seen: set[str] = set()
     for template, entry in table.get("tensors", {}).items():
+        n = math.prod(len(repeat[index]) for index in _indices(template, repeat))
+        if len(seen) + n > _MOST_TENSORS or n * len(template) > _MOST_TEXT:
+            raise RecipeError(
+                f"tensors.{template!r}: {n:,} tensors; allowed: {_MOST_TENSORS:,} in all, with "
+                f"{_MOST_TEXT:,} characters of names"
+            )
         for tensor in _expand(template, entry, default, repeat, variables):
             if tensor.name in seen or tensor.name == "__metadata__":
                 raise RecipeError(f"tensors.{template!r}: the name {tensor.name!r} is taken")
@@ -229,26 +270,36 @@ def _expand(
         _check_key(where, key, {"shape": list, "dtype": str})
     shape: Any = described.get("shape")
     _check_kind(f"{where} shape", shape, list)
-    dtype = _dtype(described.get("dtype", default))
+    if len(shape) > _MOST_AXES:
+        raise RecipeError(f"{where}: {len(shape)} axes; allowed: {_MOST_AXES}")
+    dtype = _dtype(where, described.get("dtype", default))
     indices = _indices(template, repeat)
     for values in product(*(repeat[index] for index in indices)):
         point = dict(zip(indices, values, strict=True))
         lengths = tuple(_length(where, item, {**variables, **point}) for item in shape)
-        yield Tensor(template.format_map(point), lengths, dtype)
+        tensor = Tensor(template.format_map(point), lengths, dtype)
+        if tensor.nbytes >= _LARGEST:
+            raise RecipeError(f"{tensor}: {tensor.nbytes:,} bytes; allowed: fewer than 2**63")
+        yield tensor
 
 
 def _indices(template: str, repeat: Mapping[str, Sequence[int]]) -> list[str]:
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
         raise RecipeError(f"tensors.{template!r}: {error}") from None
-    indices = [field for field in fields if field is not None]
+    indices = [str(index) for _, index, _, _ in fields]
+    for _, index, format_, conversion in fields:
+        # Nothing but a name: a format could be of any width, an attribute any object's.
+        if format_ or conversion or not str(index).isidentifier():
+            raise RecipeError(f"tensors.{template!r}: allowed: the name of an index, as in {{l}}")
     for index in indices:
         _check_key(f"[repeat], named by tensors.{template!r},", index, repeat)
     return list(dict.fromkeys(indices))
 
 
-def _dtype(name: str) -> np.dtype[Any]:
+def _dtype(where: str, name: str) -> np.dtype[Any]:
+    _check_kind(f"{where} dtype", name, str)
     if name not in DTYPES:
         raise RecipeError(f"dtype={name!r} is unknown; allowed: {', '.join(DTYPES)}")
     return as_dtype(name)
@@ -256,9 +307,10 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 def _length(where: str, item: Any, variables: Mapping[str, float]) -> int:
     value = evaluate(item, variables)
-    if value < 0 or not float(value).is_integer():
+    if not 0 <= value < _LARGEST or value != int(value):
         raise RecipeError(
-            f"{where}: {item!r} is {value!r}; it must be a whole number, not negative"
+            f"{where}: {shown(item)} is {shown(value)}; it must be a whole number, not negative, "
+            "and less than 2**63"
         )
     return int(value)
 
@@ -273,11 +325,17 @@ def _rules(entry: Any, variables: Mapping[str, float]) -> list[Rule]:
 
 def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -> Rule:
     _check_kind("rule pattern", pattern, str)
+    if len(pattern) > _LONGEST_PATTERN:
+        raise RecipeError(
+            f"a rule's pattern has {len(pattern):,} characters; allowed: {_LONGEST_PATTERN:,}"
+        )
     arguments = {key: value for key, value in entry.items() if key != "pattern"}
     init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
     where = f"rule {pattern!r}"
-    if init not in registry():
-        raise RecipeError(f"{where}: init={init!r} is unknown; allowed: {', '.join(registry())}")
+    if not isinstance(init, str) or init not in registry():
+        raise RecipeError(
+            f"{where}: init={shown(init)} is unknown; allowed: {', '.join(registry())}"
+        )
     if ndim is not None:
         _check_kind(f"{where} ndim", ndim, int)
     # A text is an expression, unless the initializer wants one (mode, nonlinearity).
@@ -286,8 +344,8 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
         if isinstance(value, str) and not isinstance(defaults.get(key), str):
             arguments[key] = Expression(value)
     try:
-        initializer, numbers = Initializer(init, **arguments), regex(pattern).groupindex
-    except (TypeError, ValueError, re.error) as error:
+        initializer, numbers = Initializer(init, **arguments), indices(pattern)
+    except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
     rule = Rule(pattern, initializer, ndim, variables)
     return rule if numbers else rule.bind("")
@@ -295,6 +353,7 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
 
 def _config(table: Mapping[str, Any], variables: Mapping[str, float]) -> dict[str, Any]:
     """Return the table with each "{variable}" replaced by that variable's number."""
+    _check_json("config", table)
     numbers = {f"{{{name}}}": number for name, number in variables.items()}
     return {
         key: numbers.get(value, value) if isinstance(value, str) else value

@@ -101,8 +101,9 @@ static void fill_stretch(const job *j, char *to, uint64_t start, uint64_t n)
     }
 }
 
-static void fill_slice(const void *context, uint64_t slice)
+static void fill_slice(const void *context, uint64_t slice, fi_participant *me)
 {
+    (void)me;
     const job *j = context;
     const axes *a = &j->axes;
     uint64_t done = slice == 0 ? 0 : j->first + (slice - 1) * SLICE;
@@ -210,8 +211,9 @@ static uint64_t count_tiles(const job *j)
     return tiles;
 }
 
-static void fill_tiles(const void *context, uint64_t slice)
+static void fill_tiles(const void *context, uint64_t slice, fi_participant *me)
 {
+    (void)me;
     const job *j = context;
     const axes *a = &j->axes;
     const int last = a->ndim - 1;
@@ -257,7 +259,7 @@ int fi_fill(const fi_request *r, int threads, fi_poll *poll, void *context)
         fill = fill_tiles;
     }
     if (slices == 1) {
-        fill(&j, 0);
+        fill(&j, 0, NULL);
         return 0;
     }
     if (threads == 0)

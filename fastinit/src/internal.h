@@ -40,9 +40,15 @@ int fi_use_isa(const char *name);
 /* fill.c */
 int fi_fill(const fi_request *request, int threads, fi_poll *poll, void *context);
 
-/* threads.c: runs work(context, slice) once for each slice in [0, slices), on up to
+/* threads.c: runs work(context, slice, me) once for each slice in [0, slices), on up to
  * `threads` threads, the caller among them; stops early if poll answers non-zero. */
-typedef void fi_work(const void *context, uint64_t slice);
+typedef struct fi_participant fi_participant;
+typedef void fi_work(const void *context, uint64_t slice, fi_participant *me);
+/* Which of the participants this is: 0 (the caller) to threads - 1. */
+int fi_number(const fi_participant *me);
+/* Non-zero if the slice need not be finished. A slice that takes more than a few milliseconds
+ * asks now and then; the caller's question asks poll in turn. */
+int fi_stopped(fi_participant *me);
 int fi_parallel(fi_work *work, const void *context, uint64_t slices, int threads, fi_poll *poll,
                 void *poll_context);
 

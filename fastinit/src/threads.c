@@ -93,15 +93,30 @@ static void poll_now_and_then(job *j, poller *p)
     p->last = fi_now_ms();
 }
 
-static void participate(job *j, int me, poller *p)
+struct fi_participant {
+    job *job;
+    int number;
+    poller *poller; /* the caller's; NULL: a worker, which does not ask */
+};
+
+int fi_number(const fi_participant *me) { return me->number; }
+
+int fi_stopped(fi_participant *me)
 {
+    poll_now_and_then(me->job, me->poller);
+    return atomic_load(&me->job->stopped) != 0;
+}
+
+static void participate(job *j, int number, poller *p)
+{
+    fi_participant me = {j, number, p};
     for (int k = 0; k < j->participants; k++) {
-        slice_run *run = &j->runs[(me + k) % j->participants];
+        slice_run *run = &j->runs[(number + k) % j->participants];
         while (atomic_load(&j->stopped) == 0) {
             uint64_t slice = atomic_fetch_add(&run->next, 1);
             if (slice >= run->end)
                 break;
-            j->work(j->context, slice);
+            j->work(j->context, slice, &me);
             poll_now_and_then(j, p);
         }
     }
@@ -119,10 +134,10 @@ static fi_thread_result FI_THREAD worker(void *unused)
             fi_wait(&pool.work, &pool.lock);
             continue;
         }
-        int me = j->joined++;
+        int number = j->joined++;
         j->active++;
         fi_release(&pool.lock);
-        participate(j, me, NULL);
+        participate(j, number, NULL);
         fi_acquire(&pool.lock);
         if (--j->active == 0)
             fi_wake_all(&pool.done);

@@ -11,6 +11,11 @@
 #define FI_VECTORS_H
 
 #include <stdint.h>
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "fma.h"
 
 typedef float fi_vector __attribute__((vector_size(FI_VECTOR)));
 typedef int32_t fi_indices __attribute__((vector_size(FI_VECTOR)));
@@ -76,6 +81,47 @@ typedef int64_t fi_wide_indices __attribute__((vector_size(FI_VECTOR)));
  * for the product of all 64 bits. */
 #if FI_VECTOR == 32
 #define FI_MULTIPLY_LOW(a, b) ((fi_wide_vector)_mm256_mul_epu32((__m256i)(a), (__m256i)(b)))
+#endif
+
+/* Fused multiply-add of vectors: neither GCC's nor Clang's vectors know it, and what is left to
+ * the vectoriser is not kept in registers. */
+#if FI_VECTOR == 64
+#define FI_FMA_float(a, b, c) (vector_float) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define FI_FMA_double(a, b, c)                                                                     \
+    (vector_double) _mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#elif FI_VECTOR == 32
+#define FI_FMA_float(a, b, c) (vector_float) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define FI_FMA_double(a, b, c)                                                                     \
+    (vector_double) _mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#elif defined(__aarch64__)
+#define FI_FMA_float(a, b, c)                                                                      \
+    (vector_float) vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#define FI_FMA_double(a, b, c)                                                                     \
+    (vector_double) vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#else
+#define FI_FMA_float fused_float
+#define FI_FMA_double fused_double
+#define FI_FUSED(REAL, FMA)                                                                        \
+    typedef REAL vector_of_##REAL __attribute__((vector_size(FI_VECTOR)));                         \
+    static inline vector_of_##REAL fused_##REAL(vector_of_##REAL a, vector_of_##REAL b,            \
+                                                vector_of_##REAL c)                                \
+    {                                                                                              \
+        for (int l = 0; l < (int)(FI_VECTOR / sizeof(REAL)); l++)                                  \
+            c[l] = FMA(a[l], b[l], c[l]);                                                          \
+        return c;                                                                                  \
+    }
+FI_FUSED(float, fma32)
+FI_FUSED(double, fma64)
+#endif
+
+/* What is read through the pointer from here on is read after the vector is made: else GCC reads
+ * ahead until no register is left, and keeps sums in memory. It costs no instruction. */
+#if defined(__x86_64__)
+#define FI_AFTER(pointer, vector) __asm__("" : "+r"(pointer), "+x"(vector))
+#elif defined(__aarch64__)
+#define FI_AFTER(pointer, vector) __asm__("" : "+r"(pointer), "+w"(vector))
+#else
+#define FI_AFTER(pointer, vector)
 #endif
 
 #define FI_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)

@@ -6,18 +6,32 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastinit import random
 from fastinit.diagnostics import Probe, Signal, _verdict, histograms
+from fastinit.recipe import Recipe, load
+from fastinit.torch._signals import ADVICE, advised, signals_of
+from fastinit.torch._streaming import Streaming, stacks
+from fastinit.torch._tensor import Generator, generator_of
 
 Loss = Callable[[Any], Tensor]
 
 
-def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
+def probe(
+    model: nn.Module,
+    batch: Any,
+    loss: Loss,
+    *,
+    seed: Generator = 0,
+    compare: Sequence[Recipe | str | Path | None] = (None,),
+    progress: Callable[[int], object] = lambda _: None,
+) -> Probe:
     """Push a batch through a model and its loss's gradient back; say whether it will train.
 
     The model's depth is its stack: the longest run of children of one class in a ModuleList or
@@ -25,6 +39,12 @@ def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
     x_L. A model without a stack has its layers instead, the modules that hold weights and no
     other modules, in the order of their calls; x_0 is then what enters the first. The model is
     not changed: its hooks, its gradients, its buffers and the random state are as before.
+
+    A model on the meta device is probed as `initialize` would fill it, and is never whole in
+    memory: each block's weights are drawn before its use, dropped after it, and drawn again on
+    the way back, some rows at a time for a large embedding or output layer. What it takes is the
+    largest block, its largest gradient, and the activations between the blocks, for any number
+    of blocks. All stacks are probed then, such as an encoder and a decoder, one signal for each.
 
     Parameters
     ----------
@@ -34,6 +54,15 @@ def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
         The model's input: a mapping is handed over by keyword, a tuple or list by position.
     loss : callable
         From the model's output to a scalar tensor.
+    seed : int, torch.Generator, fastinit.Generator, or None
+        As in `initialize`; only for a model on the meta device.
+    compare : sequence of Recipe, str, Path or None
+        Rules to probe one after the other, only for a model on the meta device: None stands for
+        the model's own, the others are as in `initialize`.  The variables that a built-in recipe
+        needs (layers, width) are those of the model.
+    progress : callable
+        Called with the number of weights that a step went through: each weight that is drawn
+        once on the way forward, and three times that on the way back.
 
     Returns
     -------
@@ -41,12 +70,17 @@ def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
         One `Signal`, of one seed, named after the model's class. `dead` is the fraction of
         units (the last axis, channels of images) that are 0 for the whole batch; weights and
         their gradients are all those inside the layer together. There is no saturation, no
-        Jacobian and no theory: of an unknown model's activations nothing is known.
+        Jacobian and no theory: of an unknown model's activations nothing is known. A model on
+        the meta device has `Signal.inside` too: the loss, each parameter and its gradient, each
+        block's branch, its activations, the entropy of attention and the load of experts.
 
     Raises
     ------
     TypeError, ValueError
-        If the model has no two layers, its loss is no scalar, or depends on no layer.
+        If the model has no two layers, its loss is no scalar, or depends on no layer; if a tensor
+        on the meta device has no rule.
+    KeyboardInterrupt
+        After Ctrl-C; if anything was measured by then, its attribute `probe` has it.
 
     References
     ----------
@@ -59,7 +93,20 @@ def probe(model: nn.Module, batch: Any, loss: Loss) -> Probe:
     >>> found = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
     >>> found["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
     'vanishing'
+
+    The same of a model that takes no memory:
+
+    >>> with torch.device("meta"):
+    ...     model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
+    >>> probe(model, torch.randn(32, 64), lambda y: y.square().mean())["Sequential"].verdict.kind
+    'vanishing'
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return _drawn(model, batch, loss, generator_of(seed), compare, progress)
+    if tuple(compare) != (None,):
+        raise ValueError(
+            f"compare={compare!r} needs a model on the meta device; this one's weights are given"
+        )
     layers = _stack(model) or _leaves(model)
     with _unchanged(model), torch.enable_grad(), _recorded(layers) as calls:
         value = loss(_call(model, batch))
@@ -77,17 +124,60 @@ class _Call(NamedTuple):
     weights: list[Tensor]
 
 
+def _drawn(
+    model: nn.Module,
+    batch: Any,
+    loss: Loss,
+    root: random.Generator,
+    compare: Sequence[Recipe | str | Path | None],
+    progress: Callable[[int], object],
+) -> Probe:
+    """Probe a model on the meta device, by its own rules or by recipes."""
+    signals: list[Signal] = []
+    for rules in [None if rules is None else recipe_for(model, rules) for rules in compare]:
+        name = type(model).__name__ if rules is None else rules.name
+        run = Streaming(model, root, rules, progress)
+        try:
+            with _unchanged(model):
+                run.run(lambda: _call(model, batch), loss)
+        except KeyboardInterrupt as interrupt:
+            signals += signals_of(run, name)
+            if signals:
+                interrupt.probe = Probe(None, tuple(signals))  # type: ignore[attr-defined]
+            raise
+        signals += signals_of(run, name)
+    if not signals:
+        raise ValueError("model has no layer with weights that was called; allowed: one or more")
+    return Probe(None, advised(signals))
+
+
+def recipe_for(model: nn.Module, rules: Recipe | str | Path) -> Recipe:
+    """Return a recipe's rules, with what the model says of the variables that they need."""
+    if isinstance(rules, Recipe):
+        return rules
+    config = getattr(model, "config", None)
+    known = {
+        name: getattr(config, attribute)
+        for name, attribute in _VARIABLES.items()
+        if isinstance(getattr(config, attribute, None), int)
+    }
+    known["layers"] = max(map(len, stacks(model).values()), default=1)
+    return load(rules, None, known)
+
+
+_VARIABLES = {
+    "width": "hidden_size",
+    "hidden": "intermediate_size",
+    "heads": "num_attention_heads",
+    "key": "head_dim",
+    "vocabulary": "vocab_size",
+}
+"""From a recipe's variables to the names that transformers has for them."""
+
+
 def _stack(model: nn.Module) -> dict[str, nn.Module]:
     """Return the longest run of children of one class, by name; empty if none is a run."""
-    longest: dict[str, nn.Module] = {}
-    for path, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList | nn.Sequential):
-            continue
-        children = {f"{path}.{key}".lstrip("."): child for key, child in module.named_children()}
-        alike = len({type(child) for child in children.values()}) == 1
-        if alike and _weights(module) and len(children) > max(1, len(longest)):
-            longest = children
-    return longest
+    return max(stacks(model).values(), key=len, default={})
 
 
 def _leaves(model: nn.Module) -> dict[str, nn.Module]:
@@ -182,17 +272,8 @@ def _signal(
         histograms=tuple(histograms([x.detach().double().numpy(force=True) for x in stream])),
         theory=None,
         verdict=found,
-        advice=_ADVICE[found.kind],
+        advice=ADVICE[found.kind],
     )
-
-
-_ADVICE = {
-    "healthy": "",
-    "symmetric": "random weights, such as fastinit.torch.xavier_normal_",
-    "exploding": "fastinit.torch.xavier_normal_, or kaiming_normal_ before relu; normalisation",
-    "vanishing": "fastinit.torch.xavier_normal_, or kaiming_normal_ before relu; normalisation",
-    "growing": "weights that write to the residual path scaled by 1 / sqrt(their number)",
-}
 
 
 def _gradients(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:

@@ -76,6 +76,7 @@ ROUNDED = re.compile(
 
 
 @needs_nvrtc
+@pytest.mark.xdist_group("nvrtc")  # one process compiles all of it
 class TestPTX:
     @pytest.fixture(params=["oldest", "newest"])
     def ptx(self, request):

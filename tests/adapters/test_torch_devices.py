@@ -176,6 +176,11 @@ class Model(torch.nn.Module):
             self.table.copy_(torch.arange(5.0))
 
 
+def deferred_model():
+    with init.deferred():
+        return Model()
+
+
 def tensors_of(model):
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
@@ -184,7 +189,7 @@ def tensors_of(model):
 class TestModels:
     @pytest.fixture
     def expected(self):
-        model = Model()
+        model = deferred_model()
         init.initialize(model, 42)
         return tensors_of(model)
 
@@ -197,16 +202,38 @@ class TestModels:
         assert model.head.weight is model.embed.weight
 
     def test_from_the_meta_device(self, expected):
-        with torch.device("meta"):
-            model = Model()
+        model = deferred_model()
         assert init.initialize(model, 42, device="standin") == []
         self.check(model, expected)
 
     def test_where_it_is(self, expected):
-        model = Model().to("standin")
+        model = deferred_model().to_empty(device="standin")
         model.head.weight = model.embed.weight  # such a device's `to` unties
         assert init.initialize(model, 42) == []
         self.check(model, expected)
+
+    def test_what_a_rule_computes(self):
+        """By PyTorch's other functions: it runs on the CPU, and is the same on every device."""
+
+        class Computed(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rate = torch.nn.Parameter(torch.empty(50))
+                self.table = torch.nn.Parameter(torch.empty(5, 4))
+                self.reset_parameters()
+
+            def reset_parameters(self):
+                with torch.no_grad():
+                    self.rate.exponential_()
+                    self.table.copy_(torch.randn(5, 4).sin())
+
+        with init.deferred():
+            here, there = Computed(), Computed()
+        init.initialize(here, 3)
+        init.initialize(there, 3, device="standin")
+        for name, tensor in here.named_parameters():
+            assert there.get_parameter(name).device.type == "standin"
+            assert same(there.get_parameter(name), tensor)
 
     def test_by_a_recipe(self):
         text = 'name = "r"\n[[rule]]\npattern = "*.weight"\ninit = "normal"\nstd = 0.02\n'

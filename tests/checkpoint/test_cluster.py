@@ -97,7 +97,7 @@ def test_a_lost_worker_s_shard_is_written_by_another(client, alone, tmp_path, mo
     written = checkpoint.write(
         MODEL, tmp_path, **OPTIONS, scheduler=client.scheduler.address, progress=told.append
     )
-    assert len(swept[-1]) == 2  # the index that waited for its files, and half a file
+    assert len(swept[-1]) == 3  # the lock, the index that waited for its files, and half a file
     assert content(tmp_path) == alone
     assert sum(told) == written.nbytes
     assert min(told) > 0
@@ -129,6 +129,26 @@ def test_what_is_whole_stays(client, alone, tmp_path):
     assert content(tmp_path) == alone
     assert sum(told) == written.nbytes
     assert written.nbytes - written.kept == len(alone[lost.name])
+
+
+def listening():
+    """Return where this process and its children can be connected to."""
+    psutil = pytest.importorskip("psutil")
+    ours = psutil.Process()
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in (ours, *ours.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def test_processes_of_this_machine_listen_to_this_machine_alone():
+    before = listening()
+    with cluster_module._client("local:1") as (local, _):
+        local.wait_for_workers(1, timeout=60)
+        new = listening() - before
+    assert {address for address, _ in new} == {"127.0.0.1"}
 
 
 def test_processes_of_this_machine_by_the_command_line(tmp_path):

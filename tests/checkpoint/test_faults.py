@@ -89,3 +89,12 @@ def test_hostile_arrays(tmp_path, head):
     (tmp_path / "a.npy").write_bytes(head)
     with pytest.raises(recipe.RecipeError, match=r"a\.npy is not a NumPy file"):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_numpys_format_has_no_float8(tmp_path, dtype):
+    rule = '[[rule]]\npattern = "*"\ninit = "zeros"'
+    model = recipe.parse(f'name = "x"\ndtype = "{dtype}"\n[tensors]\nw = [3]\n{rule}')
+    with pytest.raises(recipe.RecipeError, match=f"{dtype}.*allowed: safetensors"):
+        checkpoint.write(model, tmp_path / "out", format="npy")
+    assert not (tmp_path / "out").exists()

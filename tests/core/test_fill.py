@@ -2,6 +2,7 @@
 
 import array
 import mmap
+import warnings
 from itertools import permutations
 
 import numpy as np
@@ -432,3 +433,35 @@ def test_threads_setting():
     finally:
         fi.set_num_threads(None)
     assert fi.get_num_threads() == fi._kernels.cpus()
+
+
+# float32's draws and float64's reach 7.54 and 9.5 standard deviations.
+@pytest.mark.parametrize(
+    ("dtype", "largest", "radius", "becomes"),
+    [
+        ("float16", 65504.0, 7.55, "infinity"),
+        ("bfloat16", float.fromhex("0x1.fep127"), 7.55, "infinity"),
+        ("float8_e4m3fn", 448.0, 7.55, "NaN"),
+        ("float8_e5m2", 57344.0, 7.55, "infinity"),
+        ("float32", float(np.finfo("f4").max), 7.55, "infinity"),
+        ("float64", float(np.finfo("f8").max), 9.5, "infinity"),
+    ],
+)
+def test_normals_that_may_not_fit_say_so_before_they_are_written(dtype, largest, radius, becomes):
+    fits, beyond = largest / radius * 0.999, largest / radius * 1.001
+    x = poisoned(1000, dtype)
+    for arrays in (x, [x], x[::2]):
+        words = rf"{dtype}, become {becomes}; truncated_normal_ keeps them"
+        with pytest.warns(RuntimeWarning, match=words):
+            fi.normal_(arrays, 0.0, beyond, rng=1)
+        x.view(np.uint8)[...] = POISON
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(RuntimeWarning, match=words):
+                fi.normal_(arrays, largest / 2, beyond / 1.99, rng=1)
+            assert untouched(x)
+            fi.normal_(arrays, 0.0, fits, rng=1)
+            fi.truncated_normal_(x, 0.0, beyond, rng=1)
+            fi.uniform_(x, -largest, 0, rng=1)
+        assert np.isfinite(x.astype(float)).all()
+        x.view(np.uint8)[...] = POISON
