@@ -7,7 +7,8 @@ BUILT_FROM := pyproject.toml setup.py \
 
 missing = { echo "fastinit: $(1)" >&2; exit 1; }
 
-.PHONY: demo test test-all test-pythons deep deep-bits deep-faults bench tables docs lint clean
+.PHONY: demo test test-all test-pythons deep deep-bits deep-faults deep-models bench tables docs \
+    site wheels lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-cli
@@ -32,6 +33,10 @@ deep: .venv/with-test deep-bits deep-faults
 	$(BIN)/python tests/deep/deep.py --threads $$(nproc)
 	if command -v dieharder; then $(BIN)/python tests/deep/battery.py $(ORDERS); fi
 	$(BIN)/python docs/make_validation.py
+
+# For an hour or two; docs/models.md shows what came out.
+deep-models: .venv/with-test .venv/with-hf
+	$(BIN)/python tests/deep/models.py
 
 deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/kills.py
@@ -60,6 +65,15 @@ docs: .venv/with-docs
 	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
 	$(BIN)/python docs/make_guide.py
+
+# build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.
+site: .venv/with-site
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going docs build/site
+	$(BIN)/python docs/check_links.py build/site
+
+# dist/: the sdist, and a wheel for each CPython that is here on x86-64 and on aarch64.
+wheels: .venv/with-wheels
+	$(BIN)/python packaging/make_wheels.py
 
 lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff check

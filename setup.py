@@ -4,6 +4,7 @@ No probing of the build machine's CPU: each kernels_*.c names its own target by 
 and the best is chosen when the package is imported.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -93,4 +94,28 @@ class BuildExt(build_ext):
         )
 
 
-setup(ext_modules=cythonize([kernels]), cmdclass={"build_ext": BuildExt})
+def readme(url: str) -> str:
+    """README.md; with the repository's address, its links lead there from an index's page too."""
+    text = Path("README.md").read_text("utf-8")
+    if not url:
+        return text
+    text = re.sub(r"\]\((?!https?:|#)", f"]({url}/blob/main/", text)
+    return re.sub(r'(srcset|src)="(?!https?:)', rf'\1="{url}/raw/main/', text)
+
+
+# The workflow that makes a release's files knows where it runs; nowhere else is it written down.
+URL = os.environ.get("FASTINIT_URL", "")
+PAGES = {
+    "Repository": "",
+    "Documentation": "/tree/main/docs",
+    "Changelog": "/blob/main/CHANGES.md",
+    "Issues": "/issues",
+}
+
+setup(
+    ext_modules=cythonize([kernels]),
+    cmdclass={"build_ext": BuildExt},
+    long_description=readme(URL),
+    long_description_content_type="text/markdown",
+    project_urls={name: URL + path for name, path in PAGES.items()} if URL else {},
+)

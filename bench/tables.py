@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/performance.md from benchmarks' results.
+"""Write the tables of docs/performance.md and README's chart from benchmarks' results.
 
     fastinit bench --power 26 --output build/bench
     fastinit bench --distribution normal --dtype float32 --output build/sizes
@@ -14,21 +14,23 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import chart
+
 from fastinit import benchmark as bench
 from fastinit._files import appearing
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+DOCUMENT = ROOT / "docs" / "performance.md"
 MARKED = re.compile("(<!-- table (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-IN_README = ("normal float32", "uniform float32", "normal bfloat16", "truncated_normal float32")
+MAIN_KINDS = ("normal float32", "uniform float32", "normal bfloat16", "truncated_normal float32")
 
 Results = list[bench.Result]
 Text = Callable[[bench.Result], str]
 
 
 def libraries(report: bench.Report) -> str:
-    """Each library at its best, for the README; we come last, beside the ceiling."""
-    some = [r for name in IN_README for r in in_dram(report) if kind(r) == name]
+    """Each library at its best; we come last, beside the ceiling."""
+    some = [r for name in MAIN_KINDS for r in in_dram(report) if kind(r) == name]
     some.sort(key=lambda r: (r.library in OURS, r.library == bench.CONSTANT))
     table = pivot("ns per element", some, lambda r: f"{r.library}{threads(r)}", kind)
     return f"{table}\n\n{about(report, some)}"
@@ -138,8 +140,8 @@ def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     large, all_sizes = (bench.load(Path(path)) for path in sys.argv[1:])
-    for document in DOCUMENTS:
-        write_tables(document, large, all_sizes)
+    write_tables(DOCUMENT, large, all_sizes)
+    chart.draw()
 
 
 if __name__ == "__main__":

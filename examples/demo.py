@@ -46,7 +46,7 @@ def compare() -> None:
         "NumPy's standard_normal(out=)": lambda: numpy.standard_normal(out=x, dtype=np.float32),
         "fastinit, 1 thread": lambda: fi.normal_(x, rng=ours, threads=1),
         everything: lambda: fi.normal_(x, rng=ours),
-        "(storing a constant)": lambda: fi.constant_(x, 0.5),
+        "memory-write limit": lambda: fi.constant_(x, 0.5),
     }
     print(f"\n{N:,} float32 normals in place, {fi.info()['isa']}")
     times = {label: nanoseconds(fill) for label, fill in rows.items()}

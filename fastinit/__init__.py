@@ -11,11 +11,11 @@ True
 """
 
 from importlib import import_module as _import_module
-from importlib.util import find_spec as _find_spec
+from importlib.machinery import PathFinder as _PathFinder
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
-if _find_spec("fastinit._kernels") is None:
+if _PathFinder.find_spec("fastinit._kernels", __path__) is None:
     raise ImportError(
         f"fastinit in {__path__[0]} is source text whose compiled part is missing. If fastinit is "
         "installed, start Python in another folder; to use this source, run "

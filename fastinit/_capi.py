@@ -1,12 +1,12 @@
 """For other libraries: the C interface's files and addresses, and values without an array.
 
-``docs/c-api.md`` says which door is for whom.
+``docs/c-api.md`` says which interface to use.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def get_include() -> str:
     >>> os.path.isfile(os.path.join(fi.get_include(), "fastinit.h"))
     True
     """
-    return str(Path(__file__).parent / "include")
+    return os.path.join(os.path.dirname(__file__), "include")
 
 
 def capi() -> CAPI:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
+import os
 
 # The extra that brings a package, and what needs it.
 _EXTRAS = {
@@ -55,6 +54,8 @@ def require(package: str, what: str, extra: str | None = None) -> None:
     --------
     >>> require("numpy", "everything", "cli")
     """
+    from importlib.util import find_spec  # here: it takes time to import
+
     if find_spec(package) is None:
         raise ValueError(missing(package, what, extra))
 
@@ -66,9 +67,6 @@ def known(package: str | None) -> bool:
 
 def _target(extra: str) -> str:
     """Return what pip is given: the checkout that this package is in, or its name on the index."""
-    root = Path(__file__).parents[1]
-    return f"'.[{extra}]' in {root}" if _is_checkout(root) else f"'fastinit-nn[{extra}]'"
-
-
-def _is_checkout(root: Path) -> bool:
-    return (root / "pyproject.toml").is_file() and (root / "setup.py").is_file()
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    checkout = all(os.path.isfile(os.path.join(root, n)) for n in ("pyproject.toml", "setup.py"))
+    return f"'.[{extra}]' in {root}" if checkout else f"'fastinit-nn[{extra}]'"

@@ -1,4 +1,4 @@
-"""The door: every fill goes through `fill`, which checks all of it before the first byte.
+"""The entry point: every fill goes through `fill`, which checks everything before it writes.
 
 It knows arrays, dtypes, parts of tensors, generators, threads and backends; it knows nothing
 of what a distribution means.

@@ -526,7 +526,7 @@ def compute_fans(
     transposed convolution             (the default)               in_axis=0, out_axis=1
     attention, (in, heads, out)        in_axis=0, out_axis=(1, 2)
     experts, (experts, in, out)        batch_axis=0
-    embedding, (entries, width)        none: give fan_in or use `normal_`
+    embedding, (entries, width)        none: give fan_in           none: give fan_in
     depthwise, (..., 1, channels)      out_axis=(), batch_axis=-1  in_axis=1, out_axis=(),
                                                                    batch_axis=0
     ================================== =========================== =======================

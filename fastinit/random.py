@@ -76,7 +76,7 @@ class Generator(_kernels.Cursor):
     Parameters
     ----------
     seed_sequence : numpy.random.SeedSequence
-        Whence the key: ``generate_state(2, uint64)``.
+        The key is its ``generate_state(2, uint64)``.
     position : int
         The next index, 0 to 2**63.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from itertools import product
@@ -29,7 +28,7 @@ Box = tuple[slice, ...]
 Floats = NDArray[np.float64]
 Exponents = NDArray[np.int32] | None  # of each line; None: 0
 
-# Elements of a box: the least for which Python's lock leaves threads their worth (measured, 2^26
+# Elements of a box: with fewer, threads wait for Python's lock more than they work (measured, 2^26
 # float32 in ns each: 2^16 2.2 with one thread and 4.4 with four, 2^18 1.9 and 1.0).
 _BOX = 2**18
 _ROW = 2**13
@@ -387,6 +386,8 @@ def _mapping(threads: int) -> Iterator[_Map]:
     if threads == 1:
         yield _map
         return
+    from concurrent.futures import ThreadPoolExecutor  # here: it takes time to import
+
     pool = ThreadPoolExecutor(threads)
     try:
         yield lambda function, items: list(pool.map(function, items))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
@@ -712,6 +711,8 @@ def sparse_(
 
     length, steps = whole[along], index_steps(whole)
     # 0.07 of 100 are 7 by its digits, but 7.000000000000001 by multiplication.
+    from fractions import Fraction  # here, since the package is imported sooner without it
+
     zeros = math.ceil(Fraction(str(real("sparsity", sparsity))) * length)
     if not array.size or not zeros:
         return x

@@ -61,7 +61,7 @@ class Case(NamedTuple):
         return np.dtype(f"u{as_dtype(self.dtype).itemsize}")
 
     def kernel_params(self) -> Any:
-        """What the door makes of the parameters."""
+        """What the entry point makes of the parameters."""
         if self.distribution == "constant":
             return int(self.params[0])
         if self.distribution == "truncated_normal":

@@ -1,4 +1,4 @@
-"""Who fills how fast: contenders take turns, and what they took is kept."""
+"""Measuring: contenders take turns, and their times are kept."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Report:
     --------
     >>> report = Report(machine(), measure(Case("normal", "float32", 64, 1, cold=False)))
     >>> report.results[0].library
-    '(storing a constant)'
+    'memory-write limit'
     """
 
     machine: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Who fills, in a benchmark: fastinit and its peers, where installed, each at its best.
+"""The contenders of a benchmark: fastinit and its peers, where installed, each at its best.
 
 Each library has one function here. It yields its ways to make a case's values: into the
 memory given, or, where there is none or the library cannot, into an array of its own.
@@ -22,7 +22,7 @@ from fastinit._fill import as_dtype
 Array = NDArray[Any]
 Fill = Callable[[], object]
 
-CONSTANT = "(storing a constant)"
+CONSTANT = "memory-write limit"
 
 
 class Case(NamedTuple):

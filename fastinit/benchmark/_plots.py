@@ -75,7 +75,7 @@ def _share_of_ceiling(results: list[Result], kinds: list[str]) -> Figure:
     axes.set_yticks(range(len(kinds)), [kind.replace(" ", "\n") for kind in kinds])
     axes.margins(y=0.02)
     axes.invert_yaxis()
-    axes.set_xlabel("share of the speed of storing a constant")
+    axes.set_xlabel("share of the memory-write limit")
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
 

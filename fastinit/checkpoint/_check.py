@@ -71,7 +71,7 @@ def check(
     path : str or Path
         A safetensors file, or a directory of such files or of NumPy's with their index.
     recipe : str or Path, optional
-        Whose rules to use; by default what fastinit wrote into the files.
+        A recipe whose rules to use; by default the one that fastinit wrote into the files.
     seed : int, optional
         By default what fastinit wrote into the files; with a recipe, the recipe's.
     threads : int, optional

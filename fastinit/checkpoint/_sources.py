@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastinit._extras import missing
 from fastinit.checkpoint import _safetensors, _stored
 from fastinit.checkpoint._layout import CONFIG
 from fastinit.recipe import Recipe, RecipeError, Tensor, Values
@@ -166,8 +167,7 @@ def _of_config(
         from fastinit.torch._recipe import recipe_of
     except ImportError as error:
         raise RecipeError(
-            f"{path} needs PyTorch and transformers: in a checkout of fastinit, "
-            f"pip install '.[hf]' ({error})"
+            f"{missing('transformers', f'{path}, with PyTorch,')} ({error})"
         ) from None
     if rules is None and given:
         raise RecipeError(f"{path} has no variables; give them with rules")

@@ -39,7 +39,9 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare fastinit with its peers, where installed, and with storing a constant.
+    """Compare fastinit with the peers that are installed, and with the memory-write limit.
+
+    That limit is the speed of storing a constant.
 
     Options that name what to compare may be given more than once.
     """

@@ -160,14 +160,15 @@ def check(
     ],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="Whose rules to use, instead of those in the files."),
+        typer.Option("--recipe", help="A recipe whose rules to use instead of those in the files."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of that in the files.")] = None,
     threads: Threads = None,
     statistics: Annotated[
         bool,
         typer.Option(
-            "--statistics", help="Of files by others too: moments, copies, a test of the recipe."
+            "--statistics",
+            help="Also for files written by other tools: moments, copies, a test of the recipe.",
         ),
     ] = False,
     as_json: AsJson = False,

@@ -1,7 +1,7 @@
 """Arrays of others in a GPU's memory: CuPy's, Numba's, and whatever has the same interfaces.
 
-An array of NumPy's stands for the memory, so that the door's checks are one for all. NumPy looks at
-the memory of an array when its values are asked for, which nobody does here, not when it is made.
+A NumPy array stands for the memory, so that the entry point's checks are the same for all. NumPy
+looks at an array's memory when its values are asked for, and nobody asks for them here.
 """
 
 from __future__ import annotations

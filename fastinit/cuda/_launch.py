@@ -1,4 +1,4 @@
-"""A fill as the door asks for it -> a launch on a GPU; and whether there can be any."""
+"""A fill as the entry point asks for it -> a launch on a GPU; and whether there can be any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernels in Numba as the door calls them: `fill` takes what `_kernels.fill` takes.
+"""The kernels in Numba as the entry point calls them: `fill` takes what `_kernels.fill` takes.
 
 `orthogonal`, too, takes what `_kernels.orthogonal` takes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Expression:
         """Return the expression's value; raise RecipeError as `evaluate`."""
         return evaluate(self.text, variables)
 
+    @property
+    def of_shape(self) -> bool:
+        """Whether it depends on a tensor's shape."""
+        return re.search(r"\bfan_(in|out)\b", self.text) is not None
+
     def __repr__(self) -> str:
         return repr(self.text)
 
@@ -45,13 +51,22 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
+_FUNCTIONS: dict[str, Callable[..., float]] = {
+    "sqrt": math.sqrt,
+    "log": math.log,
+    "min": min,
+    "max": max,
+}
+
+
 def evaluate(expression: str | float, variables: Mapping[str, float]) -> float:
     """Return the value of an arithmetic expression.
 
     Parameters
     ----------
     expression : str or number
-        Numbers, variables, ``+ - * / **``, brackets and ``sqrt(...)``; nothing else.
+        Numbers, variables, ``+ - * / **``, brackets, ``sqrt(x)``, ``log(x)`` (natural),
+        ``min(x, y, ...)`` and ``max(x, y, ...)``; nothing else.
     variables : mapping
         The variables' values.
 
@@ -93,7 +108,11 @@ def _value(node: ast.expr, variables: Mapping[str, float]) -> float:
             return -_value(operand, variables)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, variables), _value(right, variables))
-        case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
-            return math.sqrt(_value(argument, variables))
+        case ast.Call(func=ast.Name(id="sqrt" | "log" as name), args=[argument], keywords=[]):
+            return _FUNCTIONS[name](_value(argument, variables))
+        case ast.Call(func=ast.Name(id="min" | "max" as name), args=[_, _, *_], keywords=[]):
+            return _FUNCTIONS[name](*(_value(argument, variables) for argument in node.args))
         case _:
-            raise ValueError("allowed: numbers, variables, + - * / ** and sqrt(...)")
+            raise ValueError(
+                "allowed: numbers, variables, + - * / **, sqrt(x), log(x), min(x, y), max(x, y)"
+            )

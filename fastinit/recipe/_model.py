@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -46,8 +47,11 @@ class Rule:
     ndim: int | None = None
     variables: Mapping[str, float] = field(default_factory=dict)
 
-    def bind(self, name: str) -> Rule:
+    def bind(self, name: str, shape: tuple[int, ...] = ()) -> Rule:
         """Return this rule for a tensor that it fits: each expression is replaced by its value.
+
+        Expressions know the rule's variables, the numbers in the name, and `fan_in` and
+        `fan_out` of the shape, whose axes are (out, in, ...) as PyTorch has them.
 
         Raises
         ------
@@ -68,9 +72,10 @@ class Rule:
         if not expressions:
             return self
         try:
-            variables = {**self.variables, **(match(self.pattern, name) or {})}
+            numbers = match(self.pattern, name) or {}
         except ValueError as error:  # Python reads no number of thousands of digits
             raise RecipeError(f"the name {name!r}: {error}") from None
+        variables = {**fans(shape), **self.variables, **numbers}
         values = {key: expression.value(variables) for key, expression in expressions.items()}
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
@@ -111,6 +116,19 @@ class Rule:
 
     def __str__(self) -> str:
         return str(self.initializer)
+
+
+def fans(shape: tuple[int, ...]) -> dict[str, float]:
+    """Return fan_in and fan_out of a weight with the axes (out, in, ...); of a line, its length.
+
+    Examples
+    --------
+    >>> fans((8, 4, 3, 3))
+    {'fan_in': 36, 'fan_out': 72}
+    """
+    if len(shape) < 2:
+        return dict.fromkeys(("fan_in", "fan_out"), math.prod(shape))
+    return {"fan_in": math.prod(shape[1:]), "fan_out": shape[0] * math.prod(shape[2:])}
 
 
 Origin = Rule | Values
@@ -184,7 +202,7 @@ class Recipe:
             return self.values[tensor.name]
         for rule in self.rules:
             if rule.fits(tensor):
-                return rule.bind(tensor.name)
+                return rule.bind(tensor.name, tensor.shape)
         raise RecipeError(
             f"{tensor}: no rule of recipe {self.name!r} fits; give a recipe with a [[rule]] for "
             f"it, such as {suggestion(tensor)}"

@@ -348,7 +348,8 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
     rule = Rule(pattern, initializer, ndim, variables)
-    return rule if numbers else rule.bind("")
+    of_shape = any(isinstance(v, Expression) and v.of_shape for v in arguments.values())
+    return rule if numbers or of_shape else rule.bind("")
 
 
 def _config(table: Mapping[str, Any], variables: Mapping[str, float]) -> dict[str, Any]:

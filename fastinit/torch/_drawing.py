@@ -21,7 +21,8 @@ from fastinit import recipe as recipes
 from fastinit.initializer import Initializer
 from fastinit.recipe import Recipe
 from fastinit.torch._devices import array_of
-from fastinit.torch._initialize import initialize, named, numpys
+from fastinit.torch._initialize import initialize, numpys
+from fastinit.torch._names import named
 
 ROWS = 2**26
 """Bytes of an embedding's or output layer's rows that are drawn at a time."""

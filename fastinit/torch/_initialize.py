@@ -516,8 +516,8 @@ def _by_recipe(
         tensor = recipes.Tensor(streams[name], tuple(parameter.shape), numpys(parameter.dtype))
         rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
         if rule is not None:
-            rule.check(tensor)
-            found[name] = rule.bind(tensor.name)
+            found[name] = rule.bind(tensor.name, tensor.shape)
+            found[name].check(tensor)
     return found
 
 

@@ -25,7 +25,7 @@ from fastinit.diagnostics import _verdict
 from fastinit.recipe import Recipe
 from fastinit.torch import _drawing
 from fastinit.torch._drawing import Cut, Moments, Weights, moments
-from fastinit.torch._initialize import named
+from fastinit.torch._names import named
 
 _SAMPLE = 2**16  # activations of a layer that are kept for its histogram
 _MOST_EXPERTS = 4096  # of a choice among more, we do not know what it is

@@ -1,4 +1,4 @@
-"""Tensors and generators of torch as the door knows them: memory, and a key.
+"""PyTorch's tensors and generators as the entry point takes them: memory, and a key.
 
 A plain tensor is one piece of memory. A `DTensor` is the pieces that this process holds, each
 with its place in the whole, so that every process draws its own part and no other's.

@@ -201,6 +201,8 @@ def test_astype_changes_floats_only():
         ("a / 8", 0.5),
         ("0.02 / sqrt(2 * a - 4)", 0.01),
         ("2 - 3 - 4", -5),
+        ("log(a / 4)", 0),
+        ("min(a, 3, 5) + max(-a, 1)", 4),
     ],
 )
 def test_expressions(expression, value):
@@ -218,6 +220,8 @@ def test_expressions(expression, value):
         ("a.real", "allowed: numbers"),
         ("__import__('os')", "allowed: numbers"),
         ("sqrt(1, 2)", "allowed: numbers"),
+        ("min(1)", "allowed: numbers"),
+        ("log(0)", "domain|positive"),
         ("[1]", "allowed: numbers"),
         ("True", "allowed: numbers"),
         ("1 // 2", "allowed: numbers"),
@@ -574,3 +578,41 @@ def test_any_expression_has_a_value_or_is_refused(words: list[str] | str) -> Non
     except recipe.RecipeError:
         return
     assert isinstance(value, (int, float))
+
+
+def test_expressions_know_the_fans_of_a_tensor():
+    text = """name = "x"
+    [tensors]
+    "h.1.w" = [8, 4, 3]
+    b = [5]
+    [[rule]]
+    pattern = "h.{l}.w"
+    init = "normal"
+    std = "min(1, sqrt(2 / fan_in)) / (l + fan_out)"
+    [[rule]]
+    pattern = "b"
+    init = "constant"
+    value = "fan_in"
+    """
+    (_, weight), (_, bias) = recipe.parse(text).plan()
+    assert weight.initializer.arguments["std"] == math.sqrt(2 / 12) / (1 + 24)
+    assert bias.initializer.arguments["value"] == 5
+
+
+def test_all_tensors_without_a_rule_are_listed_with_a_suggestion():
+    text = """name = "x"
+    [repeat]
+    l = 3
+    [tensors]
+    "h.{l}.lora_B.weight" = [8, 4]
+    ids = {shape = [4], dtype = "int64"}
+    "h.{l}.norm.weight" = [4]
+    """
+    with pytest.raises(recipe.RecipeError) as caught:
+        recipe.parse(text).plan()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "7 tensors cannot be filled:"
+    assert "'h.0.lora_B.weight'" in lines[0]
+    assert lines[0].endswith('such as init = "zeros" (and 2 more like it)')
+    assert "computes its numbers" in lines[1]
+    assert lines[2].endswith('init = "ones" (and 2 more like it)')

@@ -188,6 +188,11 @@ def _apart(name: str, mine: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) 
     p = _kolmogorov_smirnov(mine, theirs)
     if p < _ALARM:
         found.append(f"p = {p:.1g}, std {mine.std():.4g} and {theirs.std():.4g}")
+    for power in (1, 2):  # which see a wrong scale sooner
+        a, b = mine**power, theirs**power
+        error = np.sqrt((a.var() + b.var()) / n)
+        if n > 99 and abs(a.mean() - b.mean()) > 6 * error:
+            found.append(f"the mean of x^{power} is {a.mean():.4g}, not {b.mean():.4g}")
     zeros = [int((x == 0).sum()) for x in (mine, theirs)]
     if abs(zeros[0] - zeros[1]) > min(spread, 6 * np.sqrt(sum(zeros)) + 3):
         found.append(f"{zeros[0]} zeros, not {zeros[1]}")
