@@ -11,20 +11,32 @@ Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
 
 
+def shown(value: object) -> str:
+    """Return a value's text for an error, which has room for 80 characters of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "an integer of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}"
+
+
 def real(name: str, value: object) -> float:
     """Return a real number as a float; raise TypeError if it is none."""
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} must be a real number")
-    return float(value)
+        raise TypeError(f"{name}={shown(value)} must be a real number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}={shown(value)} must be finite, and a float is not") from None
 
 
 def positive(name: str, value: object) -> float:
     """Return a positive finite number; raise TypeError or ValueError if it is none."""
     number = real(name, value)
     if not 0.0 < number < math.inf:
-        raise ValueError(f"{name}={value!r} must be positive and finite")
+        raise ValueError(f"{name}={shown(value)} must be positive and finite")
     return number
 
 
@@ -32,10 +44,10 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     """Return an integer of low to high; raise TypeError or ValueError if it is none."""
     # First the usual, as asking an abstract class takes longer than drawing 64 values.
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Integral)):
-        raise TypeError(f"{name}={value!r} must be an integer")
+        raise TypeError(f"{name}={shown(value)} must be an integer")
     number = int(value)
     if low is not None and high is not None and not low <= number <= high:
-        raise ValueError(f"{name}={value!r} must be {low} to {high}")
+        raise ValueError(f"{name}={shown(value)} must be {low} to {high}")
     return number
 
 
@@ -45,17 +57,20 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
     A shape holds fewer than 2**63 elements, so that an index fits 64 bits with a sign.
     """
     try:
-        lengths = (
-            (value.__index__(),)
-            if isinstance(value, SupportsIndex)
-            else tuple(length.__index__() for length in value)
-        )
+        given = (value,) if isinstance(value, SupportsIndex) else tuple(value)
+        if bool in map(type, given):
+            raise TypeError
+        lengths = tuple(length.__index__() for length in given)
     except (TypeError, AttributeError):
-        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers") from None
+        raise TypeError(
+            f"{name}={shown(value)} must be an integer or a tuple of integers"
+        ) from None
     if any(length < 0 for length in lengths):
-        raise ValueError(f"{name}={value!r} must not be negative")
+        raise ValueError(f"{name}={shown(value)} must not be negative")
     if math.prod(lengths) >= 2**63:
-        raise ValueError(f"{name}={value!r} has {math.prod(lengths)} elements; allowed: < 2**63")
+        raise ValueError(
+            f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
+        )
     return lengths
 
 
@@ -67,14 +82,14 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     groups = []
     for name, given in named.items():
         if not isinstance(given, (int, Sequence)):
-            raise TypeError(f"{name}={given!r} must be an integer or a tuple of integers")
+            raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         group = [given] if isinstance(given, int) else list(given)
         for axis in group:
             if not -len(shape) <= integer(name, axis) < len(shape):
-                raise ValueError(f"{name}={given!r} is not an axis of shape {shape}{hint}")
+                raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
         groups.append([axis % len(shape) for axis in group])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):
-        text = " and ".join(f"{name}={given!r}" for name, given in named.items())
+        text = " and ".join(f"{name}={shown(given)}" for name, given in named.items())
         raise ValueError(f"{text} must be different axes of shape {shape}")
     return groups

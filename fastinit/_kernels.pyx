@@ -7,6 +7,8 @@ memory corruption, as in C.
 """
 from threading import get_ident, main_thread
 
+from fastinit._check import shown
+
 cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport uintptr_t
@@ -207,7 +209,7 @@ cdef class Cursor:
     def move(self, position):
         """Sets the position; a ValueError names the indices that there are."""
         if not 0 <= position <= INDICES:
-            raise ValueError(f"position={position!r} must be 0 to 2**63")
+            raise ValueError(f"position={shown(position)} must be 0 to 2**63")
         store(&self._position, position)
 
     def shift(self, n):
@@ -216,7 +218,7 @@ cdef class Cursor:
         while True:
             to = position + n
             if not 0 <= to <= INDICES:
-                raise ValueError(f"position={to!r} must be 0 to 2**63")
+                raise ValueError(f"position={shown(to)} must be 0 to 2**63")
             if swap(&self._position, &position, to):
                 return
 

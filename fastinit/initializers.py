@@ -6,6 +6,8 @@ Each fills an array in place; `fastinit._allocating` makes of each a function th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from fastinit._check import Axes, Shape, axes, positive, real
@@ -706,6 +708,17 @@ def _fan(
     return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
 
 
+def _known(function: str, options: Mapping[str, object]) -> None:
+    """Raise TypeError, in the name of the function that was called, for what it does not know."""
+    for key in options:
+        if key not in ScalingOptions.__annotations__:
+            own = [name for name in signature(globals()[function]).parameters if name != "options"]
+            raise TypeError(
+                f"{function}() got an unexpected keyword argument {key!r}; "
+                f"allowed: {', '.join([*own, *ScalingOptions.__annotations__])}"
+            )
+
+
 def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
     """Fill x with uniforms on +- gain * sqrt(6 / (fan_in + fan_out)).
 
@@ -770,6 +783,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     >>> bool(abs(x).max() <= (6 / 300) ** 0.5)
     True
     """
+    _known("xavier_uniform_", options)
     return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "uniform", **options)
 
 
@@ -835,6 +849,7 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     >>> bool(abs(x.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("xavier_normal_", options)
     return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "normal", **options)
 
 
@@ -903,6 +918,7 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     >>> bool(abs(x.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("xavier_truncated_normal_", options)
     return variance_scaling_(
         x, positive("gain", gain) ** 2, "fan_avg", "truncated_normal", **options
     )
@@ -983,6 +999,7 @@ def he_uniform_(
     >>> bool(abs(x).max() <= (6 / 200) ** 0.5)
     True
     """
+    _known("he_uniform_", options)
     return variance_scaling_(x, calculate_gain(nonlinearity, a) ** 2, mode, "uniform", **options)
 
 
@@ -1060,6 +1077,7 @@ def he_normal_(
     >>> bool(abs(x.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("he_normal_", options)
     return variance_scaling_(x, calculate_gain(nonlinearity, a) ** 2, mode, "normal", **options)
 
 
@@ -1140,6 +1158,7 @@ def he_truncated_normal_(
     >>> bool(abs(x.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("he_truncated_normal_", options)
     return variance_scaling_(
         x, calculate_gain(nonlinearity, a) ** 2, mode, "truncated_normal", **options
     )
@@ -1204,6 +1223,7 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
     >>> bool(abs(x).max() <= (3 / 200) ** 0.5)
     True
     """
+    _known("lecun_uniform_", options)
     return variance_scaling_(x, 1.0, "fan_in", "uniform", **options)
 
 
@@ -1266,6 +1286,7 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     >>> bool(abs(x.std() / (1 / 200) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("lecun_normal_", options)
     return variance_scaling_(x, 1.0, "fan_in", "normal", **options)
 
 
@@ -1331,6 +1352,7 @@ def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     >>> bool(abs(x.std() / (1 / 200) ** 0.5 - 1) < 0.02)
     True
     """
+    _known("lecun_truncated_normal_", options)
     return variance_scaling_(x, 1.0, "fan_in", "truncated_normal", **options)
 
 

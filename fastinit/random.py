@@ -33,7 +33,7 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
-        if isinstance(seed, bool):
+        if isinstance(seed, bool) or (isinstance(seed, list | tuple) and bool in map(type, seed)):
             raise TypeError
         return SeedSequence(seed)
     except (TypeError, ValueError) as error:

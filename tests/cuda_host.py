@@ -18,6 +18,7 @@ from fastinit._fill import index_steps as index_steps_of
 from fastinit.cuda import _plan
 
 PACKAGE = Path(fastinit.__file__).parent
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda" / "dropout.cu"
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 BLOCKS = 7  # of the grid: so few that threads have several pieces of larger arrays
@@ -33,7 +34,20 @@ def library() -> ctypes.CDLL:
     source = Path(__file__).with_name("cuda_host.h")
     with TemporaryDirectory() as directory:
         made = Path(directory) / "fill.so"
-        command = [compiler, *FLAGS, *WARNINGS, *paths, "-x", "c++", source, "-o", made, "-lm"]
+        example = f'-DFI_EXAMPLE="{EXAMPLE}"'
+        command = [
+            compiler,
+            *FLAGS,
+            *WARNINGS,
+            *paths,
+            example,
+            "-x",
+            "c++",
+            source,
+            "-o",
+            made,
+            "-lm",
+        ]
         subprocess.run(command, check=True)
         compiled = ctypes.CDLL(str(made))
     assert compiled.size_of_fill() == ctypes.sizeof(_plan.Fill)

@@ -4,6 +4,7 @@ That the text gives the CPU's bits is test_kernels's, by the host's compiler. Wh
 test_on_a_gpu.py.
 """
 
+import ctypes
 import importlib
 import os
 import re
@@ -15,6 +16,7 @@ import cuda_host
 import numpy as np
 import pytest
 from adapters import adapter
+from cases import CASES, KEY, TRUNCATED
 
 import fastinit as fi
 from fastinit import cuda
@@ -179,6 +181,38 @@ class TestTheDisk:
     def test_errors_are_nvrtcs(self):
         with pytest.raises(RuntimeError, match="NVRTC cannot compile fi_bits_uint32 for sm_1"):
             _compile.compiled("fi_bits_uint32", "sm_1")
+
+
+# The header for users' own kernels.
+
+OF_THE_HEADER = [
+    case
+    for case in CASES + TRUNCATED
+    if case.distribution != "constant" and re.search("32|64", case.dtype)
+]
+
+
+@pytest.mark.parametrize("case", OF_THE_HEADER, ids=str)
+@pytest.mark.parametrize("start", [0, 1021, 2**64 - 9], ids=["0", "block", "wrap"])
+def test_the_headers_functions(case, start):
+    """fastinit.cuh, one index at a time."""
+    function = getattr(cuda_host.library(), f"{case.distribution}_{case.dtype}")
+    out, params = case.poisoned(50), (ctypes.c_double * 16)(*case.kernel_params())
+    index = [ctypes.c_uint64(n) for n in (50, start)]
+    key = (ctypes.c_uint64 * 2)(*KEY)
+    function(ctypes.c_void_p(out.ctypes.data), *index, key, params, params)
+    assert np.array_equal(out, case.filled(50, start))
+
+
+def test_the_example():
+    """Its mask is that of `fastinit.uniform`, and the bits are there to be compared."""
+    x = np.ones(1000, np.float32)
+    key = (ctypes.c_uint64 * 2)(*fi.default_rng(3).key)
+    cuda_host.library().run_dropout(
+        ctypes.c_void_p(x.ctypes.data), ctypes.c_uint64(1000), key, ctypes.c_float(0.25)
+    )
+    kept = fi.uniform(1000, rng=3) >= np.float32(0.25)
+    assert np.array_equal(x, np.where(kept, np.float32(1) / np.float32(0.75), np.float32(0)))
 
 
 # Launches.

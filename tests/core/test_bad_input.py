@@ -69,14 +69,17 @@ ROWS: dict[str, list[Row]] = {
         Row(as_strided(np.full(20, 7, np.float32), SHAPE, (4, 4)), "strides (4, 4)", "overlapping"),
         Row(np.full(97, 7, np.uint8)[1:].view("f4").reshape(SHAPE), "", "not aligned"),
     ],
-    "shape": [*rows("integer", "ab", (2.5, 2), None), *rows("not be negative", (2, -3))],
+    "shape": [
+        *rows("integer", "ab", (2.5, 2), None, True, (True, 2)),
+        *rows("not be negative", (2, -3)),
+    ],
     "dtype": [
         *rows("is not a dtype; allowed: float32", "float31", 3),
         Row("O", "allowed: ", "dtype"),
         Row(">f4", "native byte order"),
     ],
     "rng": [Row(v, "seed; allowed: a non-negative integer", f"={v!r}") for v in ("a", 1.5, -1)],
-    "seed": rows("seed; allowed: a non-negative integer", "a", 1.5, -1, True),
+    "seed": rows("seed; allowed: a non-negative integer", "a", 1.5, -1, True, [True], (1, False)),
     "seed_sequence": rows("must be a SeedSequence", 3, "a"),
     "position": integers(-1, 2**63 + 1, words="0 to 2**63"),
     "threads": integers(0, -1, 1025, words="must be 1 to 1024"),
@@ -191,3 +194,35 @@ def test_the_arguments_that_each_test_spoils_are_good(name: str) -> None:
     before = fi.get_num_threads()
     getattr(fi, name)(**arguments(name))
     fi.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("name", "parameter"), list(parameters()))
+def test_numbers_that_no_float_holds_are_refused_in_short_by_name(
+    name: str, parameter: str
+) -> None:
+    if not any(word in row.words for row in ROWS[parameter] for word in ("real", "integer")):
+        pytest.skip("takes no number")
+    if parameter in ("depth", "iterations"):
+        pytest.skip("has no upper bound")
+    for value in (10**400, -(10**400)):
+        given = {**arguments(name), **GO_TOGETHER.get(parameter, {}), parameter: value}
+        if parameter in ("rng", "seed"):
+            continue  # of any size
+        before = bytes_of(given.get("x"))
+        with pytest.raises((TypeError, ValueError)) as error:
+            getattr(fi, name)(**given)
+        text = str(error.value)
+        assert parameter in text
+        assert len(text) < 1000
+        assert bytes_of(given.get("x")) == before
+
+
+# blocks_ hands on what it does not know, Initializer takes any.
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"blocks_", "Initializer"}))
+def test_an_argument_that_is_unknown_is_told_in_the_name_of_what_was_called(name: str) -> None:
+    with pytest.raises(TypeError) as error:
+        getattr(fi, name)(**arguments(name), nonsense=2)
+    assert "nonsense" in str(error.value)
+    called = getattr(fi, name).__name__  # of an alias that which it is
+    words = (f"{called}(", "__init__(", "__new__(", "is no parameter of")
+    assert any(word in str(error.value) for word in words)
