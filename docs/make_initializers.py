@@ -33,8 +33,8 @@ and their mean are those of the whole tensor, along `in_axis` and `out_axis`; a 
 (..., in, out) unless told otherwise, and PyTorch's (out, in, ...) is `in_axis=1, out_axis=0`.
 
 `he_*` = `kaiming_*`, `xavier_*` = `glorot_*`, `eye_` = `identity_`. All take
-`global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits;
-`orthogonal_` and `delta_orthogonal_` refuse, as each of their values depends on all others.
+`global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits. A part of
+an orthogonal matrix takes as long as its share of the shorter side, whatever it has of the longer.
 
 """
 

@@ -468,23 +468,6 @@ def draws(
     return out
 
 
-def fill_cut(
-    fill: Callable[..., object],
-    x: NDArray[Any],
-    rng: object,
-    global_shape: Shape | None = None,
-    offset: Shape | None = None,
-) -> None:
-    """Fill x with a part of a tensor that `fill` can only make as a whole."""
-    whole, at = place(x.shape, global_shape, offset)
-    if x.shape == whole or x.size == 0:
-        fill(x, rng=rng)
-        return
-    tensor = empty(whole, x.dtype)
-    fill(tensor, rng=rng)
-    x[...] = tensor[tuple(slice(o, o + n) for o, n in zip(at, x.shape, strict=True))]
-
-
 def fill_constant(
     x: T,
     value: float,

@@ -46,7 +46,7 @@ cdef extern from "fastinit.h" nogil:
         double mass
         double side
         double bound
-        double mills
+        double inverse
 
     ctypedef void fi_kernel(void *out, size_t n, uint64_t start, fi_key key,
                             const void *params) noexcept nogil

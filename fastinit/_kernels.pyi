@@ -26,7 +26,6 @@ BITS: int
 UNIFORM: int
 NORMAL: int
 TRUNCATED_NORMAL: int
-MILLS_TERMS: int
 
 _C_API: object
 

@@ -27,8 +27,6 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 cdef extern from "internal.h" nogil:
-    enum:
-        FI_MILLS_TERMS
     const fi_table *fi_active() noexcept
     void fi_truncate(fi_truncated *interval, double mean, double std, double low,
                      double high) noexcept
@@ -92,7 +90,6 @@ BITS = fi_distribution.FI_BITS
 UNIFORM = fi_distribution.FI_UNIFORM
 NORMAL = fi_distribution.FI_NORMAL
 TRUNCATED_NORMAL = fi_distribution.FI_TRUNCATED_NORMAL
-MILLS_TERMS = FI_MILLS_TERMS
 
 _C_API = PyCapsule_New(<void *> fi_active(), "fastinit._kernels._C_API", NULL)
 
@@ -247,7 +244,7 @@ def truncate(double mean, double std, double low, double high):
     cdef fi_truncated t
     fi_truncate(&t, mean, std, low, high)
     return (t.low, t.high, t.mean, t.std, t.method, t.p_low, t.q_high, t.mass, t.side, t.bound,
-            t.mills)
+            t.inverse)
 
 
 def advise_huge(uintptr_t address, size_t nbytes):

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 import fastinit
 from fastinit import _check
 from fastinit._check import Shape
-from fastinit._fill import as_dtype, empty, fill_cut
+from fastinit._fill import as_dtype, empty
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -130,7 +130,7 @@ Parameters
 shape : int or tuple of int
     Of the array.
 chunks : int, tuple or str
-    As `dask.array` takes them; the values do not depend on them.{whole}
+    As `dask.array` takes them; the values do not depend on them.
 dtype : dtype
     float32 unless given; "bfloat16" and the two float8 need the package ml_dtypes.
 threads : int
@@ -155,11 +155,8 @@ Examples
 (4, 4)
 """
 
-_WHOLE = """
-    Each value depends on all the others: the array is made as one chunk, and then cut."""
 
-
-def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)", whole: bool = False) -> Lazy:
+def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
     """Return the function that makes a Dask array, its chunks filled by `in_place`."""
     # The specialisations of `variance_scaling_` have it among their options.
     draws = bool({"rng", "options"} & inspect.signature(in_place).parameters.keys())
@@ -173,25 +170,22 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)", whole: bool = F
     ) -> da.Array:
         rng = default_rng(kwargs.pop("rng", None)) if draws else None
         fill: Callable[..., object] = partial(_fill, in_place, args, {"threads": 1, **kwargs})
-        if whole:
-            fill = partial(fill_cut, fill)
         at = rng and Generator(rng.seed_seq, rng.position)
         tensor = _Virtual(fill, _check.shape("shape", shape), as_dtype(dtype), at)
         tensor.refuse()
         if rng is not None:
             rng.take(math.prod(tensor.shape))
-        made = da.from_array(
+        return da.from_array(
             tensor,
-            -1 if whole else chunks,
+            chunks,
             inline_array=True,
             fancy=False,
             meta=np.empty([0] * tensor.ndim, tensor.dtype),
         )
-        return made.rechunk(chunks) if whole else made
 
     name = in_place.__name__.removesuffix("_")
     lazy.__name__ = lazy.__qualname__ = name
-    lazy.__doc__ = _DOC.format(name=name, example=example, whole=_WHOLE if whole else "")
+    lazy.__doc__ = _DOC.format(name=name, example=example)
     return lazy
 
 
@@ -225,5 +219,5 @@ eye = identity = _lazy(fastinit.eye_)
 dirac = _lazy(fastinit.dirac_)
 delta = _lazy(fastinit.delta_)
 hadamard = _lazy(fastinit.hadamard_)
-orthogonal = _lazy(fastinit.orthogonal_, whole=True)
-delta_orthogonal = _lazy(fastinit.delta_orthogonal_, whole=True)
+orthogonal = _lazy(fastinit.orthogonal_)
+delta_orthogonal = _lazy(fastinit.delta_orthogonal_)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check, cuda
-from fastinit._fill import FLOATS, empty, fill_cut
+from fastinit._fill import FLOATS, empty
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -454,8 +454,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     Returns
     -------
     Initializer
-        As `normal`'s, with the values of `fastinit.orthogonal`. Each value depends on all the
-        others: a sharded array is made as a whole on every process, and then cut.
+        As `normal`'s, with the values of `fastinit.orthogonal`.
 
     Raises
     ------
@@ -470,7 +469,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     """
     theirs = jax.nn.initializers.orthogonal(scale, column_axis)
     fill = partial(fastinit.orthogonal_, gain=float(scale), column_axis=column_axis)
-    return _initializer(partial(fill_cut, fill), theirs, dtype)
+    return _initializer(fill, theirs, dtype)
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
@@ -506,18 +505,22 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     """
     theirs = jax.nn.initializers.delta_orthogonal(scale, column_axis)
 
-    def centred(x: NDArray[Any], rng: Generator) -> None:
-        x[...] = 0
-        matrix = x[tuple((n - 1) // 2 for n in x.shape[:-2])]
-        fastinit.orthogonal_(matrix, float(scale), column_axis, rng=rng)
-
     def fill(x: NDArray[Any], rng: Any, global_shape: Shape, offset: Sequence[int]) -> None:
         if not 3 <= len(global_shape) <= 5 or global_shape[-2] > global_shape[-1]:
             raise ValueError(
                 f"shape={global_shape} must have three to five axes, and no more inputs (the last "
                 "but one) than outputs (the last)"
             )
-        if x.size:
-            fill_cut(centred, x, rng, global_shape, offset)
+        x[...] = 0
+        centre = tuple((n - 1) // 2 - o for n, o in zip(global_shape[:-2], offset, strict=False))
+        if all(0 <= i < n for i, n in zip(centre, x.shape, strict=False)):
+            fastinit.orthogonal_(
+                x[centre],
+                float(scale),
+                column_axis,
+                rng=rng,
+                global_shape=global_shape[-2:],
+                offset=tuple(offset[-2:]),
+            )
 
     return _initializer(fill, theirs, dtype)

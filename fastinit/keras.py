@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check
-from fastinit._fill import FLOATS, as_dtype, empty, fill_cut
+from fastinit._fill import FLOATS, as_dtype, empty
 
 __all__ = [
     "GlorotNormal",
@@ -428,4 +428,4 @@ class Orthogonal(_Drawn, keras.initializers.Orthogonal):
     gain: float
 
     def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
-        return partial(fill_cut, partial(fastinit.orthogonal_, gain=float(self.gain)))
+        return partial(fastinit.orthogonal_, gain=float(self.gain))

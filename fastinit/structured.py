@@ -531,7 +531,7 @@ def orthogonal_(
     if len(whole) < 2:
         raise ValueError(f"x has shape {whole}; orthogonal_ allows two axes or more")
     ((axis,),) = axes(whole, column_axis=column_axis)
-    matrix = _matrix(whole, at, axis)
+    matrix = matrix_of(whole, at, axis)
     factor = real("gain", gain)
     if scaled and matrix.columns > matrix.rows > 0:
         factor *= math.sqrt(matrix.columns / matrix.rows)
@@ -539,7 +539,7 @@ def orthogonal_(
     return x
 
 
-def _matrix(whole: tuple[int, ...], at: tuple[int, ...], axis: int) -> Matrix:
+def matrix_of(whole: tuple[int, ...], at: tuple[int, ...], axis: int) -> Matrix:
     """Return the matrix that has an axis of a tensor as its columns, and all others as its rows."""
     row_steps = index_steps(tuple(1 if a == axis else n for a, n in enumerate(whole)))
     row_steps[axis] = 0

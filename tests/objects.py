@@ -30,7 +30,9 @@ REGISTERS = {"base": "%xmm", "avx2": "%ymm", "avx512": "%zmm", "avx512bf16": "%z
 HOT = [
     "bits_uint32",
     "bits_uint64",
-    *(f"{name}_{dtype}" for name in ("uniform", "normal") for dtype in FLOATS),
+    "integer_float32",  # of which uniform_float32 is made
+    *(f"uniform_{dtype}" for dtype in FLOATS if dtype != "float32"),
+    *(f"normal_{dtype}" for dtype in FLOATS),
     *(f"{name}_{dtype}" for name in ("central", "wide") for dtype in FLOATS if dtype != "float64"),
 ]
 
@@ -41,6 +43,9 @@ KERNELS = {
     "avx512bf16": [f"{name}_bfloat16_by_instruction" for name in ("uniform", "normal")],
 }
 
+# Functions of lanes that the truncated normal's chunks call.
+HARD = [f"{method}_of_{unit}" for method in ("body", "far") for unit in ("draws", "words")]
+
 SCALAR = re.compile(r"v?(add|sub|mul|div|sqrt|min|max|fn?m(add|sub)\d+)s[sd]")
 PRODUCTS = {
     "integers": re.compile(r"v?pmul(udq|lq)"),
@@ -49,7 +54,7 @@ PRODUCTS = {
 
 # What GCC makes vectors of for the baseline.  Not float64, whose fma is a call there; and not
 # yet the truncated normal.
-BASELINE = [kernel for kernel in HOT if re.match("(bits|uniform|normal)_(?!.*64)", kernel)]
+BASELINE = [kernel for kernel in HOT if re.match("(bits|integer|uniform|normal)_(?!.*64)", kernel)]
 
 
 def missing() -> str:
@@ -156,6 +161,19 @@ def objections(kernel: str, isa: str, functions: dict[str, Code]) -> list[str]:
         # GCC stores bytes from half registers, and joins to that what it can.
         if "float8" not in kernel:
             texts += [f"product of {numbers} on {o}" for o in products if register not in o]
+    return texts
+
+
+def scalar_code(function: str, isa: str, functions: dict[str, Code]) -> list[str]:
+    """What in a function's loop over lanes is not vector code of the instruction set."""
+    code = next(code for name, code in functions.items() if name.split(".")[0] == function)
+    if not loops(code):
+        return ["no loop"]
+    loop = loops(code)[0]
+    found = [i for i in loop if i.name.startswith("call") or SCALAR.fullmatch(i.name)]
+    texts = [f"{i.name} {i.operands}" for i in found]
+    if not any(PRODUCTS["floats"].fullmatch(i.name) and REGISTERS[isa] in i.operands for i in loop):
+        texts.append(f"no product of floats on {REGISTERS[isa]}")
     return texts
 
 

@@ -352,7 +352,7 @@ class Interval(NamedTuple):
     mass: float  # inside it; far: as such a share
     side: float = 1.0  # of the mean: -1 if the interval ends at -8 sigma or below
     bound: float = 0.0  # far: the nearer bound's distance from the mean, in sigma
-    mills: float = 0.0  # far: Mills' ratio there
+    inverse: float = 0.0  # far: 1 / bound**2
 
 
 @lru_cache
@@ -363,7 +363,7 @@ def interval(mean: float, std: float, low: float, high: float) -> Interval:
     if low >= 8 or high <= -8:
         near, far = (low, high) if side > 0 else (-high, -low)
         masses = (0.0, *far_masses(near, far))
-        return Interval(*ends, mean, std, "far", *masses, side, near, mills(near))
+        return Interval(*ends, mean, std, "far", *masses, side, near, 1 / (near * near))
 
     p_low, q_high = above(-low), above(high)
     if low > 0:
@@ -469,20 +469,42 @@ def quantile(p: float, q: float) -> float:
     return math.copysign(above / below, centre)
 
 
+FAR_TERM = hexes(
+    "0x1.3518eef4d1359p24 -0x1.4e39d2dfe7ddap21 0x1.c228145c373b4p17 -0x1.1db6de1db277cp14"
+    " 0x1.97f34549e7e95p10 -0x1.60ff18558eea9p7 0x1.8aaaa7e54f8b2p4 -0x1.3ffffffe5a506p2"
+    " 0x1.ffffffffffd67p0"
+)
+LOG_NEAR_1 = [-1 / 6, -1 / 5, -1 / 4, -1 / 3, -1 / 2, -1.0]
+
+
+def far_term(s: float) -> float:
+    """-2 log(x M(x)), M being Mills' ratio, of s = 1 / x**2; pairs of coefficients first."""
+    c8, c7, c6, c5, c4, c3, c2, c1, c0 = FAR_TERM
+    s2, to = s * s, FLOAT64
+    upper = fma(c8, s2 * s2, fma(fma(c7, s, c6, to), s2, fma(c5, s, c4, to), to), to)
+    lower = fma(fma(c3, s, c2, to), s2, fma(c1, s, c0, to), to)
+    return s * fma(upper, s2 * s2, lower, to)
+
+
 def far_quantile(share: float, left: float, i: Interval) -> float:
     """The method "far": of the `share` of the interval that is nearer to the mean.
 
-    The excess t over the bound a is the root of a t + t**2 / 2 + log(M(a) / M(a + t)) = e, M
-    being Mills' ratio and exp(-e) what of the tail is above a + t.
+    What is above x = a sqrt(1 + v) has the share exp(-E) of what is above the bound a, where
+    a**2 v + w = 2E and w = log(1 + v) + far_term(1 / x**2) - far_term(1 / a**2). In terms of e =
+    2E / a**2, 1 + v is (1 + e) (1 - d), and d is small.
     """
-    a = i.bound
-    two_e = minus_2_log(fma(left, i.mass, i.q_high, FLOAT64), share * i.mass, FLOAT64)
-    t = two_e / (a + math.sqrt(a * a + two_e))
-    for _ in range(2):  # of Newton's steps
-        m = mills(a + t)
-        r = m / i.mills
-        t -= 0.5 * (2 * a * t + t * t + minus_2_log(r, 1 - r, FLOAT64) - two_e) * m
-    return i.side * (a + t)
+    to = FLOAT64
+    e = i.inverse * minus_2_log(fma(left, i.mass, i.q_high, to), share * i.mass, to)
+    c = 1 / (1 + e)
+    log_1_e, per_w = 0.5 * minus_2_log(c, e * c, to), i.inverse * c
+    known = log_1_e - far_term(i.inverse)
+    w = fma(per_w, 2 - log_1_e, fma(-2.0, i.inverse, log_1_e, to), to)
+    for _ in range(2):
+        d = per_w * w
+        s = per_w / (1 - d)
+        error = known - w + (horner(LOG_NEAR_1, d, to) * d + far_term(s))
+        w = fma(error, fma(s, fma(s, fma(s, -14.0, 3.0, to), -1.0, to), 1.0, to), w, to)
+    return i.side * (i.bound * math.sqrt(1 + fma(-i.inverse, w, e, to)))
 
 
 @lru_cache(maxsize=2**18)

@@ -21,6 +21,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -122,6 +123,14 @@ def steps_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _bar(text, total, columns) as advance:
         yield lambda: advance(1)
+
+
+@contextmanager
+def share_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar of a share of the work and the time left; what is yielded takes how much more."""
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with _bar(text, total, columns) as advance:
+        yield advance
 
 
 @contextmanager

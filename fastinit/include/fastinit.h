@@ -61,7 +61,7 @@ typedef struct {
     double mean, std;
     double method;      /* an FI_TRUNCATED_... */
     double p_low, q_high, mass; /* probability below, above and inside; far: see truncated.h */
-    double side, bound, mills;  /* far: sign of the tail, its nearer bound, Mills' ratio there */
+    double side, bound, inverse; /* far: sign of the tail, its nearer bound, 1 / bound^2 */
 } fi_truncated;
 
 /* Doubles in the longest params. */

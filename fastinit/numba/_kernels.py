@@ -91,7 +91,7 @@ class Central(NamedTuple):
     mass: float
     side: float
     bound: float
-    mills: float
+    inverse: float
 
 
 class Wide(Central):
@@ -383,25 +383,32 @@ TAIL_RATIO = floats32(
 )
 QUANTILE = """
     2.5090809287301226727e3 3.3430575583588128105e4 6.7265770927008700853e4 4.5921953931549871457e4
-    1.3731693765509461125e4 1.9715909503065514427e3 1.3314166789178437745e2 3.3871328727963666080e0
+    1.3731693765509461125e4 1.9715909503065514427e3 1.3314166789178437745e2 3.3871328727963666080e0;
     5.2264952788528545610e3 2.8729085735721942674e4 3.9307895800092710610e4 2.1213794301586595867e4
-    5.3941960214247511077e3 6.8718700749205790830e2 4.2313330701600911252e1 1.0
+    5.3941960214247511077e3 6.8718700749205790830e2 4.2313330701600911252e1 1.0;
 
     7.74545014278341407640e-4 2.27238449892691845833e-2 2.41780725177450611770e-1
     1.27045825245236838258e0 3.64784832476320460504e0 5.76949722146069140550e0
-    4.63033784615654529590e0 1.42343711074968357734e0
+    4.63033784615654529590e0 1.42343711074968357734e0;
     1.05075007164441684324e-9 5.47593808499534494600e-4 1.51986665636164571966e-2
     1.48103976427480074590e-1 6.89767334985100004550e-1 1.67638483018380384940e0
-    2.05319162663775882187e0 1.0
+    2.05319162663775882187e0 1.0;
 
     2.01033439929228813265e-7 2.71155556874348757815e-5 1.24266094738807843860e-3
     2.65321895265761230930e-2 2.96560571828504891230e-1 1.78482653991729133580e0
-    5.46378491116411436990e0 6.65790464350110377720e0
+    5.46378491116411436990e0 6.65790464350110377720e0;
     2.04426310338993978564e-15 1.42151175831644588870e-7 1.84631831751005468180e-5
     7.86869131145613259100e-4 1.48753612908506148525e-2 1.36929880922735805310e-1
     5.99832206555887937690e-1 1.0
 """
-RATIOS = np.array([float(number) for number in QUANTILE.split()]).reshape(3, 2, 8)
+RATIOS = [tuple(float(number) for number in half.split()) for half in QUANTILE.split(";")]
+ABOVE, BELOW = tuple(RATIOS[::2]), tuple(RATIOS[1::2])
+FAR_TERM = floats64(
+    "0x1.3518eef4d1359p+24 -0x1.4e39d2dfe7ddap+21 0x1.c228145c373b4p+17 -0x1.1db6de1db277cp+14"
+    " 0x1.97f34549e7e95p+10 -0x1.60ff18558eea9p+7 0x1.8aaaa7e54f8b2p+4 -0x1.3ffffffe5a506p+2"
+    " 0x1.ffffffffffd67p+0"
+)
+LOG_NEAR_1 = (-1 / 6, -1 / 5, -1 / 4, -1 / 3, -1 / 2, -1.0)
 
 
 @jit
@@ -453,30 +460,43 @@ def wide32(d, t):
 @jit
 def quantile64(p, q):
     centre, tail = 0.5 * (p - q), p if p < q else q
-    root = math.sqrt(0.5 * minus_2_log64(tail, 1.0 - tail))
-    region = 0 if centre * centre <= 0.180625 else 1 if root <= 5.0 else 2
-    x = 0.180625 - centre * centre if region == 0 else root - (1.6 if region == 1 else 5.0)
-    r = horner(RATIOS[region, 0], x) / horner(RATIOS[region, 1], x)
-    return centre * r if region == 0 else -r if centre < 0 else r
+    square, root = centre * centre, math.sqrt(0.5 * minus_2_log64(tail, 1.0 - tail))
+    x0, x1, x2 = 0.180625 - square, root - 1.6, root - 5.0
+    median, near = square <= 0.180625, root <= 5.0
+    above0, above1, above2 = horner(ABOVE[0], x0), horner(ABOVE[1], x1), horner(ABOVE[2], x2)
+    below0, below1, below2 = horner(BELOW[0], x0), horner(BELOW[1], x1), horner(BELOW[2], x2)
+    above, below = above1 if near else above2, below1 if near else below2
+    r = (above0 if median else above) / (below0 if median else below)
+    sign = double_of(bits64(1.0) | bits64(centre) & U64(1 << 63))
+    return r * (centre if median else sign)
 
 
 @jit
-def mills_ratio(x):
-    m = x
-    for k in range(_kernels.MILLS_TERMS, 0, -1):
-        m = x + k / m
-    return 1.0 / m
+def far_term64(s):
+    s2 = s * s
+    s4 = s2 * s2
+    upper = fma(fma(FAR_TERM[1], s, FAR_TERM[2]), s2, fma(FAR_TERM[3], s, FAR_TERM[4]))
+    lower = fma(fma(FAR_TERM[5], s, FAR_TERM[6]), s2, fma(FAR_TERM[7], s, FAR_TERM[8]))
+    return s * fma(fma(FAR_TERM[0], s4, upper), s4, lower)
 
 
 @jit
-def far_excess(two_e, a, mills):
-    t = two_e / (a + math.sqrt(a * a + two_e))
-    for _ in range(2):
-        m = mills_ratio(a + t)
-        r = m / mills
-        excess = 2.0 * a * t + t * t + minus_2_log64(r, 1.0 - r) - two_e
-        t -= 0.5 * excess * m
-    return t
+def far_step64(w, per_w, known):
+    d = per_w * w
+    s = per_w / (1.0 - d)
+    error = known - w + (horner(LOG_NEAR_1, d) * d + far_term64(s))
+    return fma(error, fma(s, fma(s, fma(s, -14.0, 3.0), -1.0), 1.0), w)
+
+
+@jit
+def far_quantile64(two_e, a, inverse):
+    e = two_e * inverse
+    c = 1.0 / (1.0 + e)
+    log_1_e, per_w = 0.5 * minus_2_log64(c, e * c), inverse * c
+    known = log_1_e - far_term64(inverse)
+    w = fma(per_w, 2.0 - log_1_e, fma(-2.0, inverse, log_1_e))
+    w = far_step64(far_step64(w, per_w, known), per_w, known)
+    return a * math.sqrt(1.0 + fma(-inverse, w, e))
 
 
 @jit
@@ -488,7 +508,7 @@ def body64(u, rest, t):
 def far64(u, rest, t):
     share, left = (u, rest) if t.side > 0 else (rest, u)
     two_e = minus_2_log64(fma(left, t.mass, t.q_high), share * t.mass)
-    return t.side * (t.bound + far_excess(two_e, t.bound, t.mills))
+    return t.side * far_quantile64(two_e, t.bound, t.inverse)
 
 
 @jit

@@ -7,9 +7,6 @@
 /* truncated.h: how an interval's values are made. */
 enum { FI_TRUNCATED_CENTRAL, FI_TRUNCATED_WIDE, FI_TRUNCATED_BODY, FI_TRUNCATED_FAR };
 
-/* Enough terms of Mills' ratio for float64 from 8 on. */
-enum { FI_MILLS_TERMS = 12 };
-
 #if !defined(__CUDACC__) /* a GPU's code has none of the rest */
 
 /* One table per instruction set, each made by a stub that includes kernels.inc.h. */

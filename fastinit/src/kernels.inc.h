@@ -224,6 +224,19 @@ static inline void draw64(lanes *high, lanes *low, uint64_t inc, uint64_t even[L
     zip(FI_BIG_ENDIAN ? high_odd : low_odd, FI_BIG_ENDIAN ? low_odd : high_odd, odd);
 }
 
+/* Once a block, and not in the code of its chunks, where GCC would weave it in. */
+#define AFFINE(NAME, WIDTH)                                                                        \
+    __attribute__((noinline)) static affine##WIDTH NAME##_block##WIDTH(const void *params)         \
+    {                                                                                              \
+        return NAME##_affine##WIDTH(params);                                                       \
+    }
+
+AFFINE(uniform, 32)
+AFFINE(uniform, 64)
+AFFINE(integer, 32)
+AFFINE(normal, 32)
+AFFINE(normal, 64)
+
 /* A kernel is: draws, a distribution, and what is stored, chunk by chunk; and the run over them. */
 
 #define CHUNKS(NAME, T, START, DRAW, FILL)                                                         \
@@ -320,7 +333,7 @@ static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], 
 }
 
 #define FLOAT32_CHUNKS(NAME, DTYPE, T, STORE)                                                      \
-    CHUNKS(NAME##_##DTYPE, T, START32; affine32 a = NAME##_affine32(params), DRAW32,                \
+    CHUNKS(NAME##_##DTYPE, T, START32; affine32 a = NAME##_block32(params), DRAW32,                 \
            FILL_PAIRS(float, NAME##_pair32, AFFINE32, STORE))
 
 #define FLOAT32_KERNEL(NAME, DTYPE, T, STORE)                                                      \
@@ -353,7 +366,7 @@ static inline int never_subnormal(affine32 a)
     static void NAME##_bfloat16_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,        \
                                        const void *params)                                         \
     {                                                                                              \
-        chunk_writer *way = never_subnormal(NAME##_affine32(params))                               \
+        chunk_writer *way = never_subnormal(NAME##_block32(params))                                \
                                 ? NAME##_bfloat16_by_instruction_chunks                            \
                                 : NAME##_bfloat16_in_general_chunks;                               \
         way(out, chunks, g, chunk, params);                                                        \
@@ -369,7 +382,7 @@ static inline int never_subnormal(affine32 a)
     BFLOAT16_KERNEL(NAME)                                                                          \
     FLOAT32_KERNEL(NAME, float8_e4m3fn, uint8_t, store_float8_e4m3fn)                              \
     FLOAT32_KERNEL(NAME, float8_e5m2, uint8_t, store_float8_e5m2)                                  \
-    CHUNKS(NAME##_float64, double, START64; affine64 a = NAME##_affine64(params), DRAW64,          \
+    CHUNKS(NAME##_float64, double, START64; affine64 a = NAME##_block64(params), DRAW64,           \
            FILL_PAIRS(double, NAME##_pair64, AFFINE64, store_double))                              \
     RUN(NAME##_float64, double)
 
@@ -378,7 +391,7 @@ RUN(bits_uint32, uint32_t)
 CHUNKS(bits_uint64, uint64_t, START64, DRAW64, store_uint64_t(even, odd, to))
 RUN(bits_uint64, uint64_t)
 
-CHUNKS(uniform_float32_in_general, float, START32; affine32 a = uniform_affine32(params), DRAW32,
+CHUNKS(uniform_float32_in_general, float, START32; affine32 a = uniform_block32(params), DRAW32,
        FILL_PAIRS(float, uniform_pair32, AFFINE32, zip))
 FLOAT32_CHUNKS(integer, float32, float, zip)
 
@@ -386,7 +399,7 @@ FLOAT32_CHUNKS(integer, float32, float, zip)
 static void uniform_float32_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,
                                    const void *params)
 {
-    const float scale = uniform_affine32(params).scale;
+    const float scale = uniform_block32(params).scale;
     chunk_writer *way = scale == 0 || scale >= 0x1p-100f ? integer_float32_chunks
                                                          : uniform_float32_in_general_chunks;
     way(out, chunks, g, chunk, params);
@@ -397,43 +410,61 @@ FLOAT_KERNELS(uniform)
 FLOAT32_KERNEL(normal, float32, float, zip)
 FLOAT_KERNELS(normal)
 
-/* The truncated normal: three ways for the 32-bit types, chosen by truncated.c. */
+/* The truncated normal: four ways for the 32-bit types, two for float64, chosen by truncated.c. */
 
 #define INTERVAL                                                                                   \
     const fi_truncated *t = params;                                                                \
     const interval32 i = interval32_of(t);                                                         \
     const float low = (float)t->low, high = (float)t->high;                                        \
-    const float mean = (float)t->mean, std = (float)t->std;                                        \
-    (void)i, (void)mean, (void)std
+    const float mean = (float)t->mean, std = (float)t->std
 
-#define CENTRAL(d) fma32(central32(d, i), std, mean)
-#define WIDE(d) fma32(wide32(d, i), std, mean)
-#define HARD(d) (float)fma64(hard_of_draw(d, t), t->std, t->mean)
+#define EASY(METHOD, d) clamp32(fma32(METHOD##32(d, i), std, mean), low, high)
 
-#define FILL_SINGLES(VALUE, STORE)                                                                 \
+#define FILL_EASY(METHOD, STORE)                                                                   \
     float x0[LANES], x1[LANES];                                                                    \
     for (int l = 0; l < LANES; l++) {                                                              \
-        x0[l] = clamp32(VALUE(even[l]), low, high);                                                \
-        x1[l] = clamp32(VALUE(odd[l]), low, high);                                                 \
+        x0[l] = EASY(METHOD, even[l]);                                                             \
+        x1[l] = EASY(METHOD, odd[l]);                                                              \
     }                                                                                              \
     STORE(x0, x1, to)
 
+/* In float64, each in a function of its own, as there is more of it than of all the rest. */
+#define HARD_VALUES(METHOD, UNIT, D, V)                                                            \
+    __attribute__((noinline)) static void METHOD##_of_##UNIT##s(                                   \
+        const D unit[LANES], const fi_truncated *t, V x[LANES])                                    \
+    {                                                                                              \
+        const fi_truncated interval = *t;                                                          \
+        for (int l = 0; l < LANES; l++)                                                            \
+            x[l] = METHOD##_of_##UNIT(unit[l], &interval);                                         \
+    }
+
+HARD_VALUES(body, draw, uint32_t, float)
+HARD_VALUES(body, word, uint64_t, double)
+HARD_VALUES(far, draw, uint32_t, float)
+HARD_VALUES(far, word, uint64_t, double)
+
+#define FILL_HARD(METHOD, UNIT, V, STORE)                                                          \
+    V x0[LANES], x1[LANES];                                                                        \
+    METHOD##_of_##UNIT##s(even, params, x0);                                                       \
+    METHOD##_of_##UNIT##s(odd, params, x1);                                                        \
+    STORE(x0, x1, to)
+
 #define TRUNCATED_KERNEL(DTYPE, T, STORE)                                                          \
-    CHUNKS(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(CENTRAL, STORE))            \
-    RUN(central_##DTYPE, T)                                                                        \
-    CHUNKS(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(WIDE, STORE))                  \
-    RUN(wide_##DTYPE, T)                                                                           \
-    CHUNKS(hard_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_SINGLES(HARD, STORE))                  \
-    RUN(hard_##DTYPE, T)                                                                           \
-    static void truncated_##DTYPE(void *out, size_t n, uint64_t start, fi_key key,                 \
-                                  const void *params)                                              \
+    CHUNKS(central_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_EASY(central, STORE))               \
+    CHUNKS(wide_##DTYPE, T, START32; INTERVAL, DRAW32, FILL_EASY(wide, STORE))                     \
+    CHUNKS(body_##DTYPE, T, START32, DRAW32, FILL_HARD(body, draw, float, STORE))                  \
+    CHUNKS(far_##DTYPE, T, START32, DRAW32, FILL_HARD(far, draw, float, STORE))                    \
+    static void truncated_##DTYPE##_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,    \
+                                           const void *params)                                     \
     {                                                                                              \
         const fi_truncated *t = params;                                                            \
-        fi_kernel *way = t->method == FI_TRUNCATED_CENTRAL ? central_##DTYPE                       \
-                         : t->method == FI_TRUNCATED_WIDE  ? wide_##DTYPE                          \
-                                                           : hard_##DTYPE;                         \
-        way(out, n, start, key, params);                                                           \
-    }
+        chunk_writer *way = t->method == FI_TRUNCATED_CENTRAL ? central_##DTYPE##_chunks           \
+                            : t->method == FI_TRUNCATED_WIDE  ? wide_##DTYPE##_chunks              \
+                            : t->method == FI_TRUNCATED_BODY  ? body_##DTYPE##_chunks              \
+                                                              : far_##DTYPE##_chunks;              \
+        way(out, chunks, g, chunk, params);                                                        \
+    }                                                                                              \
+    RUN(truncated_##DTYPE, T)
 
 TRUNCATED_KERNEL(float32, float, zip)
 TRUNCATED_KERNEL(float16, uint16_t, store_float16)
@@ -441,14 +472,17 @@ TRUNCATED_KERNEL(bfloat16, uint16_t, store_bfloat16)
 TRUNCATED_KERNEL(float8_e4m3fn, uint8_t, store_float8_e4m3fn)
 TRUNCATED_KERNEL(float8_e5m2, uint8_t, store_float8_e5m2)
 
-#define HARD64(w) clamp64(fma64(hard_of_word(w, t), t->std, t->mean), t->low, t->high)
-#define FILL_WORDS                                                                                 \
-    for (int l = 0; l < LANES; l++) {                                                              \
-        to[2 * l] = HARD64(even[l]);                                                               \
-        to[2 * l + 1] = HARD64(odd[l]);                                                            \
-    }
+CHUNKS(body_float64, double, START64, DRAW64, FILL_HARD(body, word, double, store_double))
+CHUNKS(far_float64, double, START64, DRAW64, FILL_HARD(far, word, double, store_double))
 
-CHUNKS(truncated_float64, double, START64; const fi_truncated *t = params, DRAW64, FILL_WORDS)
+static void truncated_float64_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,
+                                     const void *params)
+{
+    const fi_truncated *t = params;
+    chunk_writer *way = t->method == FI_TRUNCATED_FAR ? far_float64_chunks : body_float64_chunks;
+    way(out, chunks, g, chunk, params);
+}
+
 RUN(truncated_float64, double)
 
 #define CONSTANT_KERNEL(T)                                                                         \

@@ -31,6 +31,16 @@ static double one_minus_exp_minus(double t)
     return t * sum;
 }
 
+/* Mills' ratio, the probability above x over the density at x, for x >= 2: Laplace's
+ * continued fraction 1/(x + 1/(x + 2/(x + ...))). */
+static inline double mills_ratio(double x, int terms)
+{
+    double m = x;
+    for (int k = terms; k > 0; k--)
+        m = x + k / m;
+    return 1.0 / m;
+}
+
 /* The probability above x: below 2 by the series of all positive terms (J. Marsaglia,
  * "Evaluating the Normal Distribution", J. Stat. Soft. 11, 2004), above by Mills' ratio. */
 static double above(double x)
@@ -54,11 +64,11 @@ static void far_interval(fi_truncated *t, double low, double high)
     double length = high - low;
     t->method = FI_TRUNCATED_FAR;
     t->bound = low;
-    t->mills = mills_ratio(low, FI_MILLS_TERMS);
+    t->inverse = 1.0 / (low * low);
     t->mass = 1.0;
     t->q_high = 0.0;
     if (isfinite(length)) {
-        double r = mills_ratio(high, FI_MILLS_TERMS) / t->mills;
+        double r = mills_ratio(high, 12) / mills_ratio(low, 12); /* enough terms from 8 on */
         double e = low * length + 0.5 * length * length + 0.5 * minus_2_log64(r, 1.0 - r);
         t->mass = one_minus_exp_minus(e);
         t->q_high = e < 700 ? exp_minus(e) : 0.0;

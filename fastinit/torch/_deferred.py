@@ -60,6 +60,12 @@ def notes_of(module: nn.Module) -> Notes:
     return notes if isinstance(notes, Notes) else Notes()
 
 
+def keep(module: nn.Module, kind: str, key: str, note: Note) -> None:
+    """Leave a note of one tensor with its module, for the next time that it is asked for."""
+    notes = module.__dict__.setdefault(_KEY, Notes())
+    getattr(notes, kind)[key] = note
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Within the context, a model is built without its memory; `initialize` draws it.

@@ -17,7 +17,7 @@ from fastinit import random
 from fastinit import recipe as recipes
 from fastinit._fill import FLOATS
 from fastinit.torch import init
-from fastinit.torch._deferred import Note, notes_of
+from fastinit.torch._deferred import Note, keep, notes_of
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._replay import Place, Replay
@@ -327,7 +327,10 @@ def _notes(
     """Return the note of each tensor; what is noted nowhere is asked of methods, with a warning."""
     notes = noted(slots)
     if any(slot.name not in notes for slot in slots):
-        notes = {**_fitting(rebuilt(model), slots), **notes}
+        again = _fitting(rebuilt(model), slots)
+        for slot in (slot for slot in slots if slot.name in again and slot.name not in notes):
+            keep(slot.module, slot.kind, slot.key, again[slot.name])
+        notes = {**again, **notes}
     # A buffer with values that came to a model after its notes keeps them.
     rest = [
         slot

@@ -451,13 +451,14 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Te
     tensor: torch.Tensor = args[0]
     if func is not torch.Tensor.to:
         return tensor
-    rest = [
-        x.dtype if isinstance(x, torch.Tensor) else x
-        for x in args[1:]
-        if not isinstance(x, (torch.device, str))
-    ]
-    kwargs = {k: v for k, v in kwargs.items() if k != "device"}
-    return tensor.to(*rest, **kwargs) if rest or kwargs else tensor
+    first = args[1] if len(args) > 1 else None
+    names: tuple[str, ...] = ("dtype", "non_blocking", "copy")
+    if not isinstance(first, torch.dtype):
+        names = ("device", *names) if not isinstance(first, torch.Tensor) else ("other", *names[1:])
+    given = {**dict(zip(names, args[1:], strict=False)), **kwargs}
+    dtype = given["other"].dtype if "other" in given else given.get("dtype")
+    options = {key: given[key] for key in ("copy", "memory_format") if key in given}
+    return tensor.to(tensor.dtype if dtype is None else dtype, **options)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._check import positive
+from fastinit._check import positive, real
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
@@ -35,8 +35,10 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
+from fastinit._fill import fill_orthogonal
 from fastinit._kernels import Cursor
 from fastinit.initializers import scaled_variance
+from fastinit.structured import matrix_of
 from fastinit.torch._tensor import (
     Generator,
     cursor,
@@ -647,7 +649,7 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
         See `calculate_gain`.
     tensor, generator
         As in `uniform_`; the tensor has at least two axes, of which all but the first count
-        as one. A `DTensor`'s processes each make the whole, and keep what they hold.
+        as one. A `DTensor`'s processes each make what they hold, without communication.
 
     Returns
     -------
@@ -661,14 +663,15 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
 
     Notes
     -----
-    The Q of a matrix of normals, with R's diagonal made positive. The normals are the same on
-    every machine, but the last bits of Q depend on torch's LAPACK.
+    The values are those of `fastinit.orthogonal_` with ``column_axis=0``, which says how they are
+    made: the same bits on every machine, and for every number of processes.
 
     References
     ----------
     A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
-    deep linear neural networks", ICLR 2014. F. Mezzadri, "How to Generate Random Matrices from
-    the Classical Compact Groups", Notices of the AMS 54, 2007.
+    deep linear neural networks", ICLR 2014. G. W. Stewart, "The Efficient Generation of Random
+    Orthogonal Matrices with an Application to Condition Estimators", SIAM J. Numer. Anal. 17,
+    1980.
 
     Examples
     --------
@@ -678,11 +681,16 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     """
     if tensor.ndim < 2 or tensor.numel() == 0 or known_dtype(tensor) is None:
         return _by_torch(tensor, nn.init.orthogonal_, gain, generator=generator)
-    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    tall = _wide_empty(tensor, max(rows, columns), min(rows, columns))
-    q, r = torch.linalg.qr(draw(tall, NORMAL, (0.0, 1.0), generator))
-    q *= r.diagonal().sign() * gain
-    return _from_whole(tensor, (q if rows >= columns else q.T).reshape(tensor.shape))
+    shape, factor = tuple(tensor.shape), real("gain", gain)
+    rng = cursor(generator)
+    first = rng.take(tensor.numel())
+    for memory, box in pieces(tensor):
+        part = _wide_empty(tensor, *memory.shape)
+        matrix = matrix_of(shape, tuple(s.start or 0 for s in box), 0)
+        fill_orthogonal(factor, part.numpy(), matrix, Cursor(rng.key, first))
+        memory.copy_(part)
+    increment_version(tensor)
+    return tensor
 
 
 def sparse_(

@@ -203,6 +203,8 @@ class TestTheStream:
             m = w.reshape(shape[0], -1)
             m = m if m.shape[0] <= m.shape[1] else m.T
             assert torch.allclose(m @ m.T, 4 * torch.eye(len(m), dtype=m.dtype), atol=1e-12)
+            numpys = fi.orthogonal(shape, 2.0, 0, rng=1, dtype="float64")
+            assert torch.equal(w, torch.from_numpy(numpys))
         narrow = init.orthogonal_(torch.empty(40, 50, dtype=torch.bfloat16), generator=1)
         wide = init.orthogonal_(torch.empty(40, 50), generator=1)
         assert torch.equal(narrow, wide.bfloat16())

@@ -265,8 +265,18 @@ class TorchsOwn(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
 
+def moved():
+    """A model that its own code moves and casts: stable-baselines3's policies, PEFT's adapters."""
+    model = nn.ModuleList([nn.Linear(30, 40).to("cpu"), nn.Linear(30, 40).to("cpu", torch.float64)])
+    model.append(nn.Linear(30, 40).to(torch.bfloat16).cpu())
+    model.to(torch.device("cpu"))
+    copied = torch.ones(3, device="cpu").to(torch.float64, copy=True)
+    model.register_buffer("scale", torch.ones(3).to(model[1].weight) + copied)
+    return model
+
+
 ALL = [ZeroInit, NanoGPT, LoRA, ppo, ResNetLike, OtherNames, Data, Buffers, Mamba, Copies, Halves,
-       parametrized, FlatMemory, Sparse, TorchsOwn]  # fmt: skip
+       parametrized, FlatMemory, Sparse, TorchsOwn, moved]  # fmt: skip
 
 
 class TestWhatCodeDoes:

@@ -1,12 +1,14 @@
 """fastinit.torch.probe of a model on the meta device: as if it were whole, and in little memory."""
 
 import importlib
+import json
 import math
 import os
 
 import numpy as np
 import pytest
 from adapters import adapter
+from commands import run
 
 from fastinit import recipe
 
@@ -297,3 +299,20 @@ def test_what_is_cut_is_as_if_it_were_whole(transformers, monkeypatch):
     for name, weight in held.items():
         for key in ("std", "norm", "gradient_std", "gradient_norm"):
             assert getattr(cut[name], key) == pytest.approx(getattr(weight, key), rel=1e-9)
+
+
+def test_the_command(tmp_path, transformers):  # noqa: ARG001
+    config = tmp_path / "config.json"
+    options = {**SMALL, "num_key_value_heads": 2, "model_type": "llama"}
+    config.write_text(json.dumps({**options, "architectures": ["LlamaForCausalLM"]}))
+    output = tmp_path / "found.json"
+    done = run("probe", config, "--compare", "wang", "--tokens", 8, "--seed", 7, "-o", output)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("LlamaForCausalLM  ")
+    assert "wang: loss" in done.stdout
+    found = json.loads(output.read_text())
+    assert [signal["name"] for signal in found["signals"]] == ["LlamaForCausalLM", "wang"]
+    assert len(found["signals"][0]["inside"]["weights"]) == 3 + 3 * 9
+    refused = run("probe", config, "--depth", 3)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--depth is of small networks" in refused.stderr

@@ -224,7 +224,7 @@ TRUNCATED = """
         fi_truncate(&t, 0, 1, -*bound, *bound);                                                    \
         for (size_t i = 0; i < n; i++) out[i] = VALUE(d[i], interval32_of(&t));                    \
     }
-#define FAR(two_e, a) (a + far_excess(two_e, a, mills_ratio(a, FI_MILLS_TERMS)))
+#define FAR(two_e, a) far_quantile64(two_e, a, 1.0 / (a * a))
 
 OF_1(central_ratios, float, central_ratio32)
 OF_1(tail_ratios, float, tail_ratio32)
@@ -355,4 +355,4 @@ def test_far(truncated: TruncatedFunctions) -> None:
     low, t = a.astype(LONG), x - a
     m_low, m = mills_ratio(low), mills_ratio(x)
     rest = low * t + t * t / 2 + np.log1p((m_low - m) / m) - two_e.astype(LONG) / 2
-    check_relative("a + far_excess", rest * m / x)
+    check_relative("far_quantile64", rest * m / x)

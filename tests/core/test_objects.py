@@ -18,6 +18,13 @@ def test_vectors(isa: str, kernel: str) -> None:
     assert not objects.objections(kernel, isa, objects.compiled_code(isa))
 
 
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("function", objects.HARD)
+def test_vectors_of_hard_intervals(function: str, isa: str) -> None:
+    assert not objects.scalar_code(function, isa, objects.compiled_code(isa))
+    assert objects.scalar_code(function, isa, objects.compiled_code(isa, "-O1"))
+
+
 @pytest.mark.parametrize("kernel", objects.BASELINE)
 def test_vectors_of_the_baseline(kernel: str) -> None:
     if not objects.compiler().startswith("gcc"):

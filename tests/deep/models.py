@@ -272,7 +272,8 @@ def page(results: list[dict[str, Any]]) -> str:
         "experts where it has more. "
         f"{versions}.",
         "",
-        f"- {len(results)} model types were tried; transformers itself makes {made} of them here.",
+        f"- {len(results)} of {_types()} model types were tried; transformers itself makes {made} "
+        "of them here.",
         f"- fastinit writes {written} of these {made} ({100 * written / max(1, made):.1f} %).",
         f"- {count['equal']} are small enough to be compared, and no tensor of theirs differs: "
         f"{tensors:,} tensors, of which {exact:,} have one value, and are equal to the last bit. "
@@ -297,6 +298,11 @@ def page(results: list[dict[str, Any]]) -> str:
         chosen = [r["type"] for r in results if r["state"] == state]
         lines += [f"## {_MEANING[state].capitalize()}", "", ", ".join(chosen) + ".", ""]
     return "\n".join(lines)
+
+
+def _types() -> int:
+    """Return how many model types have a model class."""
+    return sum(next(classes_of(kind), None) is not None for kind in CONFIG_MAPPING_NAMES)
 
 
 def _reason(result: dict[str, Any]) -> str:
