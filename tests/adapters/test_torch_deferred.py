@@ -521,7 +521,10 @@ class TestNames:
         with pytest.raises(TypeError, match="rename returns 3 for 'weight'"):
             init.initialize(model, 1, rename=lambda _: 3)
 
-    def test_wrappers(self):
+    def test_wrappers(self, monkeypatch):
+        # Another test's stand-in device is one that DataParallel would move the model to.
+        module = importlib.import_module("torch.nn.parallel.data_parallel")
+        monkeypatch.setattr(module, "_get_available_device_type", lambda: None)
         plain = built(NanoGPT, 7)
         for wrap in (nn.DataParallel, torch.optim.swa_utils.AveragedModel, torch.compile):
             with init.deferred():
