@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import fastinit as fi
-from fastinit import initializers
+from fastinit import initializers, structured
 from fastinit.initializer import parameters, registry
 
-MODULES = (initializers,)
+MODULES = (initializers, structured)
 
 _ANY_ARRAY = (
     "a NumPy array of any shape and strides, or an object with the buffer protocol, "

@@ -479,19 +479,32 @@ def orthogonal_(
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, two axes or more.
+        Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
+        float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     gain : float
         All singular values; finite in x's dtype. See `calculate_gain`.
     column_axis : int
-        -1 for (..., out), 0 for PyTorch's (out, ...).
+        The axis whose elements are columns: -1 for (..., out), 0 for PyTorch's (out, ...). x has
+        two axes or more.
     scaled : bool
         Whether columns that outnumber the rows are multiplied by sqrt(columns / rows) too: what
         a layer gives then has the root mean square of what it got, as its elements have the
         variance of `lecun_normal_`.
-    rng, threads, backend
-        As in `uniform_`.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
     global_shape, offset : tuple of int, optional
-        As in `uniform_`: x is any box of the whole tensor.
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -564,19 +577,34 @@ def delta_orthogonal_(
     """Fill x with 0, and at the kernel's centre with `gain` times a random orthogonal matrix.
 
     A convolution with it keeps the norm of its input, whatever its size. The centre of a kernel
-    n long is n // 2. (JAX's is (n - 1) // 2: another one for even n.)
+    n long is n // 2. (JAX's is (n - 1) // 2: another one for even n.) x has two axes or more, and
+    no fewer outputs than inputs. `orthogonal_` says what memory and time the matrix needs.
 
     Parameters
     ----------
     x : array
-        Filled in place: any float dtype that fastinit knows, two axes or more; no fewer outputs
-        than inputs.
+        Filled in place. Its dtype is boolean, an integer or a floating type of at most 8
+        bytes; it is a NumPy array of any shape and strides, or an object with the buffer
+        protocol, ``__array_interface__`` or DLPack.
     gain : float
         All singular values; finite in x's dtype.
     in_axis, out_axis : int
-        As in `dirac_`.
-    rng, threads, backend, global_shape, offset
-        As in `orthogonal_`, which says what memory and time the matrix needs.
+        The axes of inputs and of outputs; all other axes are the kernel's. PyTorch's layout
+        (out, in, ...) has in_axis=1 and out_axis=0.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from. An integer, a sequence of them or a SeedSequence gives
+        the same values in each call, None gives others each time. A `Generator` of fastinit
+        gives its next values and moves on by the size of x (of the whole tensor, where x is a
+        part); one of NumPy gives a new key in each call.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins; x then gets the values of that part, bit for bit.
 
     Returns
     -------
@@ -770,10 +798,20 @@ def blocks_(
         The pieces' lengths; their sum is the axis's.
     axis : int
         The axis that they share.
-    rng, threads, backend, global_shape, offset
-        As in `uniform_`. The pieces take the generator's indices one after the other.
+    rng : int, sequence of int, SeedSequence, Generator, or None
+        What the values are drawn from, as `default_rng` takes it. The pieces take the generator's
+        indices one after the other.
+    threads : int, optional
+        How many threads may fill, 1 to 1024; `set_num_threads` sets the default. The values do
+        not depend on it.
+    backend : {"c", "numba"}, optional
+        Which kernels fill: those in C, or those that Numba compiles; `set_backend` sets the
+        default. The values do not depend on it.
+    global_shape, offset : tuple of int, optional
+        Both are given where x is a part of a larger tensor: the shape of that tensor, and the
+        index in it at which x begins. `sizes` are those of the whole tensor.
     **options
-        For the initializer.
+        What the initializer takes besides.
 
     Returns
     -------

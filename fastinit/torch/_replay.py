@@ -143,7 +143,8 @@ class Replay:
         elif call.random:
             key, _ = self._root.stream(self._owners.get(call.at, f"({call.at})")).key
             torch.default_generator.manual_seed(key)
-        results = call.function(*args, **kwargs)
+        with default_dtype(call.dtype):
+            results = call.function(*args, **kwargs)
         outs = results if isinstance(results, (tuple, list)) else (results,)
         for i, view in call.results:
             self._adopt(view, outs[i])
@@ -160,6 +161,11 @@ class Replay:
 
     def _adopt(self, view: View, result: torch.Tensor) -> None:
         """Keep a result as what a view shows."""
+        if result.dtype != view.dtype:
+            raise RuntimeError(
+                f"fastinit.torch: a computed value was {view.dtype} when the model was built, and "
+                f"is {result.dtype} when it is computed again"
+            )
         same = (tuple(result.stride()), result.storage_offset()) == (view.stride, view.offset)
         if same and view.storage not in self._memory and not result.is_conj():
             self._memory[view.storage] = result.untyped_storage()
@@ -196,3 +202,15 @@ def _alone() -> Iterator[None]:
             yield
     finally:
         torch.default_generator.set_state(state)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    """Let PyTorch's default dtype be another, if one is given that it can be."""
+    before = torch.get_default_dtype()
+    try:
+        if dtype is not None and dtype.itemsize > 1:
+            torch.set_default_dtype(dtype)
+        yield
+    finally:
+        torch.set_default_dtype(before)

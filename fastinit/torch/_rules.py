@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import nn
 from fastinit.torch._deferred import Note, deferred, notes_of
 from fastinit.torch._names import Slot, slots_of, walk
 from fastinit.torch._noting import noting
+from fastinit.torch._replay import default_dtype
 from fastinit.torch._tape import Tape
 
 # Rules without arguments, by the name of a method; the first that a module has is its rule.
@@ -81,21 +81,10 @@ def _maker(module: nn.Module) -> Callable[[], nn.Module] | None:
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
 
     def make() -> nn.Module:
-        with _default_dtype(dtype):
+        with default_dtype(dtype):
             return cls(copy.deepcopy(config))
 
     return make
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    try:
-        if dtype is not None and dtype.itemsize > 1:
-            torch.set_default_dtype(dtype)
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:

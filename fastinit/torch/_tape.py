@@ -62,11 +62,14 @@ class Call:
         Whether it draws.
     state : torch.Tensor or None
         The state of the generator of PyTorch's that it has to draw from, if its author chose one.
+    dtype : torch.dtype
+        PyTorch's default dtype when it was made, which its results may have.
     """
 
     __slots__ = (
         "args",
         "at",
+        "dtype",
         "function",
         "kwargs",
         "random",
@@ -95,6 +98,7 @@ class Call:
         self.writes, self.results = writes, results
         self.reads, self.replaces = frozenset(reads), frozenset(replaces)
         self.random, self.state = random, state
+        self.dtype = torch.get_default_dtype()
 
 
 class Check(NamedTuple):

@@ -640,3 +640,26 @@ class TestPlaceholders:
         model = accelerate.cpu_offload(nn.Sequential(nn.Linear(3, 4)), torch.device("cpu"))
         with pytest.raises(ValueError, match="offloaded by Accelerate; call initialize before"):
             init.initialize(model, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_what_is_computed_has_the_default_dtype_of_the_construction(dtype):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.empty(8, 4), requires_grad=False)
+            with torch.no_grad():
+                self.table.copy_(
+                    torch.outer(torch.arange(8) * 0.1, torch.exp(torch.arange(4) * -0.5))
+                )
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        expected = Positions().table
+        with init.deferred():
+            model = Positions()
+    finally:
+        torch.set_default_dtype(before)
+    assert init.initialize(model, 0) == []
+    assert torch.equal(model.table, expected)

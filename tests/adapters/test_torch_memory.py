@@ -15,6 +15,8 @@ from adapters import adapter
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit"),
     pytest.mark.filterwarnings("ignore:TypedStorage is deprecated"),
+    # Said once for each reason, to whichever test comes first; test_torch_devices.py tests it.
+    pytest.mark.filterwarnings("ignore:PyTorch drew the values"),
 ]
 torch = adapter("torch")
 init = importlib.import_module("fastinit.torch")

@@ -201,8 +201,9 @@ def test_a_write_that_was_ended_is_resumed(model, tmp_path, options):
         out = tmp_path / f"stopped{n}"
         with pytest.raises(Stopped):
             checkpoint.write(model, out, progress=stop, **options)
-        finished = {name for name in contents(out) if not name.startswith(".")}
-        assert all(contents(out)[name] == expected[name] for name in finished)
+        there = contents(out) if out.exists() else {}  # nothing finished, nothing left
+        finished = {name for name in there if not name.startswith(".")}
+        assert all(there[name] == expected[name] for name in finished)
         before = {name: (out / name).stat().st_mtime_ns for name in finished}
         done = checkpoint.write(model, out, resume=True, **options)
         assert contents(out) == expected
@@ -261,7 +262,7 @@ def test_too_little_space_is_noticed_before_the_first_value(tmp_path):
     with pytest.raises(OSError, match=r"4,000,000,000,000,\d+ bytes needed, [\d,]+ free") as error:
         checkpoint.write(huge, tmp_path / "new")
     assert error.value.errno == errno.ENOSPC
-    assert contents(tmp_path / "new") == {}
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("moment", ["before", "during"])
