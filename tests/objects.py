@@ -135,7 +135,7 @@ def with_draws(code: Code, functions: dict[str, Code]) -> Code:
     whole: list[Instruction] = []
     for i in code:
         called = (
-            re.search(r"<((draw\d+|split_output|output)[\w.]*)>$", i.operands)
+            re.search(r"<(draw32_apart[\w.]*)>$", i.operands)
             if i.name.startswith("call")
             else None
         )
@@ -156,8 +156,8 @@ def objections(kernel: str, isa: str, functions: dict[str, Code]) -> list[str]:
         wide = [operands for operands in products if register in operands]
         if not wide and not (numbers == "floats" and kernel.startswith("bits")):
             texts.append(f"no product of {numbers} on {register}")
-        if numbers == "integers":  # one a chunk is the block's own, where draws are a function
-            texts += [f"imul {i.operands}" for i in loop if i.name.startswith("imul")][1:]
+        if numbers == "integers":  # one for each call of the draws is the block's own
+            texts += [f"imul {i.operands}" for i in loop if i.name.startswith("imul")][2:]
         # GCC stores bytes from half registers, and joins to that what it can.
         if "float8" not in kernel:
             texts += [f"product of {numbers} on {o}" for o in products if register not in o]
