@@ -40,7 +40,7 @@ FLAGS = {
 kernels = Extension(
     "fastinit._kernels",
     ["fastinit/_kernels.pyx", *(f"fastinit/src/{name}" for name in SOURCES)],
-    depends=[str(header) for header in Path("fastinit").glob("*/*.h")],
+    depends=["fastinit/src/flags.txt", *map(str, Path("fastinit").glob("*/*.h"))],
     include_dirs=["fastinit/include", "fastinit/src", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     extra_compile_args=[*FLAGS["optimize"], *FLAGS["every"], "-pthread"],
