@@ -135,9 +135,7 @@ def with_draws(code: Code, functions: dict[str, Code]) -> Code:
     whole: list[Instruction] = []
     for i in code:
         called = (
-            re.search(r"<(draw32_apart[\w.]*)>$", i.operands)
-            if i.name.startswith("call")
-            else None
+            re.search(r"<(draw32_apart[\w.]*)>$", i.operands) if i.name.startswith("call") else None
         )
         whole += with_draws(functions[called[1]], functions) if called else [i]
     return whole
