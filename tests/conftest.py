@@ -54,9 +54,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes
 # to `make test-all`. Each has a smaller test of the same kind among the others.
 EXHAUSTIVE = (
     "numba",
+    "test_any_box_by_any_way",
     "test_builds.py",
     "test_capi.py",
     "test_cluster.py",
+    "cuda",
     "test_deep.py",
     "test_extreme_parameters",
     "test_far_starts",
@@ -65,6 +67,11 @@ EXHAUSTIVE = (
     "test_objects.py",
     "test_torch_sharded.py",
     "test_everyone_fills_what_is_asked",
+    "test_examples_run",
+    "test_gpt2_loads_and_knows_nothing",
+    "test_torch_devices.py",
+    "test_torch_streaming.py",
+    "test_transformers.py",
 )
 
 

@@ -207,6 +207,7 @@ def test_generators_of_one_sequence_spawn_no_child_twice():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.* was called:RuntimeWarning")  # JAX's, once it is there
 def test_a_child_process_may_spawn_whatever_threads_its_parent_had():
     rng, done = fi.default_rng(42), threading.Event()
 
