@@ -213,11 +213,9 @@ def test_tables_stand_between_their_marks(report, tables, tmp_path):
     assert document.read_text() == text
 
 
-def test_every_table_of_the_documents_is_known(tables):
-    for document in tables.DOCUMENTS:
-        marks = tables.MARKED.findall(document.read_text())
-        assert marks
-        assert {name for _, name, _ in marks} <= set(tables.TABLES)
+def test_every_table_of_the_document_is_known(tables):
+    marks = tables.MARKED.findall(tables.DOCUMENT.read_text())
+    assert {name for _, name, _ in marks} == set(tables.TABLES)
 
 
 def test_an_unknown_table_is_refused_and_nothing_written(report, tables, tmp_path):
