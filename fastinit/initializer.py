@@ -26,7 +26,8 @@ T = TypeVar("T")
 # What the caller of a fill decides, and not the initializer.
 GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
 
-# Each value of these depends on a whole matrix, or on a whole line of it.
+# A part of these may take as long as the whole: each value depends on a whole matrix, or on a whole
+# line of it, which is drawn again.
 _INDIVISIBLE = frozenset({"orthogonal", "delta_orthogonal", "sparse"})
 
 _LONGEST = 1000  # characters of a text: far more than any initializer needs
