@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import (
+    Block,
+    Drawer,
+    batches,
+    blocks,
+    in_order,
+    stretches,
+)
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_bytes
 from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
@@ -106,12 +114,14 @@ def check(
     drawer = Drawer(model.seed if seed is None else seed)
 
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
-        for block, (stored, rule) in batch:
-            expected, actual = drawer.draw(block, rule), read_block(stored, block)
-            difference = _first(stored, block, expected, actual)
-            if difference is not None:
-                return difference
-        return sum(block.nbytes for block, _ in batch)
+        nbytes = 0
+        for stretch in stretches(batch, lambda item: (item[0].path, item[0].begin)):
+            expected = drawer.draw_all([(block, rule) for block, (_, rule) in stretch])
+            (first, (stored, _)), nbytes = stretch[0], nbytes + expected.nbytes
+            actual = read_bytes(stored, first.at, expected.nbytes)
+            if not np.array_equal(expected, actual):
+                return _first([(b, stored) for b, (stored, _) in stretch], expected, actual)
+        return nbytes
 
     def prove(values: Recorded) -> int | Difference:
         stored = values.stored
@@ -161,18 +171,15 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
 
 
 def _first(
-    stored: Stored, block: Block, expected: NDArray[Any], actual: NDArray[Any]
-) -> Difference | None:
-    """Return the first element of a block whose bits differ, if there is one."""
-    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
-    if np.array_equal(ours, theirs):
-        return None
-    at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
-    index = np.unravel_index(block.start + at, stored.tensor.shape)
-    return Difference(
-        stored.tensor.name,
-        tuple(map(int, index)),
-        expected.reshape(-1)[at].item(),
-        actual.reshape(-1)[at].item(),
-        stored.path,
-    )
+    stretch: Sequence[tuple[Block, Stored]], expected: NDArray[np.uint8], actual: NDArray[np.uint8]
+) -> Difference:
+    """Return the first element, of blocks side by side, whose bits differ."""
+    byte = int(np.flatnonzero(expected != actual)[0])
+    ends = list(accumulate(block.nbytes for block, _ in stretch))
+    which = bisect_right(ends, byte)
+    block, stored = stretch[which]
+    tensor, begin = stored.tensor, ends[which] - block.nbytes
+    at = (byte - begin) // tensor.dtype.itemsize
+    index = np.unravel_index(block.start + at, tensor.shape)
+    ours, theirs = (x[begin : ends[which]].view(tensor.dtype)[at] for x in (expected, actual))
+    return Difference(tensor.name, tuple(map(int, index)), ours.item(), theirs.item(), stored.path)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastinit._files import opened
 from fastinit.checkpoint import _safetensors
-from fastinit.checkpoint._blocks import Block, buffer
+from fastinit.checkpoint._blocks import Block, as_block, memory
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
 from fastinit.random import Generator, default_rng
 from fastinit.recipe import DTYPES, RecipeError, Tensor, Values, as_dtype
@@ -242,10 +242,21 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
     OSError
         If it cannot be read.
     """
-    x = buffer(block, use)
+    return as_block(read_bytes(stored, block.at, block.nbytes, use), block)
+
+
+def read_bytes(stored: Stored, at: int, nbytes: int, use: str = "read") -> NDArray[np.uint8]:
+    """Return so many bytes, from a place in a tensor on: as `read_block`, but beyond its end too.
+
+    Raises
+    ------
+    OSError
+        If they cannot be read.
+    """
+    x = memory(nbytes, use)
     with opened(stored.path) as file:
-        file.seek(stored.begin + block.at)
-        left = x.reshape(-1).view(np.uint8).data
+        file.seek(stored.begin + at)
+        left = x.data
         while left:
             n = file.readinto(left)
             if not n:

@@ -17,12 +17,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 import fastinit
 from fastinit._files import appearing, no_empty_directory, only_writer, remove_left_behind
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import (
+    Block,
+    Drawer,
+    batches,
+    blocks,
+    in_order,
+    stretches,
+)
 from fastinit.checkpoint._layout import (
     CONFIG,
     MAX_SHARD_SIZE,
@@ -34,7 +39,7 @@ from fastinit.checkpoint._layout import (
 )
 from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
-from fastinit.recipe import FLOATS, Recipe
+from fastinit.recipe import FLOATS, Recipe, dtype_name
 
 _KEPT = 2**29  # bytes of a file that stay in the page cache: those on the way to the disk
 
@@ -158,7 +163,7 @@ def write(
     return Written(
         files=tuple(path / name for name in layout.names),
         tensors=len(tensors),
-        parameters=sum(tensor.size for tensor in tensors if tensor.dtype.name in FLOATS),
+        parameters=sum(tensor.size for tensor in tensors if dtype_name(tensor.dtype) in FLOATS),
         nbytes=sum(shard.nbytes for shard in layout.shards),
         kept=kept,
         seconds=time.perf_counter() - start,
@@ -285,9 +290,10 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
         nbytes = 0
-        for block, item in batch:
-            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
-            _put(file, values.data, item.begin + block.at)
+        for stretch in stretches(batch, lambda item: (None, item.begin)):
+            values = drawer.draw_all([(block, item.rule) for block, item in stretch])
+            first, item = stretch[0]
+            _put(file, values.data, item.begin + first.at)
             nbytes += values.nbytes
         first, item = batch[0]
         _pass_on(file, item.begin + first.at, nbytes)
