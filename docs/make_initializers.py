@@ -95,7 +95,8 @@ TAIL = """
   within 1 / sqrt(fan_in), of standard deviation 1 / sqrt(3 fan_in), a third of LeCun's variance.
 - **He's gain is for what follows the layer**, sqrt(2) for a rectifier and not for the last layer.
   PyTorch's 5/3 for tanh and 3/4 for selu do not follow from his formula, which gives 1.59 and 1;
-  a self-normalising network takes `lecun_normal_`.
+  a self-normalising network takes `lecun_normal_`. Before tanh take the gain 1, as `recommend`
+  does: with 5/3 each of many layers multiplies the gradient by 1.1.
 - **Symmetry is the fault, and not zero**: biases may be zero, and so may the last layer of a
   residual branch, for other weights make the outputs differ.
 """
