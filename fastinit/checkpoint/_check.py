@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import (
-    Block,
-    Drawer,
-    batches,
-    blocks,
-    in_order,
-    stretches,
-)
+from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order, runs
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_bytes
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_run
 from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
@@ -113,15 +105,29 @@ def check(
     origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
 
+    def differences(
+        items: Iterable[tuple[Block, tuple[Stored, Rule]]],
+    ) -> Iterator[tuple[Stored, Rule, Difference]]:
+        for block, (stored, rule) in items:
+            expected, actual = drawer.draw(block, rule), read_block(stored, block)
+            difference = _first(stored, block, expected, actual)
+            if difference is not None:
+                yield stored, rule, difference
+
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
-        nbytes = 0
-        for stretch in stretches(batch, lambda item: (item[0].path, item[0].begin)):
-            expected = drawer.draw_all([(block, rule) for block, (_, rule) in stretch])
-            (first, (stored, _)), nbytes = stretch[0], nbytes + expected.nbytes
-            actual = read_bytes(stored, first.at, expected.nbytes)
-            if not np.array_equal(expected, actual):
-                return _first([(b, stored) for b, (stored, _) in stretch], expected, actual)
-        return nbytes
+        for run in runs(batch, lambda item: (item[0].path, item[0].begin)):
+            expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
+            actual = read_run([(block, stored) for block, (stored, _) in run])
+            if np.array_equal(expected, actual):
+                continue
+            for stored, rule, difference in differences(run):
+                axes = rule.whole_axes(stored.tensor)
+                if not axes:
+                    return difference
+                # Its blocks have elements in between each other: another may have an earlier one.
+                all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
+                return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
+        return sum(block.nbytes for block, _ in batch)
 
     def prove(values: Recorded) -> int | Difference:
         stored = values.stored
@@ -134,7 +140,7 @@ def check(
         (block, (stored, rule))
         for stored, rule in zip(found.stored, origins, strict=True)
         if isinstance(rule, Rule)
-        for block in blocks(stored.tensor, rule)
+        for block in blocks(stored.tensor, rule.whole_axes(stored.tensor))
     )
     proven = [origin for origin in origins if isinstance(origin, Recorded)]
     n = count_threads(threads)
@@ -171,15 +177,18 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
 
 
 def _first(
-    stretch: Sequence[tuple[Block, Stored]], expected: NDArray[np.uint8], actual: NDArray[np.uint8]
-) -> Difference:
-    """Return the first element, of blocks side by side, whose bits differ."""
-    byte = int(np.flatnonzero(expected != actual)[0])
-    ends = list(accumulate(block.nbytes for block, _ in stretch))
-    which = bisect_right(ends, byte)
-    block, stored = stretch[which]
-    tensor, begin = stored.tensor, ends[which] - block.nbytes
-    at = (byte - begin) // tensor.dtype.itemsize
-    index = np.unravel_index(block.start + at, tensor.shape)
-    ours, theirs = (x[begin : ends[which]].view(tensor.dtype)[at] for x in (expected, actual))
-    return Difference(tensor.name, tuple(map(int, index)), ours.item(), theirs.item(), stored.path)
+    stored: Stored, block: Block, expected: NDArray[Any], actual: NDArray[Any]
+) -> Difference | None:
+    """Return the first element of a block whose bits differ, if there is one."""
+    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
+    if np.array_equal(ours, theirs):
+        return None
+    at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
+    inside = np.unravel_index(at, block.shape)
+    return Difference(
+        stored.tensor.name,
+        tuple(int(i) + o for i, o in zip(inside, block.offset, strict=True)),
+        expected.reshape(-1)[at].item(),
+        actual.reshape(-1)[at].item(),
+        stored.path,
+    )

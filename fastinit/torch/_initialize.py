@@ -15,7 +15,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import FLOATS
+from fastinit._fill import FLOATS, is_sharded
 from fastinit.torch import init
 from fastinit.torch._deferred import Note, keep, notes_of
 from fastinit.torch._devices import array_of, on_cpu
@@ -27,7 +27,6 @@ from fastinit.torch._tensor import (
     Generator,
     generator_of,
     is_plain,
-    is_sharded,
     known_dtype,
     pieces,
     refusal,
