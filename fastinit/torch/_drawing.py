@@ -202,7 +202,7 @@ def draws_of(
         rule = next((r for r in rules.rules if r.fits(tensor)), None) if rules else None
         if rule is not None:
             initializer = rule.bind(name).initializer
-            if initializer.divisible:
+            if 0 not in initializer.whole_axes(tensor.shape):
                 found[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
         elif plan.has(name):
             writes = plan.writes(name)

@@ -15,6 +15,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
+from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
@@ -24,7 +25,6 @@ from fastinit.torch._tensor import (
     Generator,
     generator_of,
     is_plain,
-    is_sharded,
     pieces,
 )
 

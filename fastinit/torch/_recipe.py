@@ -165,7 +165,6 @@ class _Written(recipes.Values):
 
     writes: tuple[Write, ...]
     seeded: bool
-    divisible = True
 
     def check(self, tensor: recipes.Tensor) -> None:
         """Refuse nothing: the model's code gives the shape."""
