@@ -99,9 +99,11 @@ cdef const fi_table *fi_table_in_use() noexcept nogil:
 
 
 def addresses():
-    """Addresses of the table in use, and of its functions fill and truncate."""
+    """Addresses of the table in use, and of its functions fill, truncate and orthogonal."""
     cdef const fi_table *table = fi_active()
-    return <size_t> table, <size_t> table.fill, <size_t> table.truncate
+    return (
+        <size_t> table, <size_t> table.fill, <size_t> table.truncate, <size_t> table.orthogonal
+    )
 
 
 def kernel_address(int distribution, int dtype):

@@ -30,7 +30,15 @@ _GAINS = {
     "mish": 1.4868475812732078,
     "elu": 1.2451983007007066,
     "softplus": 1.0418668355353018,
+    "sine": 1.520866623178815,
+    "swiglu": 1.6765324703310909,
 }
+
+ACTIVATIONS = (
+    "linear", "identity", "tanh", "sine", "sigmoid", "relu", "leaky_relu", "gelu", "silu", "swish",
+    "mish", "elu", "selu", "softplus", "swiglu",
+)  # fmt: skip
+"""What `recommend` and `fastinit.diagnostics.probe` take: the other gains are names of layers."""
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -39,17 +47,19 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     A layer of standard deviation gain / sqrt(fan_in) before the nonlinearity f keeps the
     second moment of the signal if gain = 1 / sqrt(E f(z)^2), z standard normal. So it is for
     relu and leaky_relu (He, eq. 10 and 15), gelu 1.5335, silu = swish 1.6765, mish 1.4868,
-    elu (alpha = 1) 1.2452 and softplus 1.0419.
+    elu (alpha = 1) 1.2452, softplus 1.0419, sine 1.5209, and swiglu 1.6765 (silu(z) times
+    another standard normal).
 
     Three values are PyTorch's habit instead: tanh 5/3 (by that formula 1.5925), sigmoid 1
-    (1.8462) and selu 3/4 (1: self-normalising networks take "linear").
+    (1.8462) and selu 3/4 (1: self-normalising networks take "linear"). `recommend` takes the
+    gain 1 for tanh: with 5/3 each of many layers multiplies the gradient by 1.1.
 
     Parameters
     ----------
     nonlinearity : str
         linear, identity, conv1d to conv_transpose3d: 1. sigmoid: 1. tanh: 5/3. relu: sqrt(2).
-        leaky_relu: sqrt(2 / (1 + slope^2)). selu: 3/4. gelu, silu, swish, mish, elu, softplus:
-        as above.
+        leaky_relu: sqrt(2 / (1 + slope^2)). selu: 3/4. gelu, silu, swish, mish, elu, softplus,
+        sine, swiglu: as above.
     param : float, optional
         The slope of leaky_relu, 0.01 if not given; the others have none and ignore it.
 

@@ -145,7 +145,9 @@ def _say_zeros(plan: Plan) -> None:
     """Warn of tensors whose dtype makes zeros of most of what their rule draws."""
     checked: dict[tuple[Any, Initializer], bool] = {}
     for tensor, origin in plan:
-        if isinstance(origin, Rule) and origin.initializer.random and origin.divisible:
+        if not isinstance(origin, Rule) or origin.whole_axes(tensor):
+            continue  # what has them takes too long
+        if origin.initializer.random:
             case = tensor.dtype, origin.initializer
             if case not in checked:
                 checked[case] = _mostly_zeros(tensor, origin)
@@ -179,11 +181,14 @@ def _with_digests(plan: Plan, seed: int) -> tuple[Plan, dict[str, dict[str, Any]
         tensor, origin = item
         if isinstance(origin, Rule):
             return origin, None
-        if not origin.divisible and tensor.nbytes <= _HELD:
+        if not origin.whole_axes(tensor):
+            proof = digest(origin.box(tensor, root, block.box) for block in blocks(tensor))
+        else:  # whole, since a digest is of the values in their order
             values = origin.whole(tensor, root)
-            origin = Held(values, str(origin), origin.seeded)
-        pieces = (origin.box(tensor, root, block.box) for block in blocks(tensor, origin))
-        said = {"digest": digest(pieces), "origin": str(origin), "seeded": origin.seeded}
+            proof = digest([values])
+            if tensor.nbytes <= _HELD:
+                origin = Held(values, str(origin), origin.seeded)
+        said = {"digest": proof, "origin": str(origin), "seeded": origin.seeded}
         return origin, said
 
     proven = list(in_order(prove, plan, count_threads(None)))

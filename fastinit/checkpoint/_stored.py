@@ -43,7 +43,6 @@ class Recorded(Values):
     digest: str
     seeded: bool
     seed: int
-    divisible = True
 
     def check(self, tensor: Tensor) -> None:
         """Raise unless they are there, and of this shape."""
@@ -244,11 +243,13 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
     """
     x = buffer(block, use)
     with opened(stored.path) as file:
-        file.seek(stored.begin + block.at)
-        left = x.reshape(-1).view(np.uint8).data
-        while left:
-            n = file.readinto(left)
-            if not n:
-                raise OSError(errno.EIO, "ends before its last tensor", str(stored.path))
-            left = left[n:]
+        values = x.reshape(-1).view(np.uint8).data
+        for begin, end, at in block.stretches():
+            file.seek(stored.begin + at)
+            left = values[begin:end]
+            while left:
+                n = file.readinto(left)
+                if not n:
+                    raise OSError(errno.EIO, "ends before its last tensor", str(stored.path))
+                left = left[n:]
     return x

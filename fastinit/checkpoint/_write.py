@@ -125,8 +125,10 @@ def write(
 
     Notes
     -----
-    Memory: a few MiB for each thread, whatever the model's size; but tensors with the rules
-    "orthogonal", "delta_orthogonal" and "sparse" are held whole, one for each thread.
+    Memory: a few MiB for each thread, whatever the model's size. A thread that makes a tensor with
+    the rule "orthogonal", "delta_orthogonal" or "sparse" holds 240 of its lines (those of the
+    matrix's longer side; those that count their zeros), or 16 MiB of them, and for the first two
+    288 numbers for each element of such a line.
 
     Examples
     --------
@@ -284,16 +286,24 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
     _put(file, memoryview(shard.head), 0)
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
-        nbytes = 0
+        in_pieces = False
         for block, item in batch:
-            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
-            _put(file, values.data, item.begin + block.at)
-            nbytes += values.nbytes
-        first, item = batch[0]
-        _pass_on(file, item.begin + first.at, nbytes)
+            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8).data
+            stretches = block.stretches()
+            for begin, end, at in stretches:
+                _put(file, values[begin:end], item.begin + at)
+            in_pieces = in_pieces or len(stretches) > 1
+        nbytes = sum(block.nbytes for block, _ in batch)
+        if not in_pieces:  # else other blocks write into the same pages
+            (first, item), itemsize = batch[0], batch[0][0].tensor.dtype.itemsize
+            _pass_on(file, item.begin + first.start * itemsize, nbytes)
         return nbytes
 
-    todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
+    todo = (
+        (block, item)
+        for item in shard.items
+        for block in blocks(item.tensor, item.rule.whole_axes(item.tensor))
+    )
     progress(len(shard.head))
     for nbytes in in_order(write_batch, batches(todo), threads):
         progress(nbytes)

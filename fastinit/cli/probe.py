@@ -19,7 +19,7 @@ from fastinit.cli._terminal import (
     share_bar,
     steps_bar,
 )
-from fastinit.diagnostics._network import ACTIVATIONS
+from fastinit.gains import ACTIVATIONS
 
 _COMPARED = ["xavier", "he", "normal:0.01"]
 

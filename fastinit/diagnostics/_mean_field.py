@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastinit.diagnostics._network import ACTIVATIONS, EPSILON, Array
+from fastinit.diagnostics._activations import ACTIVATIONS, Activation, Array
+from fastinit.diagnostics._network import EPSILON, keeps_width
 
 # The trapezoidal rule: exact to rounding for smooth functions, and with no node at 0 for relu's
 # kink too, by symmetry.
@@ -48,7 +49,7 @@ class Theory(NamedTuple):
     gradient: Array
 
 
-def scale_of(weight: Array) -> Scale:
+def scale_of(weight: Array, activation: str = "linear") -> Scale:
     """Return the scale of a weight, (in, out) or (height, width, in, out), as it is.
 
     Examples
@@ -58,7 +59,7 @@ def scale_of(weight: Array) -> Scale:
     """
     square = float(np.mean(np.square(weight)))
     fan_in, fan_out = (weight.size / weight.shape[axis] for axis in (-1, -2))
-    return Scale(fan_in * square, fan_out * square, weight.shape[-1] == weight.shape[-2])
+    return Scale(fan_in * square, fan_out * square, keeps_width(weight, ACTIVATIONS[activation]))
 
 
 def mean_scale(scales: Sequence[Scale]) -> Scale:
@@ -87,7 +88,7 @@ def predict(
     scales : sequence of Scale
         One for each layer.
     activation : str
-        A name in `fastinit.diagnostics._network.ACTIVATIONS`.
+        A name in `fastinit.diagnostics._activations.ACTIVATIONS`.
     residual, layer_norm : bool
         The network's.
     second_moment : float
@@ -107,14 +108,26 @@ def predict(
             entering = moment if skip else scale.forward * moment
             # Its epsilon is what keeps LayerNorm finite where nothing arrives.
             normalised = entering + EPSILON if layer_norm else 1.0
-            z = np.sqrt(entering / normalised) * _Z
-            slope = scale.backward * float(_WEIGHT @ phi.slope(z) ** 2)
-            factors.append(skip + slope / normalised)
-            active = phi.value(z)
-            square = float(_WEIGHT @ active**2)
-            mean = 0.0 if skip else float(_WEIGHT @ active)
+            mean, square, slope = _moments(phi, float(np.sqrt(entering / normalised)))
+            factors.append(skip + scale.backward * slope / normalised)
+            mean = 0.0 if skip else mean
             moment = moment + scale.forward * square if skip else square
             means.append(mean)
             variances.append(moment - mean**2)
         gradient = np.cumprod([1.0, *factors[::-1]])[::-1]
         return Theory(np.array(means), np.sqrt(variances), np.sqrt(gradient))
+
+
+def _moments(phi: Activation, std: float) -> tuple[float, float, float]:
+    """Return E phi, E phi^2 and E phi'^2 for normal products of a standard deviation.
+
+    A gated phi is odd in the product that is gated, and its squares are in proportion to that
+    product's square: its standard deviation stands for it.
+    """
+    z = std * _Z[:, None]
+    if phi.gated:
+        z = np.concatenate([z, np.full_like(z, std)], axis=1)
+    active = phi.value(z)[:, 0]
+    slope = np.square(phi.slope(z)).mean(axis=1)
+    mean = 0.0 if phi.gated else float(_WEIGHT @ active)
+    return mean, float(_WEIGHT @ active**2), float(_WEIGHT @ slope)

@@ -6,64 +6,21 @@ With x_0 the batch, layer l is, without and with a skip connection,
 
 where norm is LayerNorm or nothing, and W a matrix or a convolution's kernel. A skip needs as
 many inputs as outputs; other layers go without. There are no biases: at the start they are 0.
+A gated phi (swiglu) makes one number of two: W then has twice as many outputs as the layer, or,
+with a skip, half as many inputs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastinit.diagnostics._activations import ACTIVATIONS, Activation, Array
 
 EPSILON = 1e-5  # LayerNorm's, as in PyTorch
-
-
-class Activation(NamedTuple):
-    """An activation function and its derivative."""
-
-    value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-
-    def largest_slope(self) -> float:
-        """Return the derivative's largest value."""
-        return float(self.slope(np.linspace(-8.0, 8.0, 1601)).max())
-
-
-_GELU = math.sqrt(2.0 / math.pi)
-_LEAK = 0.01
-
-
-def _sigmoid(z: Array) -> Array:
-    y: Array = 0.5 + 0.5 * np.tanh(0.5 * z)  # no exp that overflows
-    return y
-
-
-def _gelu_slope(z: Array) -> Array:
-    t = np.tanh(_GELU * (z + 0.044715 * z**3))
-    y: Array = 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * _GELU * (1 + 0.134145 * z**2)
-    return y
-
-
-# gelu is the form by tanh, as in GPT-2 (D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units",
-# 2016, section 2): NumPy has no erf.
-ACTIVATIONS = {
-    "linear": Activation(lambda z: z, np.ones_like),
-    "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
-    "sigmoid": Activation(_sigmoid, lambda z: _sigmoid(z) * _sigmoid(-z)),
-    "relu": Activation(lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
-    "leaky_relu": Activation(
-        lambda z: np.maximum(z, _LEAK * z),
-        lambda z: np.where(z > 0, 1.0, _LEAK).astype(z.dtype),
-    ),
-    "gelu": Activation(
-        lambda z: 0.5 * z * (1 + np.tanh(_GELU * (z + 0.044715 * z**3))), _gelu_slope
-    ),
-    "silu": Activation(lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1 + z * _sigmoid(-z))),
-}
 
 
 class Pushed(NamedTuple):
@@ -100,10 +57,22 @@ class Network(NamedTuple):
         """
         pushed = []
         for weight in self.weights:
-            push = _with_skip if self.residual and weight.shape[-2] == weight.shape[-1] else _plain
-            pushed.append(push(x, weight, ACTIVATIONS[self.activation], self.layer_norm))
+            phi = ACTIVATIONS[self.activation]
+            push = _with_skip if self.residual and keeps_width(weight, phi) else _plain
+            pushed.append(push(x, weight, phi, self.layer_norm))
             x = pushed[-1].output
         return pushed
+
+
+def keeps_width(weight: Array, phi: Activation) -> bool:
+    """Return whether a layer of a network with skips has as many outputs as inputs.
+
+    Examples
+    --------
+    >>> keeps_width(np.ones((4, 4)), ACTIVATIONS["relu"])
+    True
+    """
+    return bool(weight.shape[-1] == weight.shape[-2] * (2 if phi.gated else 1))
 
 
 def backward(pushed: Sequence[Pushed], gradient: Array) -> list[Array]:
@@ -145,8 +114,8 @@ def _plain(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> Pushed
         active,
         active,
         slope,
-        lambda gradient: z_to_x(n_to_z(slope * gradient)),
-        lambda gradient: z_to_weight(n_to_z(slope * gradient)),
+        lambda gradient: z_to_x(n_to_z(slope * phi.spread(gradient))),
+        lambda gradient: z_to_weight(n_to_z(slope * phi.spread(gradient))),
     )
 
 
@@ -158,7 +127,7 @@ def _with_skip(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> Pu
         x + z,
         active,
         slope,
-        lambda gradient: gradient + n_to_x(slope * z_to_active(gradient)),
+        lambda gradient: gradient + n_to_x(slope * phi.spread(z_to_active(gradient))),
         z_to_weight,
     )
 

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastinit._check import integer
+from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict
+from fastinit.diagnostics._activations import ACTIVATIONS, Array
 from fastinit.diagnostics._model import Inside
-from fastinit.diagnostics._network import ACTIVATIONS, Array, Network, backward, jacobian
+from fastinit.diagnostics._network import Network, backward, jacobian
 from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
 
@@ -51,7 +53,7 @@ class Setting:
     widths : tuple of int
         Of the input and of each layer's output; channels for convolutions.
     activation : str
-        A name in `fastinit.diagnostics._network.ACTIVATIONS`.
+        A name in `fastinit.diagnostics._activations.ACTIVATIONS`.
     residual, layer_norm : bool
         Whether layers have skip connections, and LayerNorm.
     image : tuple of int, optional
@@ -69,12 +71,24 @@ class Setting:
         """The number of layers."""
         return len(self.widths) - 1
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the weights: (in, out), or (3, 3, in, out) for convolutions."""
+        kernel = _KERNEL if self.image else ()
+        gated = ACTIVATIONS[self.activation].gated
+        shapes: list[tuple[int, ...]] = []
+        for n_in, n_out in pairwise(self.widths):
+            if gated and self.residual and n_in == n_out:  # phi stands before the weight
+                shapes.append((*kernel, n_in // 2, n_out))
+            else:
+                shapes.append((*kernel, n_in, 2 * n_out if gated else n_out))
+        return shapes
+
     def weights(self, fill: Filler, rng: Generator) -> list[Array]:
         """Return each layer's weights, drawn from the stream of its name."""
-        kernel = _KERNEL if self.image else ()
         weights = []
-        for layer, (n_in, n_out) in enumerate(pairwise(self.widths), 1):
-            weight = np.empty((*kernel, n_in, n_out))
+        for layer, shape in enumerate(self.shapes, 1):
+            weight = np.empty(shape)
             fill(weight, rng.stream(f"layer {layer}"))
             weights.append(weight)
         return weights
@@ -254,7 +268,9 @@ def probe(
         weights themselves, (in, out) each, or (height, width, in, out) for convolutions with
         `image`; then there is no initializer.
     activation : str
-        linear, tanh, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form) or silu.
+        linear, identity, tanh, sine, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form), silu,
+        swish, mish, elu, selu, softplus or swiglu. swiglu makes one number of two: its layers'
+        weights have twice as many outputs, or with a skip connection half as many inputs.
     initializer : Initializer or str, a sequence of them, or a mapping
         One or several: an `Initializer`, or its text as `fastinit.Initializer.parse` takes it
         (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own, and
@@ -305,7 +321,9 @@ def probe(
         raise ValueError(f"seeds={seeds!r} must hold at least one seed")
     widths = _widths(layers, image)
     setting = Setting(widths, activation, residual, layer_norm, image)
-    signals = []
+    if ACTIVATIONS[activation].gated:
+        _check_gated(setting, layers)
+    signals, refused = [], []
     for name, draw in _sources(setting, layers, initializer).items():
         runs = []
         for seed in seeds:
@@ -315,7 +333,16 @@ def probe(
                 runs.append(_run(setting.network(draw(rng)), x, rng, spectrum))
             progress()
         signals.append(_signal(name, setting, runs))
-    return Probe(setting, tuple(signals))
+        if signals[-1].verdict.kind != "healthy":
+            refused.append(_Refused(name, [scale.forward for scale in _scales(runs)]))
+    advice = _advice(setting, refused) if refused else ""
+    return Probe(
+        setting,
+        tuple(
+            signal if signal.verdict.kind == "healthy" else replace(signal, advice=advice)
+            for signal in signals
+        ),
+    )
 
 
 def _widths(
@@ -327,6 +354,19 @@ def _widths(
     if len(layers) < 2:
         raise ValueError(f"layers={layers!r} must be two widths or more, or arrays")
     return tuple(integer("layers", width, 1, 2**31) for width in layers)
+
+
+def _check_gated(setting: Setting, layers: Sequence[int] | Sequence[Array]) -> None:
+    """Raise if a gated activation cannot be where the layers would have it."""
+    if isinstance(layers[0], np.ndarray):
+        raise ValueError(
+            f"activation={setting.activation!r} needs layers as widths; weights were given"
+        )
+    odd = [width for width in setting.widths if width % 2]
+    if setting.residual and odd:
+        raise ValueError(
+            f"layers={odd[0]} must be even for activation={setting.activation!r} with residual=True"
+        )
 
 
 def _widths_of_arrays(weights: Sequence[Array], ndim: int) -> tuple[int, ...]:
@@ -425,7 +465,7 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
         for layer, gradient in zip(pushed, gradients[1:], strict=True)
     ]
     signals = [x, *(layer.output for layer in pushed)]
-    flat = ACTIVATIONS[network.activation].largest_slope() * SATURATED
+    flat = ACTIVATIONS[network.activation].steep() * SATURATED
     small = max(x[0].size, output[0].size) <= _LARGEST_JACOBIAN
     return _Run(
         mean=[float(signal.mean()) for signal in signals],
@@ -438,7 +478,7 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
         singular_values=_spectrum(network, x[0]) if spectrum and small else np.empty(0),
         histograms=tuple(histograms(signals)),
         symmetric=any(map(_verdict.alike, network.weights, by_weight)),
-        scales=[_mean_field.scale_of(weight) for weight in network.weights],
+        scales=[_mean_field.scale_of(weight, network.activation) for weight in network.weights],
         second_moment=float(np.mean(x**2)),
     )
 
@@ -486,16 +526,9 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         name=name,
         layers=("input", *map(str, range(1, setting.depth + 1))),
         histograms=runs[0].histograms,
-        theory=_theory(
-            setting,
-            [
-                _mean_field.mean_scale(layer)
-                for layer in zip(*(run.scales for run in runs), strict=True)
-            ],
-            float(np.mean([run.second_moment for run in runs])),
-        ),
+        theory=_theory(setting, _scales(runs), float(np.mean([run.second_moment for run in runs]))),
         verdict=found,
-        advice="" if found.kind == "healthy" else _advice(setting),
+        advice="",
         inside=None,
         **series,
     )
@@ -509,28 +542,76 @@ def _theory(
     )
 
 
-def _advice(setting: Setting) -> str:
-    """Return what theory finds healthy and flattest, with as little changed as possible."""
-    changes = {
-        "": setting,
-        " and LayerNorm": replace(setting, layer_norm=True),
-        " and tanh": replace(setting, activation="tanh"),
-        ", skip connections and LayerNorm": replace(setting, residual=True, layer_norm=True),
-    }
-    for text, changed in changes.items():
-        found = {name: _expected(changed, name) for name in _candidates(setting)}
-        healthy = {name: v for name, v in found.items() if v.kind == "healthy"}
+def _scales(runs: Sequence[_Run]) -> list[_mean_field.Scale]:
+    """Return each layer's scale, the mean over the seeds."""
+    return [
+        _mean_field.mean_scale(layer) for layer in zip(*(run.scales for run in runs), strict=True)
+    ]
+
+
+class _Refused(NamedTuple):
+    """What was not healthy: its name, and each layer's fan_in var(W)."""
+
+    name: str
+    scales: list[float]
+
+    def is_(self, one: str, scales: Sequence[_mean_field.Scale]) -> bool:
+        """Return whether it is this initializer, under whatever name or distribution."""
+        alike = one.startswith("orthogonal") == self.name.startswith("orthogonal")
+        return alike and np.allclose([s.forward for s in scales], self.scales, rtol=_SAME)
+
+
+_SAME = 0.1  # of a scale: chance makes as much of a difference in narrow layers
+
+
+def _advice(setting: Setting, refused: Sequence[_Refused]) -> str:
+    """Return what theory finds healthy, with as little changed as possible.
+
+    That is what `recommend` recommends, if it is healthy, or else what keeps the signal and the
+    gradient most even.
+    """
+    for text, changes in _CHANGES.items():
+        changed = replace(setting, **changes)
+        healthy: dict[str, _verdict.Verdict] = {}
+        for one in _candidates(changed):
+            scales = _drawn_scales(changed, one)
+            if changed == setting and any(other.is_(one, scales) for other in refused):
+                continue
+            theory = _theory(changed, scales)
+            found = _verdict.judge(theory.std, theory.gradient)
+            if found.kind == "healthy":
+                healthy[one] = found
         if healthy:
-            return min(healthy, key=lambda name: healthy[name].unevenness) + text
+            recommended = _candidates(changed)[0]
+            flattest = min(healthy, key=lambda one: healthy[one].unevenness)
+            return f"{recommended if recommended in healthy else flattest}{text}"
     return "fewer layers"
 
 
+_CHANGES: dict[str, dict[str, Any]] = {
+    "": {},
+    " and LayerNorm": {"layer_norm": True},
+    ", skip connections and LayerNorm": {"residual": True, "layer_norm": True},
+    " and tanh": {"activation": "tanh"},
+}
+"""What to change besides the initializer, the least first."""
+
+
 def _candidates(setting: Setting) -> tuple[str, ...]:
-    # Branches of a stack without LayerNorm, scaled so that depth layers add as much as one does.
-    return "xavier", "he", f"he:{setting.depth**-0.5:.2g}"
+    """Return initializers to choose from, the best by reason first.
+
+    That is what `recommend` recommends, but in a stack that has skips and no LayerNorm the branches
+    scaled by its depth.
+    """
+    recommended = str(recommend(setting.activation, depth=setting.depth).initializer)
+    scaled = tuple(f"{name}:{setting.depth**-0.5:.2g}" for name in ("he", "xavier"))
+    if not setting.layer_norm and ACTIVATIONS[setting.activation].gated:
+        return ()  # a product's tails are not those of theory: what is large gets larger
+    if setting.residual and not setting.layer_norm:
+        return (*scaled, recommended)
+    return (recommended, "xavier", "he", *scaled)
 
 
-def _expected(setting: Setting, name: str) -> _verdict.Verdict:
-    weights = setting.weights(filler(name), default_rng(0))
-    theory = _theory(setting, [_mean_field.scale_of(weight) for weight in weights])
-    return _verdict.judge(theory.std, theory.gradient)
+def _drawn_scales(setting: Setting, initializer: str) -> list[_mean_field.Scale]:
+    weights = setting.weights(filler(initializer), default_rng(0))
+    return [_mean_field.scale_of(weight, setting.activation) for weight in weights]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastinit.diagnostics._network import Array
+from fastinit.diagnostics._activations import Array
 
 LIMIT = 32.0
 """Over the whole depth, a standard deviation may change by so much.

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fastinit.diagnostics import Probe, Signal
-from fastinit.diagnostics._network import Array
+from fastinit.diagnostics._activations import Array
 from fastinit.diagnostics._verdict import FLOATS, geometric_mean
 from fastinit.diagnostics.training import CLASSES, DIGITS, Run
 

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from fastinit._check import integer, positive
 from fastinit.diagnostics import Setting
-from fastinit.diagnostics._network import Array, Pushed, backward
+from fastinit.diagnostics._activations import Array
+from fastinit.diagnostics._network import Pushed, backward
 from fastinit.diagnostics._probe import Filler, filler
 from fastinit.initializer import Initializer
 from fastinit.random import default_rng

@@ -80,10 +80,16 @@ class Rule:
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
 
-    @property
-    def divisible(self) -> bool:
-        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
-        return self.initializer.divisible
+    def whole_axes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return the axes along which a part of a tensor costs as much as the whole.
+
+        Examples
+        --------
+        >>> tensor = Tensor("h.weight", (8, 16), np.dtype("float32"))
+        >>> Rule("*", fi.Initializer("orthogonal")).whole_axes(tensor)
+        (1,)
+        """
+        return self.initializer.whole_axes(tensor.shape)
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.

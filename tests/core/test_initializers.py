@@ -115,6 +115,8 @@ def second_moment(f):
         ("mish", lambda z: z * np.tanh(np.logaddexp(0, z))),
         ("elu", lambda z: np.where(z > 0, z, np.expm1(z))),
         ("softplus", lambda z: np.logaddexp(0, z)),
+        ("sine", np.sin),
+        ("swiglu", lambda z: z * expit(z)),  # times a normal of variance 1
     ],
 )
 def test_gains_keep_the_second_moment(nonlinearity, f):
@@ -208,7 +210,7 @@ def test_some_recommendations():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("swoosh",), ValueError, "nonlinearity='swoosh' is unknown; allowed: linear"),
+        (("swoosh",), ValueError, "activation='swoosh' is unknown; allowed: linear, id"),
         (("relu", "wide"), ValueError, "layer='wide' is unknown; allowed: dense, conv"),
         (("relu", "residual"), ValueError, "layer='residual' needs depth"),
         (("relu", "dense", 0), ValueError, "depth=0 must be 1 or greater"),

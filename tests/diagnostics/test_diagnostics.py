@@ -4,13 +4,15 @@ import doctest
 import importlib
 import json
 import math
+import re
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastinit as fi
-from fastinit import Initializer
+from fastinit import Initializer, gains
 from fastinit.diagnostics import Setting, plain, probe, training
 from fastinit.diagnostics import _mean_field as mean_field
 from fastinit.diagnostics import _network as network
@@ -18,6 +20,7 @@ from fastinit.diagnostics import _verdict as verdict
 from fastinit.diagnostics._network import Network, backward
 
 MODULES = (
+    "diagnostics._activations",
     "diagnostics._mean_field",
     "diagnostics._network",
     "diagnostics._probe",
@@ -39,21 +42,17 @@ def test_docstring_examples(name):
 # What probe is built on: gradients by formula.
 
 
-def shapes(image):
-    kernel = (3, 3) if image else ()
-    return [(*kernel, 4, 5), (*kernel, 5, 5), (*kernel, 5, 3)]
-
-
 @pytest.mark.parametrize(
     ("activation", "residual", "layer_norm", "image"),
     [
         *((activation, False, False, None) for activation in network.ACTIVATIONS),
-        *product(["tanh", "gelu"], [False, True], [False, True], [None, (3, 4)]),
+        *product(["tanh", "gelu", "swiglu"], [False, True], [False, True], [None, (3, 4)]),
     ],
 )
 def test_gradients_are_those_of_finite_differences(activation, residual, layer_norm, image):
     rng = np.random.default_rng(1)
-    weights = [rng.normal(size=shape) / 3 for shape in shapes(image)]
+    shapes = Setting((4, 6, 6, 3), activation, residual, layer_norm, image).shapes
+    weights = [rng.normal(size=shape) / 3 for shape in shapes]
     x = rng.normal(size=(2, *(image or ()), 4))
     pushed = Network(weights, activation, residual, layer_norm).forward(x)
     g = rng.normal(size=pushed[-1].output.shape)
@@ -85,7 +84,8 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
 @pytest.mark.parametrize(("residual", "image"), [*product([False, True], [None, (2, 3)])])
 def test_the_jacobian_is_that_of_finite_differences(residual, image):
     rng = np.random.default_rng(2)
-    net = Network([rng.normal(size=shape) / 3 for shape in shapes(image)], "tanh", residual)
+    shapes = Setting((4, 5, 5, 3), "tanh", residual, image=image).shapes
+    net = Network([rng.normal(size=shape) / 3 for shape in shapes], "tanh", residual)
     x = rng.normal(size=(*(image or ()), 4))
     step = rng.normal(size=x.shape) * 1e-6
     up, down = (net.forward((x + s)[None])[-1].output.ravel() for s in (step, -step))
@@ -128,7 +128,7 @@ DEEP = 8
 DRAWN = ("xavier", "he", "orthogonal", "normal:0.06")
 
 
-@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+@pytest.mark.parametrize("activation", sorted({*network.ACTIVATIONS} - {"swiglu"}))
 def test_mean_field_theory_agrees_with_measurement(activation):
     check_theory(probe([WIDE] * (DEEP + 1), activation, DRAWN, batch=128, spectrum=False))
 
@@ -140,6 +140,8 @@ def test_mean_field_theory_agrees_with_measurement(activation):
         ("tanh", {"residual": True, "layer_norm": True}),
         ("gelu", {"layer_norm": True}),
         ("relu", {"layer_norm": True}),
+        ("swiglu", {"layer_norm": True}),
+        ("swiglu", {"residual": True, "layer_norm": True}),
     ],
 )
 def test_mean_field_theory_of_other_layers(activation, options):
@@ -221,12 +223,88 @@ def test_what_is_advised_is_healthy(activation, residual):
     assert better.verdict.kind == "healthy", signal.advice
 
 
+# One story: what recommend, the probe and the guide say.
+
+
 @pytest.mark.parametrize("depth", [10, 20, 50])
-@pytest.mark.parametrize("activation", ["linear", "tanh", "relu", "leaky_relu"])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "sine", "relu", "leaky_relu", "elu"])
 def test_what_recommend_recommends_is_healthy(activation, depth):
     advised = fi.recommend(activation, depth=depth).initializer
     (signal,) = probe([128] * (depth + 1), activation, advised, batch=32, spectrum=False)
     assert signal.verdict.kind == "healthy"
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu", "swish", "mish"])
+def test_what_recommend_says_of_layer_norm_is_so(activation):
+    advice = fi.recommend(activation, depth=50)
+    assert "put LayerNorm before" in advice.reason
+    for layer_norm in (False, True):
+        (signal,) = probe(
+            [128] * 51, activation, advice.initializer, batch=32, layer_norm=layer_norm,
+            spectrum=False,
+        )  # fmt: skip
+        assert (max(signal.verdict.gradient.total, 1) < 10) == layer_norm
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus", "swiglu"])
+def test_what_recommend_says_of_skip_connections_is_so(activation):
+    advice = fi.recommend(activation, depth=30)
+    assert "skip connections" in advice.reason
+    for options in ({}, {"residual": True, "layer_norm": True}):
+        (signal,) = probe(
+            [128] * 31, activation, advice.initializer, batch=32, spectrum=False, **options
+        )
+        assert (signal.verdict.kind == "healthy") == bool(options)
+
+
+def test_recommend_and_probe_take_the_same_activations():
+    assert tuple(network.ACTIVATIONS) == gains.ACTIVATIONS
+    for activation in network.ACTIVATIONS:
+        assert fi.recommend(activation).initializer.name in fi.__all__
+    with pytest.raises(ValueError, match="activation='conv2d' is unknown; allowed: linear,"):
+        fi.recommend("conv2d")
+
+
+@pytest.mark.parametrize("depth", [5, 30])
+@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+def test_the_probe_advises_what_recommend_recommends(activation, depth):
+    (signal,) = probe([64] * (depth + 1), activation, "zeros", batch=8, seeds=[1], spectrum=False)
+    if signal.advice.endswith(" and tanh"):
+        activation = "tanh"
+    advised = fi.recommend(activation, depth=depth)
+    assert re.split(" and |, skip", signal.advice)[0] == str(advised.initializer)
+    if "LayerNorm" in signal.advice:
+        assert "LayerNorm" in advised.reason or "few layers only" in advised.reason
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "sigmoid"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_what_was_refused_is_not_advised(activation, residual):
+    """Ten times the signal that comes in is refused by measurement, whatever theory says."""
+    names = ["xavier", "he", "he_uniform", "he:0.18", "xavier:0.18", "orthogonal"]
+    found = probe([64] * 31, activation, names, residual=residual, batch=16, spectrum=False)
+    refused = [signal.name for signal in found if signal.verdict.kind != "healthy"]
+    for signal in found:
+        assert signal.advice not in refused
+        assert not (signal.advice == "he_normal(nonlinearity='relu')" and "he" in refused)
+
+
+@pytest.mark.parametrize("page", ["guide.md", "guide.zh.md"])
+def test_the_guide_recommends_what_recommend_does(page):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ")]
+    taken = {
+        activation: take
+        for names, take in rows
+        for activation in re.split("[,\u3001] ?", names.strip().replace("leaky relu", "leaky_relu"))
+        if activation in network.ACTIVATIONS
+    }
+    assert {*network.ACTIVATIONS} - {*taken} <= {"identity", "swish"}  # other names of two of them
+    for activation, take in taken.items():
+        for depth in (5, 30):
+            name = fi.recommend(activation, depth=depth).initializer.name
+            family = name.split("_")[0]
+            assert family in take, (activation, depth)
 
 
 @pytest.mark.parametrize("activation", network.ACTIVATIONS)
@@ -281,10 +359,12 @@ def test_the_same_seeds_give_the_same_probe():
 @pytest.mark.parametrize(
     ("arguments", "options", "reason"),
     [
-        (([8, 8], "rely", "he"), {}, "activation='rely' is unknown; allowed: linear, tanh"),
+        (([8, 8], "rely", "he"), {}, "activation='rely' is unknown; allowed: linear, id"),
         (([8], "relu", "he"), {}, "must be two widths or more, or arrays"),
         (([8, 0], "relu", "he"), {}, "layers=0 must be 1 to"),
         (([8, 8], "relu"), {}, "initializer=None must be None for weights that are given"),
+        (([np.eye(3)], "swiglu"), {}, "'swiglu' needs layers as widths; weights were given"),
+        (([5, 5], "swiglu", "he"), {"residual": True}, "layers=5 must be even for activation"),
         (([np.eye(3)], "relu", "he"), {}, "initializer='he' must be None for weights"),
         (([np.eye(3), np.eye(4)], "relu"), {}, "allowed: \\(in, out\\), each in = the out before"),
         (([8, 8], "relu", "he"), {"batch": 0}, "batch=0 must be 1 to"),
