@@ -137,11 +137,22 @@ def array_of(x: object) -> NDArray[Any]:
             "the whole tensor at once, the tensor before it is distributed"
         )
     if hasattr(x, "__dlpack__"):
-        return np.from_dlpack(x)
+        return _from_dlpack(x)
     raise TypeError(
         f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
+
+
+def _from_dlpack(x: Any) -> NDArray[Any]:
+    """Return an array over memory that DLPack shows, which an old NumPy takes as read-only."""
+    array = np.from_dlpack(x)
+    if not array.flags.writeable and np.lib.NumpyVersion(np.__version__) < "2.1.0":
+        raise ValueError(
+            f"x is a {type(x).__name__}, whose memory NumPy {np.__version__} takes by DLPack as "
+            "read-only; allowed: this with NumPy 2.1 or later, or a NumPy array of that memory"
+        )
+    return array
 
 
 def is_sharded(x: object) -> bool:
