@@ -7,7 +7,7 @@ and References its source.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,27 @@ and their mean are those of the whole tensor, along `in_axis` and `out_axis`; a 
 (..., in, out) unless told otherwise, and PyTorch's (out, in, ...) is `in_axis=1, out_axis=0`.
 
 `he_*` = `kaiming_*`, `xavier_*` = `glorot_*`, `eye_` = `identity_`. All take
-`global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits. A part of
-an orthogonal matrix takes as long as its share of the shorter side, whatever it has of the longer.
+`global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits.
 
 """
+
+PARTS = """
+## Parts of a tensor
+
+Every initializer fills any part of a tensor, with the bits of the whole; by `fastinit.torch` each
+process fills its own part of a DTensor, without communication. Of some the time of a part depends
+on how the tensor is cut: `fi.Initializer("orthogonal").whole_axes(shape)` tells the axes not to
+cut. What changes the values of a whole tensor takes no part, and refuses a DTensor, whose memory is
+a part: use it before the tensor is distributed.
+
+"""
+
+# What changes values that are there. They have no `global_shape`, and refuse a DTensor.
+WHOLE = {
+    "standardize_": "mean and deviation are sums over all values, in an order of the whole's",
+    "normalize_": "a norm is a sum over all values of a line, in an order of the whole's",
+    "lsuv_": "the layer's output on data depends on all weights",
+}
 
 RECIPES = """
 ## Recipes of large models
@@ -111,6 +128,29 @@ def cells(function: Callable[..., Any]) -> list[str]:
     return [" ".join(cell.replace("``", "`").replace("|", r"\|").split()) for cell in row]
 
 
+def in_place() -> list[str]:
+    """Return the names of all public functions that change an array in place; no aliases."""
+    names = [name for name in fi.__all__ if name.endswith("_") and not name.startswith("_")]
+    return [name for name in names if getattr(fi, name).__name__ == name]
+
+
+def part(name: str) -> list[str]:
+    """Return what the table of parts says of a function."""
+    function = getattr(fi, name)
+    if name in WHOLE:
+        return [f"`{name}`", "no", WHOLE[name]]
+    if name == "blocks_":
+        return [f"`{name}`", "yes", "as its initializer"]
+    needs = {"sparse": {"sparsity": 0.5}, "constant": {"value": 0}}
+    plain = name.removesuffix("_")
+    initializer = fi.Initializer(plain, **needs.get(plain, {}))
+    axes = [initializer.whole_axes(shape) for shape in [(4, 2), (2, 4)]]
+    if axes == [(), ()]:
+        return [f"`{name}`", "yes", "its share, however it is cut"]
+    along = "lines along `axis`" if axes == [(0,), (0,)] else "lines along the matrix's longer side"
+    return [f"`{function.__name__}`", "yes", f"its share, if cut into whole {along}"]
+
+
 def recipes() -> list[list[str]]:
     """Return a row for each built-in recipe of rules alone."""
     folder = resources.files("fastinit.recipe")
@@ -124,7 +164,7 @@ def recipes() -> list[list[str]]:
     ]
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -134,7 +174,16 @@ def page() -> str:
     """Return the page."""
     columns = ["function", "fills", "for", "PyTorch", "JAX", "Keras", "source"]
     functions = table(columns, [cells(function) for function in initializers()])
-    return HEAD + functions + RECIPES + table(["recipe", "what", "needs"], recipes()) + TAIL
+    parts = table(["function", "divisible", "time of a part, or why not"], map(part, in_place()))
+    return (
+        HEAD
+        + functions
+        + PARTS
+        + parts
+        + RECIPES
+        + table(["recipe", "what", "needs"], recipes())
+        + TAIL
+    )
 
 
 if __name__ == "__main__":

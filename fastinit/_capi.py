@@ -38,6 +38,7 @@ class CAPI(NamedTuple):
     table: int
     fill: int
     truncate: int
+    orthogonal: int
     kernels: dict[tuple[str, str], int]
 
 
@@ -59,8 +60,8 @@ def capi() -> CAPI:
     """Return the addresses of the C functions, for ctypes, cffi and the like.
 
     Their types are those of ``fastinit.h``: a `fi_kernel` for each pair of distribution and
-    dtype in `kernels`, and the members `fill` and `truncate` of `table`, a `fi_table`. They
-    need no lock on the interpreter.
+    dtype in `kernels`, and the members `fill`, `truncate` and `orthogonal` of `table`, a
+    `fi_table`. They need no lock on the interpreter.
 
     Examples
     --------
@@ -75,14 +76,14 @@ def capi() -> CAPI:
     >>> list(x) == fi.normal(5, 0.0, 0.02, rng=42).tolist()
     True
     """
-    table, fill, truncate = _kernels.addresses()
+    addresses = _kernels.addresses()
     kernels = {
         (distribution, dtype): address
         for distribution in _DISTRIBUTION_NAMES
         for dtype in _DTYPE_NAMES
         if (address := _kernels.kernel_address(_code(distribution), _code(dtype)))
     }
-    return CAPI(_kernels.ABI, _kernels.STREAM, _kernels.isa(), table, fill, truncate, kernels)
+    return CAPI(_kernels.ABI, _kernels.STREAM, _kernels.isa(), *addresses, kernels)
 
 
 def _code(name: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -84,7 +85,14 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOATS)}") from None
 
 
-def _float_dtype(dtype: np.dtype[Any]) -> Float:
+def float_dtype(dtype: np.dtype[Any]) -> Float:
+    """Return a dtype that we know.
+
+    Raises
+    ------
+    TypeError
+        If it is another one.
+    """
     known = _FLOATS.get(dtype)
     if known is None:
         known = FLOATS.get(dtype.name) if dtype.isnative else None
@@ -122,12 +130,35 @@ def array_of(x: object) -> NDArray[Any]:
             "x is in the memory of another device; allowed there: initializers that draw each "
             "element by itself, on an NVIDIA GPU, or fastinit.torch for PyTorch's tensors"
         )
+    if is_sharded(x):  # its DLPack shows the part, as if that were all
+        raise TypeError(
+            "x is a DTensor, of which this process holds a part; allowed: the functions of "
+            "fastinit.torch, or its to_local() with global_shape and offset, or, for what needs "
+            "the whole tensor at once, the tensor before it is distributed"
+        )
     if hasattr(x, "__dlpack__"):
-        return np.from_dlpack(x)
+        return _from_dlpack(x)
     raise TypeError(
         f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
+
+
+def _from_dlpack(x: Any) -> NDArray[Any]:
+    """Return an array over memory that DLPack shows, which an old NumPy takes as read-only."""
+    array = np.from_dlpack(x)
+    if not array.flags.writeable and np.lib.NumpyVersion(np.__version__) < "2.1.0":
+        raise ValueError(
+            f"x is a {type(x).__name__}, whose memory NumPy {np.__version__} takes by DLPack as "
+            "read-only; allowed: this with NumPy 2.1 or later, or a NumPy array of that memory"
+        )
+    return array
+
+
+def is_sharded(x: object) -> bool:
+    """Return whether x is a DTensor of PyTorch, without importing that."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
 
 
 def _is_elsewhere(x: object) -> bool:
@@ -235,7 +266,7 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     TypeError, ValueError
         If there are no such kernels, or the dtype cannot hold the parameters.
     """
-    known = _FLOATS.get(dtype) or _float_dtype(dtype)
+    known = _FLOATS.get(dtype) or float_dtype(dtype)
     return known.code, params_in(distribution, known)
 
 
@@ -318,7 +349,7 @@ def fill(
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
-    dtype = _FLOATS.get(array.dtype) or _float_dtype(array.dtype)
+    dtype = _FLOATS.get(array.dtype) or float_dtype(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, write=write)
     else:
@@ -407,19 +438,18 @@ def fill_orthogonal(
 
     The generator moves on by the whole matrix's size.
     """
-    code = check_gain(gain, array.dtype)
+    dtype = float_dtype(array.dtype)
+    check_gain(gain, dtype)
     n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
     start = rng.take(matrix.rows * matrix.columns)
     _held = _kernels.hold(array)
-    write(code, array, start, rng.key, matrix, gain, n)
+    write(dtype.code, array, start, rng.key, matrix, gain, n)
 
 
-def check_gain(gain: float, dtype: np.dtype[Any]) -> int:
-    """Return the kernels' number of the dtype; raise ValueError if it cannot hold the gain."""
-    known = _float_dtype(dtype)
-    if not abs(gain) <= known.max:
-        raise ValueError(f"gain={gain!r} must be finite in {known.name}")
-    return known.code
+def check_gain(gain: float, dtype: Float) -> None:
+    """Raise ValueError if a dtype cannot hold the gain."""
+    if not abs(gain) <= dtype.max:
+        raise ValueError(f"gain={gain!r} must be finite in {dtype.name}")
 
 
 def fill_line(
@@ -452,7 +482,7 @@ def fill_line(
 def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
-    _float_dtype(array.dtype)
+    float_dtype(array.dtype)
     if not array.flags.carray:
         _check_memory(array)
     return array
@@ -489,8 +519,10 @@ def fill_constant(
             "dtypes of 1, 2, 4 or 8 bytes, in native byte order"
         )
     bits = (
-        _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
-        if type(value) is float
+        _bits(
+            value, math.copysign(1.0, value) if type(value) is float else 1.0, array.dtype, pattern
+        )
+        if type(value) in (float, int)
         else element(value, array.dtype).view(pattern).item()
     )
     _held = _kernels.hold(array)
@@ -498,10 +530,11 @@ def fill_constant(
     return x
 
 
-@lru_cache
-def _bits_of_float(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
-    """Return a float's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
-    bits: int = element(math.copysign(value, sign), dtype).view(pattern).item()
+@lru_cache(typed=True)
+def _bits(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
+    """Return a number's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
+    signed = math.copysign(value, sign) if type(value) is float else value
+    bits: int = element(signed, dtype).view(pattern).item()
     return bits
 
 
@@ -515,7 +548,7 @@ def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray
     number = _check.real(name, value)
     if dtype.kind == "c" or dtype.name == "float8_e8m0fnu":
         return _exact(number, dtype, name)
-    known = _float_dtype(dtype)
+    known = float_dtype(dtype)
     if math.isfinite(number) and abs(number) > known.max:
         raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.

@@ -20,15 +20,23 @@ from fastinit import _check
 from fastinit._allocating import IN_PLACE, expanded
 from fastinit._fill import as_dtype
 from fastinit.random import RNG
+from fastinit.structured import (
+    delta_orthogonal_whole_axes,
+    orthogonal_whole_axes,
+    sparse_whole_axes,
+)
 
 T = TypeVar("T")
 
 # What the caller of a fill decides, and not the initializer.
 GIVEN = ("rng", "threads", "backend", "global_shape", "offset")
 
-# A part of these may take as long as the whole: each value depends on a whole matrix, or on a whole
-# line of it, which is drawn again.
-_INDIVISIBLE = frozenset({"orthogonal", "delta_orthogonal", "sparse"})
+# Those of which a part of an axis costs as much as all of it, with the function that tells which.
+_WHOLE_AXES: dict[str, Callable[..., tuple[int, ...]]] = {
+    "orthogonal": orthogonal_whole_axes,
+    "delta_orthogonal": delta_orthogonal_whole_axes,
+    "sparse": sparse_whole_axes,
+}
 
 _LONGEST = 1000  # characters of a text: far more than any initializer needs
 
@@ -134,8 +142,37 @@ class Initializer:
 
     @property
     def divisible(self) -> bool:
-        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
-        return self._name not in _INDIVISIBLE
+        """Whether a part of a tensor can be drawn for its share of the cost: true of all.
+
+        For a few that holds only if the part has the whole of some axes: see `whole_axes`.
+        """
+        return True
+
+    def whole_axes(self, shape: _check.Shape) -> tuple[int, ...]:
+        """Return the axes along which a part of a tensor costs as much as the whole.
+
+        A tensor is cut along its other axes, so that each part takes its share of the time.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            The whole tensor's shape, which `check` takes.
+
+        Returns
+        -------
+        tuple of int
+            Those of the longer side of a matrix of `orthogonal_` and `delta_orthogonal_`, and that
+            along which `sparse_` counts zeros; none for all other initializers.
+
+        Examples
+        --------
+        >>> fi.Initializer("orthogonal").whole_axes((8192, 1024))
+        (0,)
+        >>> fi.Initializer("normal").whole_axes((8192, 1024))
+        ()
+        """
+        known = _WHOLE_AXES.get(self._name)
+        return known(_check.shape("shape", shape), **self._arguments) if known else ()
 
     def fill(
         self,

@@ -26,6 +26,7 @@ from fastinit._fill import (
     fill,
     fill_constant,
     fill_orthogonal,
+    float_dtype,
     floats,
     index_steps,
     place,
@@ -562,6 +563,15 @@ def matrix_of(whole: tuple[int, ...], at: tuple[int, ...], axis: int) -> Matrix:
     return Matrix(rows, whole[axis], row, at[axis], row_steps, column_steps)
 
 
+def orthogonal_whole_axes(
+    shape: tuple[int, ...], column_axis: int = -1, **_: Any
+) -> tuple[int, ...]:
+    """Return the axes of the matrix's longer side, of which any part costs as much as all."""
+    ((columns,),) = axes(shape, column_axis=column_axis)
+    rows = tuple(axis for axis in range(len(shape)) if axis != columns)
+    return (columns,) if shape[columns] > math.prod(shape[axis] for axis in rows) else rows
+
+
 def delta_orthogonal_(
     x: T,
     gain: float = 1.0,
@@ -644,10 +654,18 @@ def delta_orthogonal_(
             "fewer outputs than inputs"
         )
     generator, factor = default_rng(rng), real("gain", gain)
-    check_gain(factor, array.dtype)  # before the zeros are written
+    check_gain(factor, float_dtype(array.dtype))  # before the zeros are written
     fill_constant(x, 0, threads, backend=backend)
     fill_orthogonal(factor, taps.matrix, taps.box, generator, threads, backend)
     return x
+
+
+def delta_orthogonal_whole_axes(
+    shape: tuple[int, ...], in_axis: int = -2, out_axis: int = -1, **_: Any
+) -> tuple[int, ...]:
+    """Return the axis of the matrix's longer side; the inputs' if it is square."""
+    (i,), (o,) = axes(shape, in_axis=in_axis, out_axis=out_axis)
+    return (o,) if shape[o] > shape[i] else (i,)
 
 
 def sparse_(
@@ -753,6 +771,12 @@ def sparse_(
         least = _least(draws(shape, key, index, steps, threads), zeros, along)
         block[least[_along(along, at[along], at[along] + block.shape[along])]] = 0
     return x
+
+
+def sparse_whole_axes(shape: tuple[int, ...], axis: int = 0, **_: Any) -> tuple[int, ...]:
+    """Return the axis that counts its zeros: each of its lines is drawn whole for any part."""
+    ((along,),) = axes(shape, axis=axis)
+    return (along,)
 
 
 def _along(axis: int, start: int, stop: int) -> tuple[slice, slice]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order, runs
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_run
 from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
@@ -105,12 +105,28 @@ def check(
     origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
 
-    def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
-        for block, (stored, rule) in batch:
+    def differences(
+        items: Iterable[tuple[Block, tuple[Stored, Rule]]],
+    ) -> Iterator[tuple[Stored, Rule, Difference]]:
+        for block, (stored, rule) in items:
             expected, actual = drawer.draw(block, rule), read_block(stored, block)
             difference = _first(stored, block, expected, actual)
             if difference is not None:
-                return difference
+                yield stored, rule, difference
+
+    def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
+        for run in runs(batch, lambda item: (item[0].path, item[0].begin)):
+            expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
+            actual = read_run([(block, stored) for block, (stored, _) in run])
+            if np.array_equal(expected, actual):
+                continue
+            for stored, rule, difference in differences(run):
+                axes = rule.whole_axes(stored.tensor)
+                if not axes:
+                    return difference
+                # Its blocks have elements in between each other: another may have an earlier one.
+                all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
+                return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
         return sum(block.nbytes for block, _ in batch)
 
     def prove(values: Recorded) -> int | Difference:
@@ -124,7 +140,7 @@ def check(
         (block, (stored, rule))
         for stored, rule in zip(found.stored, origins, strict=True)
         if isinstance(rule, Rule)
-        for block in blocks(stored.tensor, rule)
+        for block in blocks(stored.tensor, rule.whole_axes(stored.tensor))
     )
     proven = [origin for origin in origins if isinstance(origin, Recorded)]
     n = count_threads(threads)
@@ -168,10 +184,10 @@ def _first(
     if np.array_equal(ours, theirs):
         return None
     at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
-    index = np.unravel_index(block.start + at, stored.tensor.shape)
+    inside = np.unravel_index(at, block.shape)
     return Difference(
         stored.tensor.name,
-        tuple(map(int, index)),
+        tuple(int(i) + o for i, o in zip(inside, block.offset, strict=True)),
         expected.reshape(-1)[at].item(),
         actual.reshape(-1)[at].item(),
         stored.path,

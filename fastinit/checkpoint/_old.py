@@ -115,7 +115,10 @@ class Copied(Values):
     stored: Stored
     rest: Origin
     seeded: bool
-    divisible = True
+
+    def whole_axes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return those of the rest."""
+        return self.rest.whole_axes(tensor)
 
     def check(self, tensor: Tensor) -> None:
         """Raise unless the older tensor fits, and the rest can be drawn.
@@ -153,8 +156,6 @@ def _drawn(origin: Origin, tensor: Tensor, root: Generator, box: tuple[slice, ..
     if not isinstance(origin, Rule):
         return np.array(origin.box(tensor, root, box))
     rng, fill = root.stream(tensor.name), origin.initializer.fill
-    if not origin.divisible:
-        return np.array(fill(np.empty(tensor.shape, tensor.dtype), rng=rng, threads=1)[box])
     x = np.empty([part.stop - part.start for part in box], tensor.dtype)
     offset = tuple(part.start for part in box)
     return fill(x, rng=rng, threads=1, global_shape=tensor.shape, offset=offset)

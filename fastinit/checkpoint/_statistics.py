@@ -257,12 +257,13 @@ def _tested(
 
 
 def _stretches(stored: Stored, rule: Rule | None) -> Iterator[Block]:
-    """Yield blocks of a tensor, evenly spread."""
+    """Yield blocks of a tensor, evenly spread; one alone if they are large."""
     tensor = stored.tensor
-    size = _STRETCH * tensor.dtype.itemsize
-    n = sum(1 for _ in blocks(tensor, rule, size))
-    wanted = {i * n // _STRETCHES for i in range(_STRETCHES)} if n > _STRETCHES else range(n)
-    return (block for i, block in enumerate(blocks(tensor, rule, size)) if i in wanted)
+    axes = rule.whole_axes(tensor) if rule else ()
+    size, most = _STRETCH * tensor.dtype.itemsize, 1 if axes else _STRETCHES
+    n = sum(1 for _ in blocks(tensor, axes, size))
+    wanted = {i * n // most for i in range(most)} if n > most else range(n)
+    return (block for i, block in enumerate(blocks(tensor, axes, size)) if i in wanted)
 
 
 def _finite(parts: Iterable[NDArray[Any]]) -> NDArray[np.float64]:

@@ -67,9 +67,6 @@ def values(
         raise RecipeError(f"recipe {recipe.name!r} has no tensor {name!r}; --dry-run lists them")
     ((_, rule),) = replace(recipe, tensors=(tensor,)).plan()
     drawer = Drawer(recipe.seed if seed is None else seed)
-    if not rule.divisible:
-        (whole,) = blocks(tensor, rule)
-        return np.array(drawer.draw(whole, rule)[index])
     axes = _axes(tensor, index)
     low = [axis.picked[0] if axis.picked else 0 for axis in axes]
     lengths = tuple(
@@ -80,7 +77,7 @@ def values(
     def pick(part: Block) -> None:
         """Draw a part of the box around what is asked for, and keep that."""
         at = tuple(o + lo for o, lo in zip(part.offset, low, strict=True))
-        drawn = drawer.draw(Block(tensor, 0, part.shape, at), rule)
+        drawn = drawer.draw(Block.of(tensor, 0, part.shape, at), rule)
         source, target = [], []
         for axis, first, length in zip(axes, at, part.shape, strict=True):
             held = slice(*(bisect_left(axis.picked, edge) for edge in (first, first + length)))
@@ -89,7 +86,8 @@ def values(
         result[tuple(target)] = drawn[np.ix_(*source)]
 
     # A part's values depend on its place alone, so the box may be cut as if it were a tensor.
-    for _ in in_order(pick, blocks(Tensor(name, lengths, tensor.dtype)), count_threads(threads)):
+    parts = blocks(Tensor(name, lengths, tensor.dtype), rule.whole_axes(tensor))
+    for _ in in_order(pick, parts, count_threads(threads)):
         pass
     return np.asarray(result[tuple(axis.then for axis in axes)])
 

@@ -17,12 +17,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 import fastinit
 from fastinit._files import appearing, no_empty_directory, only_writer, remove_left_behind
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import (
+    Block,
+    Drawer,
+    batches,
+    blocks,
+    in_order,
+    pieces,
+    runs,
+)
 from fastinit.checkpoint._layout import (
     CONFIG,
     MAX_SHARD_SIZE,
@@ -34,7 +40,7 @@ from fastinit.checkpoint._layout import (
 )
 from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
-from fastinit.recipe import FLOATS, Recipe
+from fastinit.recipe import FLOATS, Recipe, dtype_name
 
 _KEPT = 2**29  # bytes of a file that stay in the page cache: those on the way to the disk
 
@@ -125,8 +131,10 @@ def write(
 
     Notes
     -----
-    Memory: a few MiB for each thread, whatever the model's size; but tensors with the rules
-    "orthogonal", "delta_orthogonal" and "sparse" are held whole, one for each thread.
+    Memory: a few MiB for each thread, whatever the model's size. A thread that makes a tensor with
+    the rule "orthogonal", "delta_orthogonal" or "sparse" holds 240 of its lines (those of the
+    matrix's longer side; those that count their zeros), or 16 MiB of them, and for the first two
+    288 numbers for each element of such a line.
 
     Examples
     --------
@@ -158,7 +166,7 @@ def write(
     return Written(
         files=tuple(path / name for name in layout.names),
         tensors=len(tensors),
-        parameters=sum(tensor.size for tensor in tensors if tensor.dtype.name in FLOATS),
+        parameters=sum(tensor.size for tensor in tensors if dtype_name(tensor.dtype) in FLOATS),
         nbytes=sum(shard.nbytes for shard in layout.shards),
         kept=kept,
         seconds=time.perf_counter() - start,
@@ -284,16 +292,24 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
     _put(file, memoryview(shard.head), 0)
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
-        nbytes = 0
-        for block, item in batch:
-            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8)
-            _put(file, values.data, item.begin + block.at)
-            nbytes += values.nbytes
-        first, item = batch[0]
-        _pass_on(file, item.begin + first.at, nbytes)
+        in_pieces = False
+        for run in runs(batch, lambda item: (None, item.begin)):
+            values = drawer.draw_all([(block, item.rule) for block, item in run]).data
+            (_, item), stretches = run[0], pieces(run)
+            for begin, end, at in stretches:
+                _put(file, values[begin:end], item.begin + at)
+            in_pieces = in_pieces or len(stretches) > 1
+        nbytes = sum(block.nbytes for block, _ in batch)
+        if not in_pieces:  # else other blocks write into the same pages
+            (first, item), itemsize = batch[0], batch[0][0].tensor.dtype.itemsize
+            _pass_on(file, item.begin + first.start * itemsize, nbytes)
         return nbytes
 
-    todo = ((b, item) for item in shard.items for b in blocks(item.tensor, item.rule))
+    todo = (
+        (block, item)
+        for item in shard.items
+        for block in blocks(item.tensor, item.rule.whole_axes(item.tensor))
+    )
     progress(len(shard.head))
     for nbytes in in_order(write_batch, batches(todo), threads):
         progress(nbytes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastinit.initializer import Initializer
@@ -80,10 +81,16 @@ class Rule:
         bound = Initializer(self.initializer.name, **{**arguments, **values})
         return replace(self, initializer=bound)
 
-    @property
-    def divisible(self) -> bool:
-        """Whether a part of a tensor can be drawn for about its share of the whole's cost."""
-        return self.initializer.divisible
+    def whole_axes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return the axes along which a part of a tensor costs as much as the whole.
+
+        Examples
+        --------
+        >>> tensor = Tensor("h.weight", (8, 16), np.dtype("float32"))
+        >>> Rule("*", fi.Initializer("orthogonal")).whole_axes(tensor)
+        (1,)
+        """
+        return self.initializer.whole_axes(tensor.shape)
 
     def fits(self, tensor: Tensor) -> bool:
         """Return whether this rule is about a tensor.
@@ -186,10 +193,15 @@ class Recipe:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
         plan: list[tuple[Tensor, Origin]] = []
         faults: dict[str, list[str]] = {}
+        # Which origins have been found to suit which shapes: the plan keeps them, and so their ids.
+        sound: set[tuple[int, tuple[int, ...], np.dtype[Any]]] = set()
         for tensor in self.tensors:
             try:
                 origin = self._origin_of(tensor)
-                origin.check(tensor)
+                case = id(origin), tensor.shape, tensor.dtype
+                if case not in sound:
+                    origin.check(tensor)
+                    sound.add(case)
                 plan.append((tensor, origin))
             except RecipeError as error:
                 faults.setdefault(template(tensor.name), []).append(str(error))

@@ -19,12 +19,10 @@ from fastinit.recipe._tensor import Tensor
 class Values(ABC):
     """Where a tensor's values come from, if no rule draws them.
 
-    `seeded` is whether they depend on the seed, `divisible` whether a part of them can be had
-    for about its share of the whole's cost, and the text is what they are, for people.
+    `seeded` is whether they depend on the seed, and the text is what they are, for people.
     """
 
     seeded: bool
-    divisible: bool
 
     @abstractmethod
     def check(self, tensor: Tensor) -> None:
@@ -57,6 +55,10 @@ class Values(ABC):
             If they cannot be read.
         """
 
+    def whole_axes(self, tensor: Tensor) -> tuple[int, ...]:  # noqa: ARG002
+        """Return the axes along which a part of a tensor costs as much as the whole."""
+        return ()
+
     def whole(self, tensor: Tensor, root: Generator) -> NDArray[Any]:
         """Return all of a tensor."""
         return self.box(tensor, root, tuple(slice(0, length) for length in tensor.shape))
@@ -82,10 +84,13 @@ class Computed(Values):
 
     compute: Callable[[Generator], NDArray[Any]]
     seeded: bool
-    divisible = False
 
     def check(self, tensor: Tensor) -> None:
         """Refuse nothing: the model's code gives the shape."""
+
+    def whole_axes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return all axes: the code computes the whole."""
+        return tuple(range(len(tensor.shape)))
 
     def box(self, tensor: Tensor, root: Generator, box: tuple[slice, ...]) -> NDArray[Any]:
         """Return a part of a tensor, as `Values.box`."""
@@ -101,7 +106,6 @@ class Missing(Values):
 
     reason: str
     seeded = False
-    divisible = False
 
     def check(self, tensor: Tensor) -> None:
         """Raise, with the reason."""
@@ -129,7 +133,6 @@ class Held(Values):
     array: NDArray[Any]
     text: str
     seeded: bool
-    divisible = True
 
     def check(self, tensor: Tensor) -> None:
         """Raise unless the shapes are the same."""

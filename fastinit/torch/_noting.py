@@ -152,6 +152,7 @@ class Noting(TorchDispatchMode):
         author's own run: no seed has been given yet.
         """
         if self._is_random([tensor]):
+            self.tape.was_read = True
             _warn(
                 "the model's constructor reads values that it has drawn; what it makes of them "
                 "follows torch.manual_seed, and not the seed of initialize"

@@ -6,7 +6,6 @@ with its place in the whole, so that every process draws its own part and no oth
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,7 +18,15 @@ from numpy.typing import NDArray
 
 from fastinit import random
 from fastinit._distributions import Distribution
-from fastinit._fill import FLOATS, Float, check_overlap, fill_line, index_steps, params_in
+from fastinit._fill import (
+    FLOATS,
+    Float,
+    check_overlap,
+    fill_line,
+    index_steps,
+    is_sharded,
+    params_in,
+)
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, default_rng
 from fastinit.torch import _devices
@@ -87,12 +94,6 @@ def torchs_generator(generator: Generator | Cursor, device: torch.device) -> tor
         return generator
     rng = cursor(generator)
     return torch.Generator(device).manual_seed(rng.key[0] ^ rng.take(1))
-
-
-def is_sharded(tensor: torch.Tensor) -> bool:
-    """Return whether the tensor is a DTensor, without importing them."""
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def is_plain(tensor: torch.Tensor) -> bool:

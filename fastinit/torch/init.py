@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.autograd.graph import increment_version
 from torch.nn.init import (
@@ -35,7 +36,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import fill_orthogonal
+from fastinit._fill import check_gain, fill_orthogonal, is_sharded, params_in
 from fastinit._kernels import Cursor
 from fastinit.initializers import scaled_variance
 from fastinit.structured import matrix_of
@@ -44,7 +45,6 @@ from fastinit.torch._tensor import (
     cursor,
     fill,
     generator_of,
-    is_sharded,
     known_dtype,
     pieces,
     refusal,
@@ -626,18 +626,20 @@ def lecun_truncated_normal_(tensor: torch.Tensor, generator: Generator = None) -
     return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator)
 
 
-def _from_whole(tensor: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
-    """Fill what this process holds of a tensor, in which values hang together, from the whole."""
+def _by_parts(
+    tensor: torch.Tensor, make: Callable[[NDArray[Any], tuple[int, ...]], object]
+) -> torch.Tensor:
+    """Fill each part that this process holds, of which `make` is told where it begins.
+
+    It is made in the CPU's memory, in the dtype that the values have before they are rounded.
+    """
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     for memory, box in pieces(tensor):
-        memory.copy_(whole[box])
+        part = torch.empty(memory.shape, dtype=wide, device="cpu")
+        make(part.numpy(), tuple(side.start for side in box))
+        memory.copy_(part)
     increment_version(tensor)
     return tensor
-
-
-def _wide_empty(tensor: torch.Tensor, *shape: int) -> torch.Tensor:
-    """Return memory of the dtype in which a tensor's values are made, before they are rounded."""
-    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    return torch.empty(shape, dtype=wide, device="cpu")
 
 
 def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = None) -> torch.Tensor:
@@ -679,18 +681,18 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     >>> torch.allclose(w @ w.T, torch.eye(20), atol=1e-5)
     True
     """
-    if tensor.ndim < 2 or tensor.numel() == 0 or known_dtype(tensor) is None:
+    dtype = known_dtype(tensor)
+    if tensor.ndim < 2 or tensor.numel() == 0 or dtype is None:
         return _by_torch(tensor, nn.init.orthogonal_, gain, generator=generator)
     shape, factor = tuple(tensor.shape), real("gain", gain)
+    check_gain(factor, dtype)  # before the generator moves on
     rng = cursor(generator)
     first = rng.take(tensor.numel())
-    for memory, box in pieces(tensor):
-        part = _wide_empty(tensor, *memory.shape)
-        matrix = matrix_of(shape, tuple(s.start or 0 for s in box), 0)
-        fill_orthogonal(factor, part.numpy(), matrix, Cursor(rng.key, first))
-        memory.copy_(part)
-    increment_version(tensor)
-    return tensor
+
+    def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
+        fill_orthogonal(factor, part, matrix_of(shape, at, 0), Cursor(rng.key, first))
+
+    return _by_parts(tensor, make)
 
 
 def sparse_(
@@ -728,15 +730,23 @@ def sparse_(
     >>> bool(((w == 0).sum(dim=0) == 2).all())
     True
     """
-    if tensor.ndim != 2 or known_dtype(tensor) is None:
+    dtype = known_dtype(tensor)
+    if tensor.ndim != 2 or dtype is None:
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator)
-    whole = _wide_empty(tensor, *tensor.shape)
     try:
-        fastinit.sparse_(whole.numpy(), sparsity, std, rng=generator_of(generator))
+        params_in(normal_distribution(0.0, std), dtype)
+        fastinit.Initializer("sparse", sparsity=sparsity, std=std).check((1, 1))
     except (TypeError, ValueError) as error:  # for torch to refuse, in its own words
         reason = f"a tensor for which {error}"
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator, reason=reason)
-    return _from_whole(tensor, whole)
+    rng, shape = generator_of(generator), tuple(tensor.shape)
+    first = rng.take(tensor.numel())
+
+    def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
+        again = fastinit.Generator(rng.seed_seq, first)
+        fastinit.sparse_(part, sparsity, std, rng=again, global_shape=shape, offset=at)
+
+    return _by_parts(tensor, make)
 
 
 def eye_(tensor: torch.Tensor) -> torch.Tensor:
@@ -765,7 +775,9 @@ def eye_(tensor: torch.Tensor) -> torch.Tensor:
     """
     if not is_sharded(tensor):
         return nn.init.eye_(tensor)
-    return _from_whole(tensor, nn.init.eye_(_wide_empty(tensor, *tensor.shape)))
+    nn.init.eye_(torch.empty((0,) * tensor.ndim))  # refuses what it must, in torch's words
+    shape = tuple(tensor.shape)
+    return _by_parts(tensor, lambda x, at: fastinit.eye_(x, global_shape=shape, offset=at))
 
 
 def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
@@ -800,7 +812,13 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
     """
     if not is_sharded(tensor):
         return nn.init.dirac_(tensor, groups)
-    return _from_whole(tensor, nn.init.dirac_(_wide_empty(tensor, *tensor.shape), groups))
+    shape = tuple(tensor.shape)
+    nn.init.dirac_(torch.empty(shape[0], *(0 for _ in shape[1:])), groups)  # refuses, as in eye_
+
+    def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
+        fastinit.dirac_(part, groups, in_axis=1, out_axis=0, global_shape=shape, offset=at)
+
+    return _by_parts(tensor, make)
 
 
 glorot_uniform_, glorot_normal_ = xavier_uniform_, xavier_normal_

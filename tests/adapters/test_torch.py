@@ -209,6 +209,14 @@ class TestTheStream:
         wide = init.orthogonal_(torch.empty(40, 50), generator=1)
         assert torch.equal(narrow, wide.bfloat16())
 
+    @pytest.mark.parametrize("gain", [1e5, float("nan"), float("inf")])
+    def test_a_gain_that_the_dtype_cannot_hold_moves_no_generator(self, gain):
+        rng, w = fi.default_rng(3), torch.zeros(4, 4, dtype=torch.float16)
+        with pytest.raises(ValueError, match=r"gain=.*float16|gain=.*finite"):
+            init.orthogonal_(w, gain, generator=rng)
+        assert rng.position == 0
+        assert not w.any()
+
     def test_sparse(self):
         w = init.sparse_(torch.empty(50, 30), 0.3, generator=1)
         assert ((w == 0).sum(dim=0) == 15).all()

@@ -5,6 +5,9 @@ import json
 import math
 import os
 import shutil
+import sys
+import threading
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -17,7 +20,7 @@ import fastinit as fi
 from fastinit import checkpoint, recipe
 from fastinit.checkpoint import _blocks
 from fastinit.initializer import registry
-from fastinit.recipe import Rule, Tensor
+from fastinit.recipe import Rule, Tensor, parse
 
 TEXT = """
 name = "pieces"
@@ -80,10 +83,92 @@ def test_blocks_are_a_tensor_once_in_order(shape, nbytes):
     assert end == tensor.size
 
 
-def test_what_cannot_be_cut_is_one_block():
-    tensor = Tensor("w", (1024, 1024), np.dtype("float32"))
-    assert len(list(_blocks.blocks(tensor, Rule("*", fi.Initializer("orthogonal"))))) == 1
-    assert len(list(_blocks.blocks(tensor, Rule("*", fi.Initializer("normal"))))) == 4
+@given(st.data())
+def test_blocks_with_whole_axes_are_a_tensor_once(data):
+    """Each has all of these axes, and its stretches say where its elements lie."""
+    shape = data.draw(shapes.filter(len))
+    axes = data.draw(st.sets(st.sampled_from(range(len(shape)))))
+    tensor = Tensor("w", shape, np.dtype("float32"))
+    values = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    found = np.full_like(values, -1)
+    with mock.patch.object(_blocks, "_LINES", 2):
+        parts = list(_blocks.blocks(tensor, sorted(axes), nbytes=data.draw(st.integers(1, 9))))
+    for block in parts:
+        assert all(block.shape[axis] == shape[axis] for axis in axes)
+        mine = np.ascontiguousarray(values[block.box]).reshape(-1).view(np.uint8)
+        for begin, end, at in block.stretches():
+            found.reshape(-1).view(np.uint8)[at : at + end - begin] = mine[begin:end]
+        assert block.stretches()[-1].end == block.nbytes
+    assert found.tobytes() == values.tobytes()
+    assert sum(block.size for block in parts) == tensor.size
+
+
+def test_large_tensors_with_whole_axes_are_cut():
+    """Memory does not grow with the other side."""
+    for rule, shape in [
+        ("orthogonal", (65536, 4096)),
+        ("orthogonal", (4096, 65536)),
+        ("orthogonal(column_axis=0)", (8192, 8192)),
+        ("delta_orthogonal", (3, 3, 8192, 8192)),
+        ("sparse(sparsity=0.5)", (65536, 4096)),
+    ]:
+        tensor = Tensor("w", shape, np.dtype("bfloat16"))
+        axes = fi.Initializer.parse(rule).whole_axes(shape)
+        parts = list(_blocks.blocks(tensor, axes))
+        assert max(block.nbytes for block in parts) <= 240 * 65536 * 2
+        assert sum(block.nbytes for block in parts) == tensor.nbytes
+
+
+LARGE = """
+name = "orthogonal"
+seed = 5
+[tensors]
+tall = [300000, 8]
+wide = {shape = [8, 300000], dtype = "bfloat16"}
+kernel = [2, 8, 40000]
+[[rule]]
+pattern = ["tall", "wide"]
+init = "orthogonal"
+[[rule]]
+pattern = "kernel"
+init = "delta_orthogonal"
+"""
+
+
+def test_orthogonal_tensors_are_written_checked_and_shown_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(_blocks, "_LINES", 3)
+    monkeypatch.setattr(_blocks, "_BATCH", 1)
+    model = recipe.parse(LARGE)
+    drawn = []
+    draw = _blocks.Drawer.draw
+    monkeypatch.setattr(_blocks.Drawer, "draw", lambda *a: (drawn.append(a[1].shape), draw(*a))[1])
+    checkpoint.write(model, tmp_path / "x", threads=2)
+    assert sorted(set(drawn)) == [
+        *[(1, 2, 40000), (1, 6, 40000), (2, 300000), (3, 300000), (300000, 2), (300000, 3)]
+    ]
+    found = load_file(tmp_path / "x" / "model.safetensors")
+    for name, x in found.items():
+        expected = np.empty(x.shape, x.dtype)
+        ((_, rule),) = [each for each in model.plan() if each[0].name == name]
+        rule.initializer.fill(expected, rng=fi.default_rng(5).stream(name))
+        assert x.tobytes() == expected.tobytes(), name
+        index = (slice(1, None), slice(2, 7))
+        assert checkpoint.values(model, name, index).tobytes() == x[index].tobytes()
+    assert checkpoint.check(tmp_path / "x").difference is None
+
+
+def test_a_check_names_the_first_difference_of_a_tensor_in_strips(tmp_path, monkeypatch):
+    monkeypatch.setattr(_blocks, "_LINES", 3)
+    monkeypatch.setattr(_blocks, "_BATCH", 1)
+    checkpoint.write(recipe.parse(LARGE), tmp_path / "x")
+    path = tmp_path / "x" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    at = len(content) - 2 * 8 * 300000 - 4 * 8 * 300000  # of tall, which is the last but one
+    for row, column in [(1000, 0), (10, 7)]:
+        content[at + 4 * (8 * row + column)] ^= 1
+    path.write_bytes(content)
+    difference = checkpoint.check(path).difference
+    assert (difference.tensor, difference.index) == ("tall", (10, 7))
 
 
 def test_every_initializer_draws_blocks_or_says_that_it_does_not():
@@ -99,9 +184,11 @@ def test_every_initializer_draws_blocks_or_says_that_it_does_not():
             assert init == "delta_orthogonal", init
             continue
         drawer = _blocks.Drawer(1)
-        parts = [drawer.draw(b, rule).ravel().copy() for b in _blocks.blocks(tensor, rule, 4096)]
-        assert np.concatenate(parts).tobytes() == whole.tobytes(), init
-        assert (len(parts) > 1) == rule.initializer.divisible
+        with mock.patch.object(_blocks, "_LINES", 16):
+            parts = list(_blocks.blocks(tensor, rule.whole_axes(tensor), 64))
+        assert len(parts) > 1, init
+        for block in parts:
+            assert drawer.draw(block, rule).tobytes() == whole[block.box].tobytes(), init
 
 
 def test_shards_hold_what_one_file_holds(model, tmp_path):
@@ -312,3 +399,39 @@ def test_short_writes_go_on(tmp_path, monkeypatch, size):
     monkeypatch.setattr(os, "pwrite", short)
     checkpoint.write(small, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def calls(work):
+    """Return how many functions of Python and of C a piece of work calls, in all its threads."""
+    counts = []
+
+    def count(_frame, event, _argument):
+        if event in ("call", "c_call"):
+            counts.append(1)
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return len(counts)
+
+
+def test_a_tiny_tensor_costs_few_calls(tmp_path):
+    """Each of 10**5 tensors once took 500 calls to be written, and as many to be checked."""
+    text = (
+        '[repeat]\nlayer = {}\n[tensors]\n"l.{{layer}}.weight" = [4, 8]\n"l.{{layer}}.bias" = [4]\n'
+        '[[rule]]\npattern = "*.bias"\ninit = "zeros"\n'
+        '[[rule]]\npattern = "*.weight"\ninit = "normal"\nstd = 0.02\n'
+    )
+    counts = {}
+    for n in (100, 1100):
+        small, directory = parse(f'name = "tiny"\n{text.format(n)}'), tmp_path / str(n)
+        counts[n] = [
+            calls(lambda small=small, path=directory: checkpoint.write(small, path, threads=1)),
+            calls(lambda path=directory: checkpoint.check(path, threads=1)),
+        ]
+    each = [(more - few) / 2000 for few, more in zip(counts[100], counts[1100], strict=True)]
+    assert all(10 < n < 150 for n in each), each

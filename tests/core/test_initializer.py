@@ -38,9 +38,30 @@ def test_a_part_has_the_values_of_the_whole(name):
     whole = initializer.fill(np.empty((8, 12), np.float32), rng=3)
     part = np.empty((3, 5), np.float32)
     place = {"global_shape": (8, 12), "offset": (2, 4)}
-    if initializer.divisible:
-        initializer.fill(part, rng=3, **place)
-        assert part.tobytes() == np.ascontiguousarray(whole[2:5, 4:9]).tobytes()
+    assert initializer.divisible
+    initializer.fill(part, rng=3, **place)
+    assert part.tobytes() == np.ascontiguousarray(whole[2:5, 4:9]).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "axes"),
+    [
+        ("orthogonal", (8, 4), (0,)),
+        ("orthogonal", (4, 8), (1,)),
+        ("orthogonal", (8, 8), (0,)),
+        ("orthogonal(column_axis=0)", (8, 8), (1,)),
+        ("orthogonal(column_axis=0)", (8, 2, 2, 3), (1, 2, 3)),
+        ("orthogonal(column_axis=0)", (16, 2, 2, 3), (0,)),
+        ("delta_orthogonal", (3, 3, 4, 8), (3,)),
+        ("delta_orthogonal", (3, 3, 8, 8), (2,)),
+        ("delta_orthogonal(in_axis=1, out_axis=0)", (8, 4, 3, 3), (0,)),
+        ("sparse(sparsity=0.5)", (8, 4), (0,)),
+        ("sparse(sparsity=0.5, axis=-1)", (8, 4), (1,)),
+        ("he_normal", (8, 4), ()),
+    ],
+)
+def test_the_axes_that_a_part_has_to_have_whole(text, shape, axes):
+    assert fi.Initializer.parse(text).whole_axes(shape) == axes
 
 
 def test_check_raises_what_fill_raises_and_allocates_nothing():

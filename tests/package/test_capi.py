@@ -197,6 +197,45 @@ def test_truncate_by_its_address():
     assert tuple(interval) == _kernels.truncate(0.1, 2.0, -1.0, 3.0)
 
 
+class Key(ctypes.Structure):
+    """fi_key."""
+
+    _fields_ = [("k0", ctypes.c_uint64), ("k1", ctypes.c_uint64)]
+
+
+def test_orthogonal_by_its_address():
+    """As docs/c-api.md has it, in ctypes."""
+    pair, distances = ctypes.c_uint64 * 2, ctypes.c_int64 * 2
+    indices, word = ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint64
+
+    class Matrix(ctypes.Structure):
+        """fi_orthogonal."""
+
+        _fields_ = [
+            ("dtype", ctypes.c_int),
+            ("key", Key),
+            *((name, word) for name in ("start", "rows", "columns")),
+            ("gain", ctypes.c_double),
+            ("out", ctypes.c_void_p),
+            ("ndim", ctypes.c_int),
+            ("shape", indices),
+            ("strides", ctypes.POINTER(ctypes.c_int64)),
+            *((name, word) for name in ("row", "column")),
+            *((name, indices) for name in ("row_steps", "column_steps")),
+        ]
+
+    x = np.empty((5, 3), np.float32)
+    matrix = Matrix(
+        _kernels.FLOAT32, Key(*fi.default_rng(42).key), 0, 5, 3, 2.0, x.ctypes.data, 2,
+        pair(5, 3), distances(*x.strides), 0, 0, pair(1, 0), pair(0, 1),
+    )  # fmt: skip
+    function = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+    )(fi.capi().orthogonal)
+    assert function(ctypes.addressof(matrix), 1, None, None) == 0
+    assert x.tobytes() == fi.orthogonal((5, 3), 2.0, rng=42).tobytes()
+
+
 def test_cffi_and_ctypes_and_lock_of_the_bit_generator():
     adapter("cffi")
     bits, expected = fi.PCG32(5), fi.PCG32(5).random_raw(3).tolist()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fastinit as fi
+from fastinit._allocating import expanded
 from fastinit.initializer import registry
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -39,6 +40,16 @@ def test_every_initializer_says_what_the_page_needs(maker):
         row = maker.cells(function)
         assert all(row), function
         assert "Parameters" not in "".join(row)
+
+
+def test_what_takes_no_part_is_what_the_page_says(maker):
+    functions = {name: getattr(fi, name) for name in maker.in_place()}
+    takes = {n for n, f in functions.items() if "global_shape" in {p.name for p in expanded(f)}}
+    assert functions.keys() - takes == maker.WHOLE.keys()
+    rows = {row[0].strip("`"): row for row in map(maker.part, functions)}
+    assert {name for name, row in rows.items() if row[1] == "yes"} == takes
+    uncut = {name for name, row in rows.items() if "if cut into whole" in row[2]}
+    assert uncut == {"orthogonal_", "delta_orthogonal_", "sparse_"}
 
 
 def test_the_tables_of_validation_are_up_to_date():

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
@@ -18,6 +20,7 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+import fastinit as fi
 import fastinit.torch as init
 
 SHAPES = [(7, 5), (8, 8), (3, 11, 2), (1, 4), (9,), (0, 3)]
@@ -31,7 +34,22 @@ FILLS = {
     "orthogonal": lambda w: init.orthogonal_(w, generator=3),
     "eye": init.eye_,
     "sparse": lambda w: init.sparse_(w, 0.5, generator=3),
+    "sparse, moving on": lambda w: _twice(w, lambda g: init.sparse_(w, 0.3, 2.0, generator=g)),
+    "orthogonal, moving on": lambda w: _twice(w, lambda g: init.orthogonal_(w, generator=g)),
 }
+OF_THREE_AXES = {
+    "dirac": init.dirac_,
+    "dirac of groups": lambda w: init.dirac_(w, 3),
+    "orthogonal": lambda w: init.orthogonal_(w, generator=3),
+}
+
+
+def _twice(w: torch.Tensor, fill: Callable[[fi.Generator], object]) -> torch.Tensor:
+    """The second of two fills from one generator, which every process moves on alike."""
+    rng = fi.default_rng(4)
+    fill(rng)
+    fill(rng)
+    return w
 
 
 class Block(nn.Module):
@@ -94,7 +112,8 @@ def tensors(world: int) -> None:
     for mesh_shape in meshes(world):
         mesh = init_device_mesh("cpu", mesh_shape)
         for shape in SHAPES:
-            fills = FILLS if shape == SHAPES[0] else {"normal": FILLS["normal"]}
+            fills = {SHAPES[0]: FILLS, SHAPES[2]: OF_THREE_AXES}.get(shape, {})
+            fills = {"normal": FILLS["normal"], **fills}
             for name, fill in fills.items():
                 torch.manual_seed(1)
                 whole = fill(torch.zeros(shape))
@@ -120,6 +139,22 @@ def narrow_types(world: int) -> None:
                                  shape=w.shape, stride=w.stride())  # fmt: skip
     whole = init.normal_(torch.zeros(12, 10), generator=3)
     assert torch.equal(init.normal_(strided, generator=3).full_tensor(), whole)
+
+
+def refused(world: int) -> None:
+    """What knows NumPy's arrays alone would take a part for the whole."""
+    mesh = init_device_mesh("cpu", (world,))
+    w = distribute_tensor(torch.ones(6, 4), mesh, [Shard(0)])
+    for function in (
+        lambda: fi.normal_(w, rng=1),
+        lambda: fi.standardize_(w),
+        lambda: fi.normalize_(w),
+        lambda: fi.lsuv_(w, lambda: torch.ones(3)),
+        lambda: fi.hadamard_(torch.nn.Parameter(w)),
+    ):
+        with pytest.raises(TypeError, match="x is a DTensor"):
+            function()
+    assert torch.equal(w.full_tensor(), torch.ones(6, 4))
 
 
 def outside_the_mesh(world: int) -> None:
@@ -226,6 +261,7 @@ def run(rank: int, world: int, directory: Path) -> None:
         tensors(world)
         narrow_types(world)
         outside_the_mesh(world)
+        refused(world)
         models(world)
         accelerated(world)
         trains(world)
