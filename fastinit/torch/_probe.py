@@ -255,8 +255,13 @@ def _signal(
     by_weight = [[next(gradients) for _ in group] for group in weights]
     std = np.array([_std(x) for x in stream])
     gradient = np.array([_std(g) for g in by_stream])
-    pairs = zip(chain.from_iterable(weights), chain.from_iterable(by_weight), strict=True)
-    found = _verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
+    both = zip(chain(*weights), chain(*by_weight), strict=True)
+    pairs = [(w, g) for w, g in both if g is not None]
+    moved = any(bool(g.any()) for _, g in pairs)
+    symmetric = any(_alike(w, g) and (bool(g.any()) or not moved) for w, g in pairs)
+    weight_norm = np.array([_norm(group) for group in weights])
+    loss_gradient = np.array([_norm(group) for group in by_weight])
+    found = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient)
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
         name=name,
@@ -266,8 +271,9 @@ def _signal(
         gradient=gradient[None],
         saturation=unknown,
         dead=np.array([[_dead(x) for x in stream[1:]]]),
-        weight_norm=np.array([[_norm(group) for group in weights]]),
-        gradient_norm=np.array([[_norm(group) for group in by_weight]]),
+        weight_norm=weight_norm[None],
+        gradient_norm=loss_gradient[None],
+        loss_gradient=loss_gradient[None],
         singular_values=np.empty(0),
         histograms=tuple(histograms([x.detach().double().numpy(force=True) for x in stream])),
         theory=None,
@@ -305,12 +311,10 @@ def _dead(x: Tensor) -> float:
     return float((x.detach() == 0).movedim(units, -1).flatten(0, -2).all(dim=0).double().mean())
 
 
-def _alike(weight: Tensor, gradient: Tensor | None) -> bool:
+def _alike(weight: Tensor, gradient: Tensor) -> bool:
     """Return whether all outputs, or all inputs, have the same weights and gradients.
 
     Which axis is which differs: nn.Linear has (out, in), transformers' Conv1D (in, out).
     """
-    if gradient is None:
-        return False
     w, g = (x.detach().float().numpy(force=True) for x in (weight, gradient))
     return _verdict.alike(w, g) or _verdict.alike(np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1))

@@ -128,7 +128,8 @@ class Streaming:
         }
         self.weights: dict[str, Moments] = {}
         self.gradients: dict[str, Moments] = {}
-        self.symmetric = False
+        self._moved = False  # whether any weight has a gradient
+        self._alike: list[bool] = []  # of each weight whose units are alike: whether it has one
         self.loss = self.logits = self.guess = math.nan
         self.called: list[Block] = []  # in the order of their calls
         self.cuts: dict[int, Cut] = {}
@@ -175,6 +176,11 @@ class Streaming:
             meta = self._tensors[name]
             self.cuts[id(meta)] = Cut(name, meta, draw)
             self._held.remove(name)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether some weight's units are alike and stay so, as `_verdict.stuck` says it."""
+        return any(self._alike) or (bool(self._alike) and not self._moved)
 
     @property
     def drawing(self) -> bool:
@@ -320,8 +326,11 @@ class Streaming:
 
     def _see_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
         self.gradients[name] = moments(gradient)
-        if parameter.ndim > 1 and not parameter.is_meta and _alike(parameter, gradient):
-            self.symmetric = True
+        if parameter.ndim > 1:
+            moves = self.gradients[name].squares > 0
+            self._moved |= moves
+            if not parameter.is_meta and _alike(parameter, gradient):
+                self._alike.append(moves)
 
     def _see_output(self, output: Any, value: Tensor) -> None:
         self.loss = float(value.detach())
