@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -94,9 +95,45 @@ def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
         children = {f"{path}.{key}".lstrip("."): child for key, child in module.named_children()}
         inside = any(path.startswith(f"{name}.") for run in found.values() for name in run)
         alike = len({type(child) for child in children.values()}) == 1
-        if alike and len(children) > 1 and not inside and any(True for _ in module.parameters()):
+        several = len(children) > 1 or module in _NARROWED
+        if alike and several and not inside and any(True for _ in module.parameters()):
             found[path] = children
     return found
+
+
+_NARROWED: WeakSet[nn.Module] = WeakSet()  # stacks within `only`, where one block is one
+
+
+@contextmanager
+def only(model: nn.Module, layers: slice | None) -> Iterator[None]:
+    """Within the context each stack has these of its blocks alone, by their own names.
+
+    Raises
+    ------
+    ValueError
+        If a stack has none of them, or the model has no stack.
+    """
+    if layers is None:
+        yield
+        return
+    before: list[tuple[nn.Module, dict[str, nn.Module | None]]] = []
+    runs = stacks(model)
+    if not runs:
+        raise ValueError(f"layers={layers!r} needs a model with a stack of blocks; it has none")
+    try:
+        for path, run in runs.items():
+            names = [name.rpartition(".")[2] for name in run][layers]
+            if not names:
+                raise ValueError(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
+            stack = model.get_submodule(path)
+            before.append((stack, stack._modules))
+            _NARROWED.add(stack)
+            stack._modules = {name: stack._modules[name] for name in names}
+        yield
+    finally:
+        for stack, modules in before:
+            stack._modules = modules
+            _NARROWED.discard(stack)
 
 
 class Streaming:
