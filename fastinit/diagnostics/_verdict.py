@@ -157,6 +157,7 @@ def judge(
     symmetric: bool = False,
     weight_norm: Array | None = None,
     loss_gradient: Array | None = None,
+    elsewhere: float = 0.0,
 ) -> Verdict:
     """Return the verdict on a network.
 
@@ -171,6 +172,8 @@ def judge(
     weight_norm, loss_gradient : array, optional
         The norms of the layers' weights and of a loss's gradient by them, (layers,). Without them,
         as theory has none, a verdict is of the standard deviations alone.
+    elsewhere : float
+        The square of the loss's gradient by weights that are in no layer, such as an embedding.
 
     Examples
     --------
@@ -183,7 +186,7 @@ def judge(
     with np.errstate(all="ignore"):
         relative = loss_gradient / weight_norm
         step = float(relative[weight_norm > 0].sum())
-        progress = float(np.square(loss_gradient).sum())
+        progress = float(np.square(loss_gradient).sum()) + elsewhere
     kind = "symmetric" if symmetric else _kind_of_steps(trends, progress, step)
     return Verdict(kind, *trends, progress, step)
 

@@ -122,7 +122,7 @@ def probe(
         value = loss(_call(model, batch))
         if not isinstance(value, Tensor) or value.ndim:
             raise TypeError(f"loss gave {value!r}; it must be a scalar tensor")
-        return Probe(None, (_signal(type(model).__name__, seen, calls, value),))
+        return Probe(None, (_signal(model, seen, calls, value),))
 
 
 class _Call(NamedTuple):
@@ -270,7 +270,7 @@ def _call(model: nn.Module, batch: Any) -> Any:
 
 
 def _signal(
-    name: str, layers: Mapping[str, nn.Module], calls: Sequence[_Call], loss: Tensor
+    model: nn.Module, layers: Mapping[str, nn.Module], calls: Sequence[_Call], loss: Tensor
 ) -> Signal:
     if len(calls) < 2:
         raise ValueError(
@@ -279,9 +279,12 @@ def _signal(
         )
     stream = [calls[0].entered, *(call.left for call in calls)]
     weights = [call.weights for call in calls]
-    gradients = iter(_gradients(loss, [*stream, *chain.from_iterable(weights)]))
+    inside = {id(weight) for weight in chain(*weights)}
+    others = [weight for weight in _weights(model) if id(weight) not in inside]
+    gradients = iter(_gradients(loss, [*stream, *chain(*weights), *others]))
     by_stream = [next(gradients) for _ in stream]
     by_weight = [[next(gradients) for _ in group] for group in weights]
+    elsewhere = _norm([next(gradients) for _ in others]) ** 2
     std = np.array([_std(x) for x in stream])
     gradient = np.array([_std(g) for g in by_stream])
     both = zip(chain(*weights), chain(*by_weight), strict=True)
@@ -290,10 +293,10 @@ def _signal(
     symmetric = any(_alike(w, g) and (bool(g.any()) or not moved) for w, g in pairs)
     weight_norm = np.array([_norm(group) for group in weights])
     loss_gradient = np.array([_norm(group) for group in by_weight])
-    found = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient)
+    found = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
-        name=name,
+        name=type(model).__name__,
         layers=("input", *(call.name for call in calls)),
         mean=np.array([[float(x.detach().double().mean()) for x in stream]]),
         std=std[None],

@@ -50,7 +50,11 @@ def _signal(
     gradient = np.array([border.gradient.std for border in borders])
     weight_norm = np.array([_norm(weights, block, "norm") for block in blocks])
     loss_gradient = np.array([_norm(weights, block, "gradient_norm") for block in blocks])
-    found = _verdict.judge(std, gradient, run.symmetric, weight_norm, loss_gradient)
+    everywhere = sum(
+        run.gradients[name].squares for name in run.matrices() if name in run.gradients
+    )
+    elsewhere = everywhere - float((loss_gradient**2).sum())
+    found = _verdict.judge(std, gradient, run.symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(blocks)), np.nan)
     return Signal(
         name=name,

@@ -245,6 +245,10 @@ class Streaming:
                 for block in self.blocks():
                     block.forget()
 
+    def matrices(self) -> list[str]:
+        """Return the names of all weights but biases and scales."""
+        return [name for name, tensor in self._tensors.items() if tensor.ndim > 1]
+
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks."""
         for run in self.stacks.values():

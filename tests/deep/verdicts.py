@@ -132,11 +132,13 @@ def transformer(n: int) -> Transformer:
 # What is measured: what a verdict is judged by.
 
 
-def figures(signal: Signal) -> dict[str, Any]:
+def figures(signal: Signal, dense: bool) -> dict[str, Any]:
     series = (signal.std, signal.gradient, signal.weight_norm, signal.loss_gradient)
+    inside = float((signal.loss_gradient[0] ** 2).sum())
     means = (finite(geometric_mean(each).tolist()) for each in series)
     return {
         **dict(zip(FIGURES, means, strict=True)),
+        "elsewhere": 0.0 if dense else signal.verdict.progress - inside,
         "symmetric": signal.verdict.kind == "symmetric",
     }
 
@@ -148,7 +150,7 @@ def judged(found: dict[str, Any]) -> str:
     """Return the kind of verdict that the recorded figures get."""
     std, gradient, weight, loss = (np.array(found[key], float) for key in FIGURES)
     with np.errstate(all="ignore"):
-        return judge(std, gradient, found["symmetric"], weight, loss).kind
+        return judge(std, gradient, found["symmetric"], weight, loss, found["elsewhere"]).kind
 
 
 def finite(values: Sequence[float]) -> list[float | None]:
@@ -167,7 +169,7 @@ def probe_dense(n: int) -> dict[str, Any]:
         batch=64,
         spectrum=False,
     )
-    return figures(signal)
+    return figures(signal, dense=True)
 
 
 def probe_transformer(n: int) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def probe_transformer(n: int) -> dict[str, Any]:
         x,
         lambda z: F.cross_entropy(z.flatten(0, -2), y.flatten()),
     )
-    return figures(signal)
+    return figures(signal, dense=False)
 
 
 def parsed(network: Dense) -> fi.Initializer:
