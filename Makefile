@@ -65,6 +65,7 @@ docs: .venv/with-docs
 	$(BIN)/python docs/make_docstrings.py
 	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
+	$(BIN)/python docs/make_errors.py
 	$(BIN)/python docs/make_guide.py
 
 # build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.

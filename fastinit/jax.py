@@ -86,7 +86,7 @@ def generator(key: jax.Array) -> Generator:
 def _words(key: jax.Array) -> jax.Array:
     """Return the 32-bit words of one key; traced inside jit, even if the key is not."""
     if not isinstance(key, jax.Array):
-        raise TypeError(f"key={key!r} must be a JAX key: jax.random.key(seed)")
+        raise TypeError(f"key={_check.shown(key)} must be a JAX key: jax.random.key(seed)")
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(key) if typed else jax.numpy.copy(key)
     if words.dtype != np.uint32:
@@ -140,7 +140,9 @@ def _sharding(given: object, traced: bool) -> Sharding | None:
         return NamedSharding(mesh, given)
     if isinstance(given, NamedSharding if traced else Sharding) or given is None:
         return given
-    raise TypeError(f"out_sharding={given!r} must be a NamedSharding or a PartitionSpec")
+    raise TypeError(
+        f"out_sharding={_check.shown(given)} must be a NamedSharding or a PartitionSpec"
+    )
 
 
 def _concrete(

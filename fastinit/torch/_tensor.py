@@ -28,7 +28,7 @@ from fastinit._fill import (
     params_in,
 )
 from fastinit._kernels import Cursor
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator, default_rng
 from fastinit.torch import _devices
 from fastinit.torch._devices import require_memory
 
@@ -72,7 +72,7 @@ def cursor(generator: Generator | Cursor) -> Cursor:
     elif type(generator) is torch.Generator:
         words.draw(generator=generator)
     else:
-        return generator if isinstance(generator, Cursor) else default_rng(generator)
+        return generator if isinstance(generator, Cursor) else as_generator(generator, "generator")
     return Cursor(words.read())
 
 
