@@ -34,7 +34,7 @@ from fastinit.checkpoint._layout import (
 )
 from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
-from fastinit.recipe import FLOATS, Recipe
+from fastinit.recipe import FLOAT_DTYPES, Recipe
 
 _KEPT = 2**29  # bytes of a file that stay in the page cache: those on the way to the disk
 
@@ -160,7 +160,7 @@ def write(
     return Written(
         files=tuple(path / name for name in layout.names),
         tensors=len(tensors),
-        parameters=sum(tensor.size for tensor in tensors if tensor.dtype.name in FLOATS),
+        parameters=sum(tensor.size for tensor in tensors if tensor.dtype.name in FLOAT_DTYPES),
         nbytes=sum(shard.nbytes for shard in layout.shards),
         kept=kept,
         seconds=time.perf_counter() - start,

@@ -37,7 +37,7 @@ themselves amplify.
 SAME = 1e-9
 """Units are alike if their weights, and the gradients by them, differ by less than this part."""
 
-FLOATS = {
+NUMBER_RANGES = {
     "float16": (2.0**-14, 65504.0),
     "bfloat16": (2.0**-126, float.fromhex("0x1.fep127")),
     "float8_e4m3fn": (2.0**-6, 448.0),
@@ -72,7 +72,7 @@ class Trend:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.float_power(self.rate, self.depth))
 
-    def leaves(self, dtype: str) -> float:
+    def layers_within(self, dtype: str) -> float:
         """Return after how many layers the typical number is not a normal one of a dtype.
 
         Parameters
@@ -87,10 +87,10 @@ class Trend:
 
         Examples
         --------
-        >>> Trend(start=1.0, rate=0.16, depth=50, ratio=0.16**50).leaves("float16")
+        >>> Trend(start=1.0, rate=0.16, depth=50, ratio=0.16**50).layers_within("float16")
         6.0
         """
-        smallest, largest = FLOATS[dtype]
+        smallest, largest = NUMBER_RANGES[dtype]
         if not smallest <= self.start <= largest:
             return 0.0
         if self.rate in (0.0, math.inf):
@@ -130,7 +130,7 @@ class Verdict:
         with np.errstate(divide="ignore"):  # a rate of 0, where nothing comes through
             return max(float(abs(np.log(t.rate))) * t.depth for t in (self.signal, self.gradient))
 
-    def leaves(self, dtype: str) -> float:
+    def layers_within(self, dtype: str) -> float:
         """Return the depth at which the signal or the gradient leaves a 16-bit dtype.
 
         The gradient counts from the output, where its standard deviation is taken as measured.
@@ -138,7 +138,7 @@ class Verdict:
         """
         if self.kind in ("healthy", "symmetric"):
             return math.inf
-        return min(self.signal.leaves(dtype), self.gradient.leaves(dtype))
+        return min(self.signal.layers_within(dtype), self.gradient.layers_within(dtype))
 
     def __str__(self) -> str:
         if self.kind == "symmetric":
@@ -221,7 +221,7 @@ def alike(weight: Array, gradient: Array) -> bool:
 
 def _constant_along_last(x: Array) -> bool:
     def constant(units: Array) -> bool:
-        spread = np.abs(units - units[..., :1]).max(initial=0.0)
-        return bool(spread <= SAME * np.abs(units).max(initial=0.0))
+        difference = np.abs(units - units[..., :1]).max(initial=0.0)
+        return bool(difference <= SAME * np.abs(units).max(initial=0.0))
 
     return constant(x[..., :2]) and constant(x)  # two units settle nearly every question

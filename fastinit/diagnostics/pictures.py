@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fastinit.diagnostics import Probe, Signal
 from fastinit.diagnostics._activations import Array
-from fastinit.diagnostics._verdict import FLOATS, geometric_mean
+from fastinit.diagnostics._verdict import NUMBER_RANGES, geometric_mean
 from fastinit.diagnostics.training import CLASSES, DIGITS, Run
 
 __all__ = ["PANELS", "Panel", "picture"]
@@ -108,7 +108,7 @@ def _limits(axes: Any, drawn: Array, side: str) -> None:
     low, high = 10 ** (shown.min() - margin), 10 ** (shown.max() + margin)
     axes.set_ylim(low, high)
     for dtype in ("float16", "bfloat16"):
-        for limit, text in zip(FLOATS[dtype], ("min", "max"), strict=True):
+        for limit, text in zip(NUMBER_RANGES[dtype], ("min", "max"), strict=True):
             if low < limit < high:
                 _note(axes, limit, f"{dtype} {text}", side)
 
@@ -190,7 +190,7 @@ class Panel(NamedTuple):
     width: float
     height: Callable[[Probe], float]
     draw: Callable[[Any, Probe, Sequence[Run]], None]
-    there: Callable[[Probe, Sequence[Run]], bool]
+    has_data: Callable[[Probe, Sequence[Run]], bool]
     text: str  # what it shows, for those who do not see it
 
 
@@ -250,7 +250,7 @@ def picture(
     >>> len(picture(found, panels=["depth"]).axes)
     2
     """
-    rows = _rows([PANELS[name] for name in panels if PANELS[name].there(probe, runs)])
+    rows = _rows([PANELS[name] for name in panels if PANELS[name].has_data(probe, runs)])
     heights = [max(panel.height(probe) for panel in row) for row in rows]
     size = (max(sum(panel.width for panel in row) for row in rows), sum(heights))
     figure = Figure(size, layout="constrained", dpi=120)

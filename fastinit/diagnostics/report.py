@@ -92,7 +92,7 @@ def _number(value: float) -> str:
 def _image(probe: Probe, runs: Sequence[Run], panel: str) -> Markup:
     """Return a panel as an SVG inside an img element; nothing if there is nothing to show."""
     drawn = pictures.PANELS[panel]
-    if not drawn.there(probe, runs):
+    if not drawn.has_data(probe, runs):
         return Markup("")
     file = io.BytesIO()
     pictures.picture(probe, runs, [panel]).savefig(file, format="svg", metadata={"Date": None})

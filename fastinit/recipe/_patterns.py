@@ -39,15 +39,15 @@ class _Pattern(NamedTuple):
 @lru_cache
 def _parsed(pattern: str) -> _Pattern:
     tokens, literals = [], []
-    for found in _TOKEN.finditer(pattern):
-        if found["index"]:
-            tokens.append(_Token(number=found["index"]))
-        elif found["one"] == "*":
+    for token in _TOKEN.finditer(pattern):
+        if token["index"]:
+            tokens.append(_Token(number=token["index"]))
+        elif token["one"] == "*":
             tokens.append(_Token())
         else:
-            tokens.append(_Token(one=re.compile(_characters(found), re.DOTALL)))
-        literal = found["one"] not in (None, "*", "?")
-        literals.append(found["one"] if literal else None)
+            tokens.append(_Token(one=re.compile(_characters(token), re.DOTALL)))
+        literal = token["one"] not in (None, "*", "?")
+        literals.append(token["one"] if literal else None)
     where = [i for i, literal in enumerate(literals) if literal is None]
     first, last = (where[0], where[-1]) if where else (len(literals), -1)
     begin, end = literals[:first], literals[last + 1 :]
@@ -104,8 +104,8 @@ def match(pattern: str, name: str) -> Mapping[str, int] | None:
     >>> match("h.{layer}.*", "h.3.w"), match("h.{layer}.*", "h.w")
     ({'layer': 3}, None)
     """
-    found = _fits(pattern, name)
-    return _numbers(_parsed(pattern).tokens, found, name) if found else None
+    begins = _fits(pattern, name)
+    return _numbers(_parsed(pattern).tokens, begins, name) if begins else None
 
 
 def _fits(pattern: str, name: str) -> list[int]:
@@ -118,19 +118,19 @@ def _fits(pattern: str, name: str) -> list[int]:
         return []
     places = _places(name)
     digits = _union(places, _DIGITS)
-    found = [1 << len(name)]
+    begins = [1 << len(name)]
     for token in reversed(tokens):
-        after = found[-1]
+        after = begins[-1]
         if token.one is not None:
             allowed = [c for c in places if token.one.match(c)]
-            found.append(after >> 1 & _union(places, allowed))
+            begins.append(after >> 1 & _union(places, allowed))
         elif token.number is None:
-            found.append((1 << after.bit_length()) - 1)
+            begins.append((1 << after.bit_length()) - 1)
         else:
-            found.append(_runs(after >> 1 & digits, digits))
-        if not found[-1]:
+            begins.append(_runs(after >> 1 & digits, digits))
+        if not begins[-1]:
             return []
-    return found[::-1] if found[-1] & 1 else []
+    return begins[::-1] if begins[-1] & 1 else []
 
 
 @lru_cache
@@ -159,11 +159,11 @@ def _runs(ends: int, digits: int) -> int:
     return ends
 
 
-def _numbers(tokens: tuple[_Token, ...], found: list[int], name: str) -> dict[str, int]:
+def _numbers(tokens: tuple[_Token, ...], begins: list[int], name: str) -> dict[str, int]:
     """Walk through a name that fits; return the numbers in it."""
     numbers: dict[str, int] = {}
     at = 0
-    for token, after in zip(tokens, found[1:], strict=True):
+    for token, after in zip(tokens, begins[1:], strict=True):
         begin = at
         if token.one is not None:
             at += 1

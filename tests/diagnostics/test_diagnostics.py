@@ -54,9 +54,9 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
     shapes = Setting((4, 6, 6, 3), activation, residual, layer_norm, image).shapes
     weights = [rng.normal(size=shape) / 3 for shape in shapes]
     x = rng.normal(size=(2, *(image or ()), 4))
-    pushed = Network(weights, activation, residual, layer_norm).forward(x)
-    g = rng.normal(size=pushed[-1].output.shape)
-    gradients = backward(pushed, g)
+    traces = Network(weights, activation, residual, layer_norm).forward(x)
+    g = rng.normal(size=traces[-1].output.shape)
+    gradients = backward(traces, g)
 
     def value():
         return float(
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
 
     for array, gradient in [
         (x, gradients[0]),
-        *((w, p.to_weight(by)) for w, p, by in zip(weights, pushed, gradients[1:], strict=True)),
+        *((w, p.to_weight(by)) for w, p, by in zip(weights, traces, gradients[1:], strict=True)),
     ]:
         for flat in rng.choice(array.size, size=4, replace=False):
             index = np.unravel_index(flat, array.shape)
@@ -314,7 +314,7 @@ def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, op
     """Nothing comes through, or more than float64 holds, as measured and by theory."""
     for widths in ([16] * 7, [16, 8, 16]):
         (signal,) = probe(widths, activation, initializer, batch=4, seeds=[1], **options)
-        assert signal.verdict.leaves("float16") >= 0
+        assert signal.verdict.layers_within("float16") >= 0
         assert signal.verdict.unevenness >= 0
         json.dumps(found := plain(signal), allow_nan=False)
         assert found["verdict"]["kind"] == signal.verdict.kind
@@ -322,10 +322,12 @@ def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, op
 
 def test_the_depth_at_which_16_bits_end():
     found = probe([256] * 51, "tanh", "normal:0.01", batch=64, spectrum=False)["normal:0.01"]
-    depth = found.verdict.leaves("float16")
+    depth = found.verdict.layers_within("float16")
     assert found.std.mean(axis=0)[int(depth)] < 2.0**-14 < found.std.mean(axis=0)[int(depth) - 2]
-    assert found.verdict.leaves("bfloat16") == pytest.approx(-126 / math.log2(0.16), abs=1)
-    assert verdict.Trend(1.0, 2.0, 50, 2.0**50).leaves("float16") == 16  # 2 ** 16 = 65536 > 65504
+    assert found.verdict.layers_within("bfloat16") == pytest.approx(-126 / math.log2(0.16), abs=1)
+    assert (
+        verdict.Trend(1.0, 2.0, 50, 2.0**50).layers_within("float16") == 16
+    )  # 2 ** 16 = 65536 > 65504
 
 
 def test_saturation_dead_units_and_the_jacobian():
