@@ -72,34 +72,6 @@ class Trend:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.float_power(self.rate, self.depth))
 
-    def layers_within(self, dtype: str) -> float:
-        """Return after how many layers the typical number is not a normal one of a dtype.
-
-        Parameters
-        ----------
-        dtype : {"float16", "bfloat16"}
-            Which dtype.
-
-        Returns
-        -------
-        float
-            A whole number, or infinity.
-
-        Examples
-        --------
-        >>> Trend(start=1.0, rate=0.16, depth=50, ratio=0.16**50).layers_within("float16")
-        6.0
-        """
-        smallest, largest = NUMBER_RANGES[dtype]
-        if not smallest <= self.start <= largest:
-            return 0.0
-        if self.rate in (0.0, math.inf):
-            return 1.0
-        if self.rate == 1.0:
-            return math.inf
-        end = smallest if self.rate < 1.0 else largest
-        return math.ceil(math.log(end / self.start) / math.log(self.rate)) + 0.0
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -129,16 +101,6 @@ class Verdict:
         """How many powers of e the signal or the gradient changes by, over the whole depth."""
         with np.errstate(divide="ignore"):  # a rate of 0, where nothing comes through
             return max(float(abs(np.log(t.rate))) * t.depth for t in (self.signal, self.gradient))
-
-    def layers_within(self, dtype: str) -> float:
-        """Return the depth at which the signal or the gradient leaves a 16-bit dtype.
-
-        The gradient counts from the output, where its standard deviation is taken as measured.
-        Infinity for a healthy network: what little its trend is, is not exponential.
-        """
-        if self.kind in ("healthy", "symmetric"):
-            return math.inf
-        return min(self.signal.layers_within(dtype), self.gradient.layers_within(dtype))
 
     def __str__(self) -> str:
         if self.kind == "symmetric":
