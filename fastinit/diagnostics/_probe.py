@@ -206,7 +206,7 @@ class Signal:
         Examples
         --------
         >>> (signal,) = fi.diagnostics.probe([64] * 21, "relu", "normal:0.01", seeds=[1])
-        >>> signal.out_of_range("float16"), signal.leaves("bfloat16")
+        >>> signal.out_of_range("float16"), signal.out_of_range("bfloat16")
         (('4', '16'), (None, None))
         """
         std, gradient = map(_verdict.geometric_mean, (self.std, self.gradient))

@@ -331,7 +331,7 @@ def test_the_layer_at_which_a_format_ends():
         assert not fits[: int(back) + 1].any()
         assert fits[int(back) + 1 :].all()
     healthy = probe([64] * 21, "relu", "he", batch=64, spectrum=False)["he"]
-    assert healthy.out_of_range("float16") == healthy.leaves("bfloat16") == (None, None)
+    assert healthy.out_of_range("float16") == healthy.out_of_range("bfloat16") == (None, None)
 
 
 def test_a_format_ends_where_the_largest_number_does():
