@@ -64,6 +64,7 @@ def sabotage(client, calls, what):
     """Have one worker do something terrible in the middle of a file."""
 
     def patch():
+        from fastinit.checkpoint import _shard
 
         put, left = _shard._put, [calls]
 
