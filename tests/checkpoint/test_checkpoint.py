@@ -346,7 +346,7 @@ assert max(seen) - before < 16 * 1024, (before, seen)
 
 
 def test_docstring_examples():
-    modules = [checkpoint._layout, checkpoint._sources, checkpoint._shard, checkpoint._write]
+    modules = [checkpoint._layout, checkpoint._sources, checkpoint._write]
     for module in modules:
         results = doctest.testmod(
             module, extraglobs={"load": checkpoint.load, "write": checkpoint.write}
