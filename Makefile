@@ -22,7 +22,7 @@ test: .venv/with-test
 test-all: test
 	$(PYTEST) -m exhaustive
 
-# Every CPython from 3.10 on that is installed here, the oldest with the oldest NumPy.
+# Every other CPython from 3.10 on that is installed here, the oldest with the oldest NumPy.
 test-pythons: .venv/with-test
 	$(BIN)/python tests/deep/pythons.py
 

@@ -49,7 +49,7 @@ from fastinit._kernels import Cursor
 from fastinit.initializers import fan_of, scaled_variance
 from fastinit.structured import matrix_of
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     cursor,
     fill,
     generator_of,
@@ -166,7 +166,7 @@ def draw(
     tensor: torch.Tensor,
     kind: Kind,
     params: tuple[float, ...],
-    generator: Generator | Cursor,
+    generator: RandomSource | Cursor,
     part: Part | None = None,
 ) -> torch.Tensor:
     """Fill the tensor, by fastinit if it can, otherwise by torch with a warning; return it.
@@ -204,7 +204,7 @@ def _by_torch(
     tensor: torch.Tensor,
     function: Callable[..., torch.Tensor],
     *arguments: Any,
-    generator: Generator | Cursor,
+    generator: RandomSource | Cursor,
     reason: str = "",
 ) -> torch.Tensor:
     """Have torch fill the tensor, or refuse to; say so if it has, and return the tensor."""
@@ -218,7 +218,7 @@ def uniform_(
     tensor: torch.Tensor,
     a: float = 0.0,
     b: float = 1.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -267,7 +267,7 @@ def normal_(
     tensor: torch.Tensor,
     mean: float = 0.0,
     std: float = 1.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -311,7 +311,7 @@ def trunc_normal_(
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -364,7 +364,7 @@ def truncated_normal_(
     std: float = 1.0,
     low: float = -2.0,
     high: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -483,7 +483,7 @@ def _bound(gain: float, fan: float) -> float:
 
 
 def xavier_uniform_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(6 / (fan_in + fan_out)); as torch's.
 
@@ -525,7 +525,7 @@ def xavier_uniform_(
 
 
 def xavier_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)); as torch's.
 
@@ -550,7 +550,7 @@ def kaiming_uniform_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
     **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(3 / fan); as torch's.
@@ -602,7 +602,7 @@ def kaiming_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
     **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain / sqrt(fan); as torch's.
@@ -641,7 +641,7 @@ def variance_scaling_(
     scale: float = 1.0,
     mode: str = "fan_in",
     distribution: str = "normal",
-    generator: Generator = None,
+    generator: RandomSource = None,
     **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill the tensor so that its variance is ``scale / fan``; torch has none.
@@ -691,7 +691,7 @@ def variance_scaling_(
 
 
 def lecun_normal_(
-    tensor: torch.Tensor, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with normals of standard deviation sqrt(1 / fan_in).
 
@@ -711,7 +711,7 @@ def lecun_normal_(
 
 
 def lecun_uniform_(
-    tensor: torch.Tensor, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with uniforms on +- sqrt(3 / fan_in).
 
@@ -731,7 +731,7 @@ def lecun_uniform_(
 
 
 def xavier_truncated_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
@@ -757,7 +757,7 @@ def kaiming_truncated_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
     **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain / sqrt(fan).
@@ -780,7 +780,7 @@ def kaiming_truncated_normal_(
 
 
 def lecun_truncated_normal_(
-    tensor: torch.Tensor, generator: Generator = None, **fans: Unpack[Fans]
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation sqrt(1 / fan_in).
 
@@ -832,7 +832,7 @@ def _no_part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | N
 def orthogonal_(
     tensor: torch.Tensor,
     gain: float = 1,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -895,7 +895,7 @@ def sparse_(
     tensor: torch.Tensor,
     sparsity: float,
     std: float = 0.01,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -1031,7 +1031,7 @@ def blocks_(
     initializer: Callable[..., Any],
     sizes: Sequence[int],
     axis: int = 0,
-    generator: Generator = None,
+    generator: RandomSource = None,
     *,
     global_shape: Shape | None = None,
     offset: Shape | None = None,
@@ -1109,7 +1109,7 @@ def blocks_(
     return tensor
 
 
-def _again(generator: Generator, shape: tuple[int, ...]) -> Callable[[], Generator | Cursor]:
+def _again(generator: RandomSource, shape: tuple[int, ...]) -> Callable[[], RandomSource | Cursor]:
     """Return what gives a generator for a tensor's values as often as there are parts of it."""
     if generator is None or isinstance(generator, torch.Generator):
         key = cursor(generator).key
