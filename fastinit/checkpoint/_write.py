@@ -20,7 +20,13 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 import fastinit
-from fastinit._files import appearing, no_empty_directory, only_writer, remove_left_behind
+from fastinit._files import (
+    appearing,
+    no_empty_directory,
+    only_writer,
+    remove_left_behind,
+    write_at,
+)
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._layout import (
@@ -283,7 +289,7 @@ def write_shard(
 def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -> None:
     drawer = Drawer(shard.seed)
     _allocate(file, shard.nbytes)
-    _put(file, memoryview(shard.head), 0)
+    write_at(file, memoryview(shard.head), 0)
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
         in_pieces = False
@@ -291,7 +297,7 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
             values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8).data
             stretches = block.stretches()
             for begin, end, at in stretches:
-                _put(file, values[begin:end], item.begin + at)
+                write_at(file, values[begin:end], item.begin + at)
             in_pieces = in_pieces or len(stretches) > 1
         nbytes = sum(block.nbytes for block, _ in batch)
         if not in_pieces:  # else other blocks write into the same pages
@@ -307,12 +313,6 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
     progress(len(shard.head))
     for nbytes in in_order(write_batch, batches(todo), threads):
         progress(nbytes)
-
-
-def _put(file: BinaryIO, values: memoryview, at: int) -> None:
-    while values:
-        n = os.pwrite(file.fileno(), values, at)
-        values, at = values[n:], at + n
 
 
 def _pass_on(file: BinaryIO, at: int, nbytes: int) -> None:
