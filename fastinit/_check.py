@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
@@ -57,15 +58,17 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
     A shape holds fewer than 2**63 elements, so that an index fits 64 bits with a sign.
     """
     try:
-        given = (value,) if isinstance(value, SupportsIndex) else tuple(value)
+        # Most shapes are tuples, and asking about a protocol takes longer than all the rest.
+        whole = type(value) is not tuple and isinstance(value, SupportsIndex)
+        given = (value,) if whole else tuple(cast(Sequence[SupportsIndex], value))
         if bool in map(type, given):
             raise TypeError
-        lengths = tuple(length.__index__() for length in given)
+        lengths = tuple(map(operator.index, cast(Sequence[SupportsIndex], given)))
     except (TypeError, AttributeError):
         raise TypeError(
             f"{name}={shown(value)} must be an integer or a tuple of integers"
         ) from None
-    if any(length < 0 for length in lengths):
+    if lengths and min(lengths) < 0:
         raise ValueError(f"{name}={shown(value)} must not be negative")
     if math.prod(lengths) >= 2**63:
         raise ValueError(

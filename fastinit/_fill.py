@@ -519,8 +519,10 @@ def fill_constant(
             "dtypes of 1, 2, 4 or 8 bytes, in native byte order"
         )
     bits = (
-        _bits_of_float(value, math.copysign(1.0, value), array.dtype, pattern)
-        if type(value) is float
+        _bits(
+            value, math.copysign(1.0, value) if type(value) is float else 1.0, array.dtype, pattern
+        )
+        if type(value) in (float, int)
         else element(value, array.dtype).view(pattern).item()
     )
     _held = _kernels.hold(array)
@@ -528,10 +530,11 @@ def fill_constant(
     return x
 
 
-@lru_cache
-def _bits_of_float(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
-    """Return a float's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
-    bits: int = element(math.copysign(value, sign), dtype).view(pattern).item()
+@lru_cache(typed=True)
+def _bits(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any]) -> int:
+    """Return a number's bits in a dtype; its sign besides, as the cache takes -0.0 for 0.0."""
+    signed = math.copysign(value, sign) if type(value) is float else value
+    bits: int = element(signed, dtype).view(pattern).item()
     return bits
 
 

@@ -17,7 +17,7 @@ from numpy.random import SeedSequence
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _kernels
-from fastinit._check import Shape, integer, shape
+from fastinit._check import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
 from fastinit._fill import empty, fill
 
@@ -43,15 +43,42 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
         ) from None
 
 
-def _child(parent: SeedSequence, name: object) -> SeedSequence:
-    """Return the seed sequence of a name: BLAKE2b-128 of its UTF-8, as four words of spawn key."""
+def _digest(name: object) -> bytes:
+    """Return what stands for a name in a seed: BLAKE2b-128 of its UTF-8."""
     if not isinstance(name, str):
-        raise TypeError(f"name={name!r} must be a str")
-    digest = blake2b(name.encode(), digest_size=16).digest()
+        raise TypeError(f"name={shown(name)} must be a str")
+    try:
+        return blake2b(name.encode(), digest_size=16).digest()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"name={shown(name)} must be text: {error.reason}") from None
+
+
+def _child(parent: SeedSequence, digest: bytes) -> SeedSequence:
+    """Return the seed sequence of a name, whose digest is four words of the spawn key."""
     words = np.frombuffer(digest, "<u4").tolist()
     return SeedSequence(
         parent.entropy, spawn_key=(*parent.spawn_key, *words), pool_size=parent.pool_size
     )
+
+
+# How NumPy mixes a seed's words into its pool: M. E. O'Neill, "Developing a seed_seq
+# Alternative", 2015. Each use of a word multiplies the constant that the next one meets.
+_FIRST, _FACTOR = 0x43B0D7E5, 0x931E8875
+
+
+def _mixed(sequence: SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
+    """Return a seed's pool, and the constant that its next word meets; None if we cannot tell."""
+    entropy = sequence.entropy
+    parts = [entropy] if isinstance(entropy, int) else entropy
+    if not isinstance(parts, list | tuple) or not all(type(part) is int for part in parts):
+        return None
+    words, more = (
+        sum(max(1, -(-part.bit_length() // 32)) for part in group)
+        for group in (parts, sequence.spawn_key)
+    )
+    # The pool's size of words at the least, of zeros if need be, and then the spawn key's.
+    uses = sequence.pool_size * (max(words, sequence.pool_size) + more)
+    return sequence.pool, _FIRST * pow(_FACTOR, uses, 2**32) % 2**32
 
 
 # NumPy's `SeedSequence.spawn` counts its children without a lock: threads would get the same ones.
@@ -91,17 +118,25 @@ class Generator(_kernels.Cursor):
     (2, 3)
     """
 
-    __slots__ = ("_seed_sequence",)
+    __slots__ = ("_mixed", "_named", "_seed_sequence")
+
+    _mixed: tuple[NDArray[np.uint32], int] | None
+    _named: tuple[SeedSequence, bytes]
+    _seed_sequence: SeedSequence | None
 
     def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
         if not isinstance(seed_sequence, SeedSequence):
-            raise TypeError(f"seed_sequence={seed_sequence!r} must be a SeedSequence")
+            raise TypeError(f"seed_sequence={shown(seed_sequence)} must be a SeedSequence")
         super().__init__(_key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 
     @property
     def seed_seq(self) -> SeedSequence:
         """The seed sequence of the key."""
+        if self._seed_sequence is None:
+            with _spawning:  # one for all threads, as it counts its children
+                if self._seed_sequence is None:
+                    self._seed_sequence = _child(*self._named)
         return self._seed_sequence
 
     def advance(self, n: int) -> Generator:
@@ -142,7 +177,16 @@ class Generator(_kernels.Cursor):
         >>> rng.stream("wte").key == rng.stream("wte").key != rng.stream("wpe").key
         True
         """
-        return Generator(_child(self._seed_sequence, name))
+        digest, parent = _digest(name), self.seed_seq
+        if not hasattr(self, "_mixed"):
+            self._mixed = _mixed(parent)
+        if self._mixed is None:
+            return Generator(_child(parent, digest))
+        # A model has 10**5 names: the key is had in C, and the seed sequence if it is asked for.
+        child = Generator.__new__(Generator)
+        _kernels.Cursor.__init__(child, _kernels.child_key(*self._mixed, digest))
+        child._seed_sequence, child._named = None, (parent, digest)
+        return child
 
     def spawn(self, n_children: int) -> list[Generator]:
         """Return new independent generators, as `numpy.random.Generator.spawn` does.
@@ -159,7 +203,7 @@ class Generator(_kernels.Cursor):
         """
         n = integer("n_children", n_children, 0, 2**32 - 1)
         with _spawning:
-            children = self._seed_sequence.spawn(n)
+            children = self.seed_seq.spawn(n)
         return [Generator(child) for child in children]
 
     def random(
@@ -317,14 +361,14 @@ class Generator(_kernels.Cursor):
         return fill(distribution, out, self)
 
     def __repr__(self) -> str:
-        s = self._seed_sequence
+        s = self.seed_seq
         return (
             f"fastinit.Generator(entropy={s.entropy}, spawn_key={s.spawn_key}, "
             f"position={self.position})"
         )
 
     def __reduce__(self) -> tuple[type[Generator], tuple[SeedSequence, int]]:
-        return Generator, (self._seed_sequence, self.position)
+        return Generator, (self.seed_seq, self.position)
 
 
 RNG = Seed | Generator | np.random.Generator | np.random.BitGenerator

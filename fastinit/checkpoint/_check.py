@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order, runs
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_run
 from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
@@ -115,13 +115,18 @@ def check(
                 yield stored, rule, difference
 
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
-        for stored, rule, difference in differences(batch):
-            axes = rule.whole_axes(stored.tensor)
-            if not axes:
-                return difference
-            # Its blocks have elements in between each other: another may have an earlier one.
-            all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
-            return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
+        for run in runs(batch, lambda item: (item[0].path, item[0].begin)):
+            expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
+            actual = read_run([(block, stored) for block, (stored, _) in run])
+            if np.array_equal(expected, actual):
+                continue
+            for stored, rule, difference in differences(run):
+                axes = rule.whole_axes(stored.tensor)
+                if not axes:
+                    return difference
+                # Its blocks have elements in between each other: another may have an earlier one.
+                all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
+                return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
         return sum(block.nbytes for block, _ in batch)
 
     def prove(values: Recorded) -> int | Difference:

@@ -17,8 +17,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 import fastinit
 from fastinit._files import (
     appearing,
@@ -28,7 +26,15 @@ from fastinit._files import (
     write_at,
 )
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import (
+    Block,
+    Drawer,
+    batches,
+    blocks,
+    in_order,
+    pieces,
+    runs,
+)
 from fastinit.checkpoint._layout import (
     CONFIG,
     MAX_SHARD_SIZE,
@@ -40,7 +46,7 @@ from fastinit.checkpoint._layout import (
 )
 from fastinit.checkpoint._old import check_elsewhere
 from fastinit.checkpoint._stored import belonging
-from fastinit.recipe import FLOATS, Recipe
+from fastinit.recipe import FLOATS, Recipe, dtype_name
 
 _KEPT = 2**29  # bytes of a file that stay in the page cache: those on the way to the disk
 
@@ -166,7 +172,7 @@ def write(
     return Written(
         files=tuple(path / name for name in layout.names),
         tensors=len(tensors),
-        parameters=sum(tensor.size for tensor in tensors if tensor.dtype.name in FLOATS),
+        parameters=sum(tensor.size for tensor in tensors if dtype_name(tensor.dtype) in FLOATS),
         nbytes=sum(shard.nbytes for shard in layout.shards),
         kept=kept,
         seconds=time.perf_counter() - start,
@@ -293,9 +299,9 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
         in_pieces = False
-        for block, item in batch:
-            values = drawer.draw(block, item.rule).reshape(-1).view(np.uint8).data
-            stretches = block.stretches()
+        for run in runs(batch, lambda item: (None, item.begin)):
+            values = drawer.draw_all([(block, item.rule) for block, item in run]).data
+            (_, item), stretches = run[0], pieces(run)
             for begin, end, at in stretches:
                 write_at(file, values[begin:end], item.begin + at)
             in_pieces = in_pieces or len(stretches) > 1

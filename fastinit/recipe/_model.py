@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastinit.initializer import Initializer
@@ -192,10 +193,15 @@ class Recipe:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
         plan: list[tuple[Tensor, Origin]] = []
         faults: dict[str, list[str]] = {}
+        # Which origins have been found to suit which shapes: the plan keeps them, and so their ids.
+        sound: set[tuple[int, tuple[int, ...], np.dtype[Any]]] = set()
         for tensor in self.tensors:
             try:
                 origin = self._origin_of(tensor)
-                origin.check(tensor)
+                case = id(origin), tensor.shape, tensor.dtype
+                if case not in sound:
+                    origin.check(tensor)
+                    sound.add(case)
                 plan.append((tensor, origin))
             except RecipeError as error:
                 faults.setdefault(template(tensor.name), []).append(str(error))
