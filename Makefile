@@ -45,9 +45,8 @@ deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/sanitizers.py
 
 # A quarter of an hour; with the compilers and emulators that are there.
-deep-bits: .venv/with-test
+deep-bits: .venv/with-test wheels
 	$(BIN)/python tests/deep/same_bits.py
-	$(BIN)/python tests/deep/packages.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
