@@ -30,7 +30,7 @@ TRY = ROOT / "packaging" / "try_wheel.py"
 MACHINES = ["x86_64", "aarch64"]
 GLIBC = "2.17"
 SYSTEM = {"libc.so.6", "libm.so.6", "libpthread.so.0"}
-KINDS = {".py", ".pyi", ".pyx", ".pxd", ".h", ".cuh", ".c", ".cu", ".toml", ".html", ".typed"}
+KINDS = {".py", ".pyi", ".pxd", ".h", ".cuh", ".c", ".cu", ".toml", ".html", ".typed"}
 BUILD_NEEDS = ["setuptools>=77", "cython>=3.1", "numpy>=2.0", "wheel"]
 
 
