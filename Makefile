@@ -80,6 +80,8 @@ lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest fastinit._kernels --allowlist tests/stubtest.txt --mypy-config-file pyproject.toml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 clean:
 	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache
