@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from fastinit import random
 from fastinit.torch._fills import Fills, truncated_overridable
-from fastinit.torch._tensor import Generator, generator_of, is_plain, torchs_generator
+from fastinit.torch._tensor import RandomSource, generator_of, is_plain, torchs_generator
 
 _CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ class _Seeded(TorchDispatchMode):
 
 
 @contextmanager
-def accelerate(seed: Generator = None) -> Iterator[None]:
+def accelerate(seed: RandomSource = None) -> Iterator[None]:
     """Within the context, this thread's torch fills tensors at fastinit's speed.
 
     Whoever calls `torch.nn.init`, `Tensor.normal_` or `Tensor.uniform_`, by whatever name

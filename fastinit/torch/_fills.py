@@ -22,13 +22,13 @@ from torch.utils._pytree import tree_leaves
 
 from fastinit import _kernels
 from fastinit._distributions import Distribution
-from fastinit._fill import Float, params_in
+from fastinit._fill import FloatFormat, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._devices import has_memory
 from fastinit.torch._private import in_functorch
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     cursor,
     fill,
     known_dtype,
@@ -143,7 +143,7 @@ class _Fill(NamedTuple):
     """A fill that waits, with all that it needs."""
 
     tensor: torch.Tensor
-    dtype: Float
+    dtype: FloatFormat
     distribution: Distribution
     rng: Cursor
 
@@ -166,7 +166,7 @@ class Fills(TorchFunctionMode):
     They wait for `settle`, which whoever leaves the mode has to call.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: RandomSource) -> None:
         super().__init__()
         self._generator = generator
         self._waiting: dict[int | None, _Fill] = {}
@@ -194,7 +194,7 @@ class Fills(TorchFunctionMode):
         tensor: torch.Tensor,
         kind: init.Kind,
         params: tuple[float, ...],
-        generator: Generator | Cursor,
+        generator: RandomSource | Cursor,
     ) -> torch.Tensor:
         """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator

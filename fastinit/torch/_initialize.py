@@ -22,7 +22,7 @@ from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._plan import Plan, attributes
 from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     generator_of,
     is_plain,
     pieces,
@@ -31,7 +31,7 @@ from fastinit.torch._tensor import (
 
 def initialize(
     model: nn.Module,
-    seed: Generator,
+    seed: RandomSource,
     recipe: recipes.Recipe | str | Path | None = None,
     only: Collection[str] | None = None,
     device: torch.device | str | None = None,

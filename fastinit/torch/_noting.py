@@ -31,7 +31,7 @@ from fastinit.torch._fills import ours_of, truncated_overridable
 from fastinit.torch._private import modes_off
 from fastinit.torch._replay import Replay
 from fastinit.torch._tape import Call, Check, Tape
-from fastinit.torch._tensor import DTYPES, Generator, cursor, generator_of, is_plain
+from fastinit.torch._tensor import DTYPES, RandomSource, cursor, generator_of, is_plain
 
 aten = torch.ops.aten
 
@@ -427,7 +427,7 @@ class Looking(TorchFunctionMode):
         tensor: torch.Tensor,
         kind: init.Kind,
         params: tuple[float, ...],
-        generator: Generator | Cursor,
+        generator: RandomSource | Cursor,
     ) -> torch.Tensor:
         """Note a fill, or let PyTorch do what is its own."""
         dtype = DTYPES.get(tensor.dtype)

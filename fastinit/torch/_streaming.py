@@ -87,16 +87,16 @@ class Block:
 
 def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the runs of children of one class that hold weights, none within another, by path."""
-    found: dict[str, dict[str, nn.Module]] = {}
+    runs_by_path: dict[str, dict[str, nn.Module]] = {}
     for path, module in model.named_modules():
         if not isinstance(module, nn.ModuleList | nn.Sequential):
             continue
         children = {f"{path}.{key}".lstrip("."): child for key, child in module.named_children()}
-        inside = any(path.startswith(f"{name}.") for run in found.values() for name in run)
+        inside = any(path.startswith(f"{name}.") for run in runs_by_path.values() for name in run)
         alike = len({type(child) for child in children.values()}) == 1
         if alike and len(children) > 1 and not inside and any(True for _ in module.parameters()):
-            found[path] = children
-    return found
+            runs_by_path[path] = children
+    return runs_by_path
 
 
 class Streaming:
@@ -398,11 +398,11 @@ class _CutEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cut: Cut, ids: Tensor, padding: int | None, _: Tensor) -> Tensor:
         ctx.cut, ctx.ids, ctx.padding = cut, ids, padding
-        found = torch.empty((*ids.shape, cut.shape[1]), dtype=cut.meta.dtype)
+        vectors = torch.empty((*ids.shape, cut.shape[1]), dtype=cut.meta.dtype)
         for first, last, rows in cut.rows():
             here = (ids >= first) & (ids < last)
-            found[here] = rows[ids[here] - first]
-        return found
+            vectors[here] = rows[ids[here] - first]
+        return vectors
 
     @staticmethod
     def backward(ctx: Any, by_output: Tensor) -> Any:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fastinit import random
 from fastinit._distributions import Distribution
 from fastinit._fill import (
-    FLOATS,
-    Float,
+    FLOAT_FORMATS,
+    FloatFormat,
     check_overlap,
     fill_line,
     index_steps,
@@ -32,10 +32,10 @@ from fastinit.random import RNG, default_rng
 from fastinit.torch import _devices
 from fastinit.torch._devices import require_memory
 
-Generator: TypeAlias = torch.Generator | RNG
+RandomSource: TypeAlias = torch.Generator | RNG
 
-DTYPES: dict[torch.dtype, Float] = {
-    getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
+DTYPES: dict[torch.dtype, FloatFormat] = {
+    getattr(torch, name): known for name, known in FLOAT_FORMATS.items() if hasattr(torch, name)
 }
 _PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
@@ -60,7 +60,7 @@ class _Words(threading.local):
 _words = _Words()
 
 
-def cursor(generator: Generator | Cursor) -> Cursor:
+def cursor(generator: RandomSource | Cursor) -> Cursor:
     """Return where to draw from: a key from torch's generator, or a fastinit generator.
 
     A key is two numbers of 63 bits. They are the generator's output, not a seed, so that no
@@ -76,14 +76,16 @@ def cursor(generator: Generator | Cursor) -> Cursor:
     return Cursor(words.read())
 
 
-def generator_of(seed: Generator) -> random.Generator:
+def generator_of(seed: RandomSource) -> random.Generator:
     """Return a fastinit generator, which unlike a cursor has streams by name."""
     if seed is None or isinstance(seed, torch.Generator):
         return default_rng(cursor(seed).key)
     return default_rng(seed)
 
 
-def torchs_generator(generator: Generator | Cursor, device: torch.device) -> torch.Generator | None:
+def torchs_generator(
+    generator: RandomSource | Cursor, device: torch.device
+) -> torch.Generator | None:
     """Return what torch's own functions take: one of theirs, or one seeded from ours.
 
     On the meta device nothing is drawn, and there are no generators.
@@ -101,7 +103,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return type(tensor) in _PLAIN and tensor.layout is torch.strided
 
 
-def known_dtype(tensor: torch.Tensor) -> Float | None:
+def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
     """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
         ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
@@ -163,7 +165,7 @@ def storage_of(tensor: torch.Tensor) -> int | None:
 
 def fill(
     tensor: torch.Tensor,
-    dtype: Float,
+    dtype: FloatFormat,
     distribution: Distribution,
     rng: Cursor,
     start: int | None = None,
@@ -186,7 +188,7 @@ def fill(
 
 def _fill_pieces(
     tensor: torch.Tensor,
-    dtype: Float,
+    dtype: FloatFormat,
     distribution: Distribution,
     rng: Cursor,
     start: int | None,

@@ -41,7 +41,7 @@ from fastinit._kernels import Cursor
 from fastinit.initializers import scaled_variance
 from fastinit.structured import matrix_of
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     cursor,
     fill,
     generator_of,
@@ -114,7 +114,7 @@ NORMAL_WITHIN = Kind(absolute_truncated_normal_distribution, nn.init.trunc_norma
 
 
 def draw(
-    tensor: torch.Tensor, kind: Kind, params: tuple[float, ...], generator: Generator | Cursor
+    tensor: torch.Tensor, kind: Kind, params: tuple[float, ...], generator: RandomSource | Cursor
 ) -> torch.Tensor:
     """Fill the tensor, by fastinit if it can, otherwise by torch with a warning; return it.
 
@@ -141,7 +141,7 @@ def _by_torch(
     tensor: torch.Tensor,
     function: Callable[..., torch.Tensor],
     *arguments: Any,
-    generator: Generator | Cursor,
+    generator: RandomSource | Cursor,
     reason: str = "",
 ) -> torch.Tensor:
     """Have torch fill the tensor, or refuse to; say so if it has, and return the tensor."""
@@ -152,7 +152,7 @@ def _by_torch(
 
 
 def uniform_(
-    tensor: torch.Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, a: float = 0.0, b: float = 1.0, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill the tensor with uniforms on [a, b); as `torch.nn.init.uniform_`.
 
@@ -191,7 +191,7 @@ def uniform_(
 
 
 def normal_(
-    tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill the tensor with normals; as `torch.nn.init.normal_`.
 
@@ -232,7 +232,7 @@ def trunc_normal_(
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill the tensor with normals that lie within a and b; as `torch.nn.init.trunc_normal_`.
 
@@ -280,7 +280,7 @@ def truncated_normal_(
     std: float = 1.0,
     low: float = -2.0,
     high: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill the tensor with normals within ``mean + low * std`` and ``mean + high * std``.
 
@@ -335,7 +335,7 @@ def _bound(gain: float, fan: float) -> float:
 
 
 def xavier_uniform_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(6 / (fan_in + fan_out)); as torch's.
 
@@ -372,7 +372,7 @@ def xavier_uniform_(
 
 
 def xavier_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)); as torch's.
 
@@ -397,7 +397,7 @@ def kaiming_uniform_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(3 / fan); as torch's.
 
@@ -445,7 +445,7 @@ def kaiming_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain / sqrt(fan); as torch's.
 
@@ -483,7 +483,7 @@ def variance_scaling_(
     scale: float = 1.0,
     mode: str = "fan_in",
     distribution: str = "normal",
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill the tensor so that its variance is ``scale / fan``; torch has none.
 
@@ -523,7 +523,7 @@ def variance_scaling_(
     return draw(tensor, *_OF_VARIANCE[distribution](variance), generator)
 
 
-def lecun_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_normal_(tensor: torch.Tensor, generator: RandomSource = None) -> torch.Tensor:
     """Fill with normals of standard deviation sqrt(1 / fan_in).
 
     Parameters, returns and raises are those of `variance_scaling_`.
@@ -541,7 +541,7 @@ def lecun_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Te
     return variance_scaling_(tensor, 1.0, "fan_in", "normal", generator)
 
 
-def lecun_uniform_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_uniform_(tensor: torch.Tensor, generator: RandomSource = None) -> torch.Tensor:
     """Fill with uniforms on +- sqrt(3 / fan_in).
 
     Parameters, returns and raises are those of `variance_scaling_`.
@@ -560,7 +560,7 @@ def lecun_uniform_(tensor: torch.Tensor, generator: Generator = None) -> torch.T
 
 
 def xavier_truncated_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
@@ -586,7 +586,7 @@ def kaiming_truncated_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain / sqrt(fan).
 
@@ -607,7 +607,7 @@ def kaiming_truncated_normal_(
     return variance_scaling_(tensor, scale, mode, "truncated_normal", generator)
 
 
-def lecun_truncated_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_truncated_normal_(tensor: torch.Tensor, generator: RandomSource = None) -> torch.Tensor:
     """Fill with truncated normals of standard deviation sqrt(1 / fan_in).
 
     Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of
@@ -642,7 +642,9 @@ def _by_parts(
     return tensor
 
 
-def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = None) -> torch.Tensor:
+def orthogonal_(
+    tensor: torch.Tensor, gain: float = 1, generator: RandomSource = None
+) -> torch.Tensor:
     """Fill the tensor with `gain` times a random orthogonal matrix; as torch's.
 
     Parameters
@@ -696,7 +698,7 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
 
 
 def sparse_(
-    tensor: torch.Tensor, sparsity: float, std: float = 0.01, generator: Generator = None
+    tensor: torch.Tensor, sparsity: float, std: float = 0.01, generator: RandomSource = None
 ) -> torch.Tensor:
     """Fill a matrix with normals, and a part of each column with 0; as torch's.
 
