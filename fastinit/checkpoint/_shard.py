@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fastinit._files import appearing
+from fastinit._files import appearing, write_at
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import (
     Block,
@@ -61,7 +61,7 @@ def write_shard(
 def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -> None:
     drawer = Drawer(shard.seed)
     _allocate(file, shard.nbytes)
-    _put(file, memoryview(shard.head), 0)
+    write_at(file, memoryview(shard.head), 0)
 
     def write_batch(batch: list[tuple[Block, Item]]) -> int:
         in_pieces = False
@@ -69,7 +69,7 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
             values = drawer.draw_all([(block, item.rule) for block, item in run]).data
             (_, item), stretches = run[0], pieces(run)
             for begin, end, at in stretches:
-                _put(file, values[begin:end], item.begin + at)
+                write_at(file, values[begin:end], item.begin + at)
             in_pieces = in_pieces or len(stretches) > 1
         nbytes = sum(block.nbytes for block, _ in batch)
         if not in_pieces:  # else other blocks write into the same pages
@@ -87,12 +87,6 @@ def _fill_file(file: BinaryIO, shard: Shard, threads: int, progress: Progress) -
         progress(nbytes)
 
 
-def _put(file: BinaryIO, values: memoryview, at: int) -> None:
-    while values:
-        n = os.pwrite(file.fileno(), values, at)
-        values, at = values[n:], at + n
-
-
 def _pass_on(file: BinaryIO, at: int, nbytes: int) -> None:
     """Have the kernel write a stretch to the disk now, and give up what lies well before it.
 
@@ -100,7 +94,7 @@ def _pass_on(file: BinaryIO, at: int, nbytes: int) -> None:
     again: without that, 16 GB took 2.5 times as long, four times the system time, and what other
     programs had in the cache.
     """
-    with suppress(AttributeError, OSError):  # macOS; and advice need not be taken
+    with suppress(AttributeError, OSError):  # macOS, Windows; and advice need not be taken
         advise, dont_need = os.posix_fadvise, os.POSIX_FADV_DONTNEED
         advise(file.fileno(), at, nbytes, dont_need)  # pages not on the disk yet go there, and stay
         if at > _KEPT:
@@ -120,7 +114,7 @@ def _allocate(file: BinaryIO, nbytes: int) -> None:
     """Give a file its size, on disk: the space is then ours, and in one piece if it can be."""
     try:
         os.posix_fallocate(file.fileno(), 0, nbytes)
-    except AttributeError:  # macOS
+    except AttributeError:  # macOS, Windows
         file.truncate(nbytes)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # this file system cannot

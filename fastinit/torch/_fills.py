@@ -192,13 +192,14 @@ class Fills(TorchFunctionMode):
         kind: init.Kind,
         params: tuple[float, ...],
         generator: RandomSource | Cursor,
+        part: init.Part | None = None,
     ) -> torch.Tensor:
         """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
-        if dtype is None or not _may_wait(local_of(tensor)):
+        if dtype is None or part is not None or not _may_wait(local_of(tensor)):
             self._settle([tensor])
-            return init.draw(tensor, kind, params, generator)
+            return init.draw(tensor, kind, params, generator, part)
         rng = cursor(generator)
         try:
             distribution = kind.distribution(*params)

@@ -171,16 +171,24 @@ class Noting(TorchDispatchMode):
         return any(call.random for call in self.tape.history(*storages))
 
     def draw(
-        self, tensor: torch.Tensor, kind: init.Kind, params: tuple[float, ...], rng: Cursor | None
+        self,
+        tensor: torch.Tensor,
+        kind: init.Kind,
+        params: tuple[float, ...],
+        rng: Cursor | None,
+        part: init.Part | None = None,
     ) -> None:
-        """Note a fill of ours; `rng` is the author's own generator, if he gave one."""
+        """Note a fill of ours; `rng` is the author's own generator, if he gave one.
+
+        `part` is where in a larger tensor the tensor is, if the author said so.
+        """
         view = self.tape.view(tensor)
         if rng is not None:
-            rng = Cursor(rng.key, rng.take(tensor.numel()))
+            rng = Cursor(rng.key, rng.take(tensor.numel() if part is None else part.size))
         self._add(
             Call(
                 init.draw,
-                (view, kind, params, rng),
+                (view, kind, params, rng, part),
                 writes=(view,),
                 replaces={view.storage} if self.tape.is_whole(view) else (),
                 random=rng is None,
@@ -434,11 +442,12 @@ class Looking(TorchFunctionMode):
         kind: init.Kind,
         params: tuple[float, ...],
         generator: RandomSource | Cursor,
+        part: init.Part | None = None,
     ) -> torch.Tensor:
         """Note a fill, or let PyTorch do what is its own."""
         dtype = DTYPES.get(tensor.dtype)
         if not tensor.is_meta or dtype is None:
-            return init.draw(tensor, kind, params, generator)
+            return init.draw(tensor, kind, params, generator, part)
         try:
             params_in(kind.distribution(*params), dtype)
         except (TypeError, ValueError):
@@ -449,7 +458,7 @@ class Looking(TorchFunctionMode):
         if generator is not None:
             with modes_off():
                 rng = cursor(generator)
-        self._noting.draw(tensor, kind, params, rng)
+        self._noting.draw(tensor, kind, params, rng, part)
         return tensor
 
 

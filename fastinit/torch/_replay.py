@@ -113,13 +113,15 @@ class Replay:
         return negated_view(tensor) if view.negated else tensor
 
     def _draw(self, call: Call) -> None:
-        view, kind, params, rng = call.args
+        view, kind, params, rng, part = call.args
         start, steps = None, None
         if rng is None:
             name, start, steps = self.stream(call)
             rng = Cursor(self._root.stream(name).key)
         else:
             rng = Cursor(rng.key, rng.position)  # a fill moves it on
+        if part is not None:
+            start, steps = part.start, list(part.steps)
         fill(self._real(view), DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
 
     def stream(self, call: Call) -> tuple[str, int | None, list[int] | None]:
