@@ -132,13 +132,13 @@ def truncated_std(low: float, high: float) -> float:
         raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")
     top = min(max(low, 0.0), high)
     reach = 45.0 / max(abs(top), 3.5)  # beyond it lies less than exp(-45) of the mass
-    left = _moments(top, max(low - top, -reach))
-    right = _moments(top, min(high - top, reach))
+    left = _density_integrals(top, max(low - top, -reach))
+    right = _density_integrals(top, min(high - top, reach))
     mass, first, second = (r - m for m, r in zip(left, right, strict=True))
     return math.sqrt(second / mass - (first / mass) ** 2)
 
 
-def _moments(start: float, length: float, panels: int = 64) -> list[float]:
+def _density_integrals(start: float, length: float, panels: int = 64) -> list[float]:
     """Return the integrals over s from 0 to length of s^j f(start + s) / f(start), j = 0 to 2.
 
     f is the normal density: f' = -x f gives its Taylor coefficients at any x, one by one.

@@ -681,12 +681,12 @@ def scaled_variance(
 ) -> float:
     """Return scale / fan for a whole tensor's shape and its (in, out, batch) axes."""
     choice("mode", mode, _MODES)
-    fan = _fan(shape, mode, axes, fan_in, fan_out)
+    fan = fan_of(shape, mode, axes, fan_in, fan_out)
     # No fan, no elements: nothing to scale.
     return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
-def _fan(
+def fan_of(
     shape: tuple[int, ...],
     mode: str,
     axes: tuple[Axes, Axes, Axes],

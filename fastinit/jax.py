@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check, cuda
-from fastinit._fill import FLOATS, empty
+from fastinit._fill import FLOAT_FORMATS, empty
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -110,7 +110,7 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
         key: jax.Array, shape: Sequence[int], dtype: Any = dtype, out_sharding: Any = None
     ) -> jax.Array:
         known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        if known.name not in FLOATS:
+        if known.name not in FLOAT_FORMATS:
             return jaxs(key, tuple(shape), dtype, out_sharding)
         return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, ours)
 

@@ -26,7 +26,7 @@ from fastinit._fill import (
     fill,
     fill_constant,
     fill_orthogonal,
-    float_dtype,
+    float_format,
     floats,
     index_steps,
     place,
@@ -654,7 +654,7 @@ def delta_orthogonal_(
             "fewer outputs than inputs"
         )
     generator, factor = as_generator(rng), real("gain", gain)
-    check_gain(factor, float_dtype(array.dtype))  # before the zeros are written
+    check_gain(factor, float_format(array.dtype))  # before the zeros are written
     fill_constant(x, 0, threads, backend=backend)
     fill_orthogonal(factor, taps.matrix, taps.box, generator, threads, backend)
     return x
