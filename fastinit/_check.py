@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import SupportsIndex, cast
+from typing import Any, SupportsIndex, cast
 
 Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
@@ -94,7 +94,7 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
-        group: list[object] = list(given) if isinstance(given, Sequence) else [given]
+        group: list[Any] = list(given) if isinstance(given, Sequence) else [given]
         numbers = [int(a) for a in group if isinstance(a, Integral) and not isinstance(a, bool)]
         if len(numbers) < len(group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
