@@ -95,7 +95,7 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     groups = []
     for name, given in named.items():
         group: list[object] = list(given) if isinstance(given, Sequence) else [given]
-        numbers = [int(a) for a in group if isinstance(a, Integral) and type(a) is not bool]
+        numbers = [int(a) for a in group if not isinstance(a, bool) and isinstance(a, Integral)]
         if len(numbers) < len(group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= axis < len(shape) for axis in numbers):
