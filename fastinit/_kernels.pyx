@@ -11,7 +11,7 @@ from fastinit._check import shown
 
 cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint8_t, uintptr_t
 from libc.stdlib cimport getenv
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -252,6 +252,38 @@ def truncate(double mean, double std, double low, double high):
 def advise_huge(uintptr_t address, size_t nbytes):
     """Asks the system for huge pages where memory is first touched; it may not give them."""
     fi_advise_huge(<void *> address, nbytes)
+
+
+cdef uint32_t hashed(uint32_t value, uint32_t *constant, uint32_t factor) noexcept:
+    value ^= constant[0]
+    constant[0] *= factor
+    value *= constant[0]
+    return value ^ value >> 16
+
+
+def child_key(const uint32_t[::1] pool, uint32_t constant, const uint8_t[::1] digest):
+    """Returns the key of a NumPy SeedSequence with 16 bytes more in its spawn key: the pool is
+    the parent's, and the constant the one that its next word meets (see random.py).
+    """
+    cdef uint32_t mixed[64]
+    cdef uint32_t word
+    cdef uint32_t out[4]
+    cdef int i, j, n = <int> pool.shape[0]
+    if n > 64 or digest.shape[0] != 16:
+        raise ValueError
+    for i in range(n):
+        mixed[i] = pool[i]
+    for j in range(0, 16, 4):
+        word = 0
+        for i in range(4):
+            word |= <uint32_t> digest[j + i] << (8 * i)
+        for i in range(n):
+            mixed[i] = 0xca01f9ddU * mixed[i] - 0x4973f715U * hashed(word, &constant, 0x931e8875U)
+            mixed[i] ^= mixed[i] >> 16
+    constant = 0x8b51f9ddU
+    for i in range(4):
+        out[i] = hashed(mixed[i % n], &constant, 0x58f38dedU)
+    return out[0] | (<uint64_t> out[1]) << 32, out[2] | (<uint64_t> out[3]) << 32
 
 
 def hold(cnp.ndarray x):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import dask.array as da
@@ -18,10 +17,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import fastinit
-from fastinit import _check
+from fastinit import Initializer, _check
 from fastinit._check import Shape
 from fastinit._fill import as_dtype, empty
-from fastinit.random import Generator, default_rng
+from fastinit.initializer import parameters
+from fastinit.random import Generator, as_generator
 
 __all__ = [
     "constant",
@@ -84,13 +84,14 @@ class _Virtual:
 
     def __init__(
         self,
-        fill: Callable[..., object],
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         rng: Generator | None,
+        options: dict[str, Any],
+        initializer: Initializer,
     ) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
-        self._fill, self._rng = fill, rng
+        self._rng, self._options, self._initializer = rng, options, initializer
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         index += (slice(None),) * (self.ndim - len(index))
@@ -107,20 +108,21 @@ class _Virtual:
         part: NDArray[Any] = x[steps]
         return part
 
-    def _draw(self, x: NDArray[Any], offset: list[int]) -> None:
-        rng = self._rng
+    def _draw(self, x: NDArray[Any], offset: Sequence[int]) -> None:
         # Threads share this tensor: none moves its generator.
-        given = {} if rng is None else {"rng": Generator(rng.seed_seq, rng.position)}
-        self._fill(x, **given, global_shape=self.shape, offset=offset)
+        rng = self._rng and Generator(self._rng.seed_seq, self._rng.position)
+        self._initializer.fill(
+            x, rng=rng, **self._options, global_shape=self.shape, offset=tuple(offset)
+        )
 
-    def refuse(self) -> None:
-        """Raise what the fill of any part would raise."""
-        nothing = self.shape if 0 in self.shape else [0] * self.ndim
-        self._draw(empty(nothing, self.dtype), [0] * self.ndim)
+    def check(self) -> None:
+        """Raise what drawing any part would raise: an empty part is drawn."""
+        corner = (0,) * self.ndim
+        self._draw(np.empty(corner, self.dtype), corner)
 
     def __dask_tokenize__(self) -> object:
         rng = self._rng and (self._rng.key, self._rng.position)
-        return self._fill, self.shape, self.dtype.name, rng
+        return self._initializer, self._options, self.shape, self.dtype.name, rng
 
 
 _DOC = """Return a Dask array whose chunks will be filled as `fastinit.{name}` fills the whole.
@@ -156,10 +158,14 @@ Examples
 """
 
 
+# What Dask decides, and not the call.
+_DASKS = ("global_shape", "offset")
+
+
 def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
     """Return the function that makes a Dask array, its chunks filled by `in_place`."""
-    # The specialisations of `variance_scaling_` have it among their options.
-    draws = bool({"rng", "options"} & inspect.signature(in_place).parameters.keys())
+    name = in_place.__name__.removesuffix("_")
+    takes = parameters(name)
 
     def lazy(
         shape: Shape,
@@ -168,11 +174,20 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
         dtype: DTypeLike = "float32",
         **kwargs: Any,
     ) -> da.Array:
-        rng = default_rng(kwargs.pop("rng", None)) if draws else None
-        fill: Callable[..., object] = partial(_fill, in_place, args, {"threads": 1, **kwargs})
-        at = rng and Generator(rng.seed_seq, rng.position)
-        tensor = _Virtual(fill, _check.shape("shape", shape), as_dtype(dtype), at)
-        tensor.refuse()
+        for key in kwargs:
+            if key not in takes or key in _DASKS:
+                allowed = ", ".join(key for key in takes if key not in _DASKS)
+                raise TypeError(f"{name}: {key} is not an argument; allowed: {allowed}")
+        given = {**_by_name(in_place, args, kwargs), **kwargs}
+        rng = as_generator(given.pop("rng", None)) if "rng" in takes else None
+        tensor = _Virtual(
+            _check.shape("shape", shape),
+            as_dtype(dtype),
+            rng and Generator(rng.seed_seq, rng.position),
+            {"threads": given.pop("threads", 1), "backend": given.pop("backend", None)},
+            Initializer(name, **given),
+        )
+        tensor.check()
         if rng is not None:
             rng.take(math.prod(tensor.shape))
         return da.from_array(
@@ -183,16 +198,24 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
             meta=np.empty([0] * tensor.ndim, tensor.dtype),
         )
 
-    name = in_place.__name__.removesuffix("_")
     lazy.__name__ = lazy.__qualname__ = name
     lazy.__doc__ = _DOC.format(name=name, example=example)
     return lazy
 
 
-def _fill(
-    in_place: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], x: Any, **part: Any
-) -> None:
-    in_place(x, *args, **kwargs, **part)
+def _by_name(
+    in_place: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return by their names the arguments that were given by their places after the shape."""
+    name = in_place.__name__.removesuffix("_")
+    try:
+        placed = inspect.signature(in_place).bind_partial(None, *args).arguments
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    _, *names = placed
+    if twice := kwargs.keys() & names:
+        raise TypeError(f"{name}: {twice.pop()} is given twice")
+    return {key: placed[key] for key in names}
 
 
 constant = _lazy(fastinit.constant_, "(4, 4), 0.5")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check, cuda
-from fastinit._fill import FLOATS, empty
+from fastinit._fill import FLOAT_FORMATS, empty
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -52,8 +52,6 @@ __all__ = [
 
 Axes: TypeAlias = int | Sequence[int]
 Shape: TypeAlias = tuple[int, ...]
-# An in-place function of fastinit with all arguments but the array and where it belongs.
-Fill: TypeAlias = Callable[..., object]
 
 
 def generator(key: jax.Array) -> Generator:
@@ -88,7 +86,7 @@ def generator(key: jax.Array) -> Generator:
 def _words(key: jax.Array) -> jax.Array:
     """Return the 32-bit words of one key; traced inside jit, even if the key is not."""
     if not isinstance(key, jax.Array):
-        raise TypeError(f"key={key!r} must be a JAX key: jax.random.key(seed)")
+        raise TypeError(f"key={_check.shown(key)} must be a JAX key: jax.random.key(seed)")
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(key) if typed else jax.numpy.copy(key)
     if words.dtype != np.uint32:
@@ -102,39 +100,33 @@ def _generator(words: NDArray[np.uint32]) -> Generator:
     return default_rng(int.from_bytes(words.astype(">u4").tobytes(), "big"))
 
 
-def _initializer(fill: Fill, theirs: Initializer, dtype: Any) -> Initializer:
-    """Return JAX's kind of function for what fills a NumPy array.
+def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
+    """Return JAX's kind of function for an initializer of ours.
 
-    What fastinit has no dtype for, complex numbers first of all, JAX draws itself.
+    Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws.
     """
 
     def init(
         key: jax.Array, shape: Sequence[int], dtype: Any = dtype, out_sharding: Any = None
     ) -> jax.Array:
         known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        if known.name not in FLOATS:
-            return theirs(key, tuple(shape), dtype, out_sharding)
-        return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, fill)
+        if known.name not in FLOAT_FORMATS:
+            return jaxs(key, tuple(shape), dtype, out_sharding)
+        return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, ours)
 
     return init
 
 
 def draw(
-    words: jax.Array, shape: Shape, dtype: np.dtype[Any], out_sharding: object, fill: Fill
+    words: jax.Array, shape: Shape, dtype: np.dtype[Any], out_sharding: object, initializer: Drawn
 ) -> jax.Array:
     """Return an array of JAX's, drawn from the generator that a key's words are the seed of."""
     traced = isinstance(words, jax.core.Tracer)
     sharding = _sharding(out_sharding, traced)
-    _refuse(fill, shape, dtype)
+    initializer.check(shape, dtype)  # inside jit the fill itself would raise too late
     if traced:
-        return _traced(words, shape, dtype, sharding, fill)
-    return _concrete(_generator(np.asarray(words)), shape, dtype, sharding, fill)
-
-
-def _refuse(fill: Fill, shape: Shape, dtype: np.dtype[Any]) -> None:
-    """Raise what the fill would raise, by an empty part of the tensor: inside jit it is late."""
-    nothing = np.empty(shape if 0 in shape else [0] * len(shape), dtype)
-    fill(nothing, rng=0, global_shape=shape, offset=[0] * len(shape))
+        return _traced(words, shape, dtype, sharding, initializer)
+    return _concrete(_generator(np.asarray(words)), shape, dtype, sharding, initializer)
 
 
 def _sharding(given: object, traced: bool) -> Sharding | None:
@@ -148,11 +140,17 @@ def _sharding(given: object, traced: bool) -> Sharding | None:
         return NamedSharding(mesh, given)
     if isinstance(given, NamedSharding if traced else Sharding) or given is None:
         return given
-    raise TypeError(f"out_sharding={given!r} must be a NamedSharding or a PartitionSpec")
+    raise TypeError(
+        f"out_sharding={_check.shown(given)} must be a NamedSharding or a PartitionSpec"
+    )
 
 
 def _concrete(
-    rng: Generator, shape: Shape, dtype: np.dtype[Any], sharding: Sharding | None, fill: Fill
+    rng: Generator,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    sharding: Sharding | None,
+    initializer: Drawn,
 ) -> jax.Array:
     """Fill new memory and hand it to JAX; of a sharded array each part once."""
 
@@ -162,24 +160,20 @@ def _concrete(
         if offset not in made:
             made[offset] = empty([stop - start for start, stop, _ in bounds], dtype)
             whole = Generator(rng.seed_seq)  # each part of it at its place
-            fill(made[offset], rng=whole, global_shape=shape, offset=offset)
+            initializer.fill(made[offset], rng=whole, global_shape=shape, offset=offset)
         return made[offset]
 
     made: dict[Shape, NDArray[Any]] = {}
-    if _on_gpus(sharding) and getattr(fill, "func", None) in _OF_EACH_ELEMENT:
-        return _by_gpus(rng, shape, dtype, sharding, fill)
+    of_each_element = getattr(initializer, "name", None) in _OF_EACH_ELEMENT
+    if of_each_element and _on_gpus(sharding):
+        return _by_gpus(rng, shape, dtype, sharding, initializer)
     if sharding is None:
         return jax.device_put(part(tuple(slice(None) for _ in shape)))
     return jax.make_array_from_callback(shape, sharding, part, dtype=dtype)
 
 
-# What draws each element by itself, and so wherever it is.
-_OF_EACH_ELEMENT = (
-    fastinit.normal_,
-    fastinit.uniform_,
-    fastinit.truncated_normal_,
-    fastinit.variance_scaling_,
-)
+# These draw each element by itself, so a GPU draws the elements that it holds.
+_OF_EACH_ELEMENT = ("normal", "uniform", "truncated_normal", "variance_scaling")
 
 
 def _on_gpus(sharding: Sharding | None) -> bool:
@@ -190,7 +184,11 @@ def _on_gpus(sharding: Sharding | None) -> bool:
 
 
 def _by_gpus(
-    rng: Generator, shape: Shape, dtype: np.dtype[Any], sharding: Sharding | None, fill: Fill
+    rng: Generator,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    sharding: Sharding | None,
+    initializer: Drawn,
 ) -> jax.Array:
     """Fill each GPU's part in the memory that JAX has given it; nothing passes through the host."""
     if sharding is None:
@@ -204,24 +202,28 @@ def _by_gpus(
         array = cuda.array_at(part.unsafe_buffer_pointer(), local, dtype)
         memory = cuda.OnGPU(array, partial(cuda.fill, wait=True))
         offset = tuple(start for start, _, _ in bounds)
-        fill(memory, rng=Generator(rng.seed_seq), global_shape=shape, offset=offset)
+        initializer.fill(memory, rng=Generator(rng.seed_seq), global_shape=shape, offset=offset)
         parts.append(part)
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 def _traced(
-    words: jax.Array, shape: Shape, dtype: np.dtype[Any], sharding: NamedSharding | None, fill: Fill
+    words: jax.Array,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    sharding: NamedSharding | None,
+    initializer: Drawn,
 ) -> jax.Array:
     """Have XLA call back when it runs; each device of a mesh for its own part."""
     if sharding is None:
-        return _called(words, np.zeros(len(shape), np.int32), shape, shape, dtype, fill)
+        return _called(words, np.zeros(len(shape), np.int32), shape, shape, dtype, initializer)
     spec, local = sharding.spec, sharding.shard_shape(shape)
 
     def part(words: jax.Array) -> jax.Array:
         # Which part, not where: an offset may need more than 32 bits.
         at = [jax.lax.axis_index(names) if names else 0 for names in spec]
         at += [0] * (len(shape) - len(at))
-        return _called(words, jax.numpy.array(at, np.int32), local, shape, dtype, fill)
+        return _called(words, jax.numpy.array(at, np.int32), local, shape, dtype, initializer)
 
     sharded = jax.shard_map(
         part, mesh=sharding.mesh, in_specs=PartitionSpec(), out_specs=spec, check_vma=False
@@ -235,13 +237,13 @@ def _called(
     local: Shape,
     shape: Shape,
     dtype: np.dtype[Any],
-    fill: Fill,
+    initializer: Drawn,
 ) -> jax.Array:
     """Return the part number `at` along each axis, made by a call back when XLA runs."""
 
     def write(x: NDArray[Any], words: Any, at: Any) -> NDArray[Any]:
         offset = [int(n) * length for n, length in zip(np.asarray(at), local, strict=True)]
-        fill(x, rng=_generator(np.asarray(words)), global_shape=shape, offset=offset)
+        initializer.fill(x, rng=_generator(np.asarray(words)), global_shape=shape, offset=offset)
         return x
 
     def in_place(_: object, out: Any, words: Any, at: Any) -> None:
@@ -284,8 +286,8 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     >>> init.normal(0.02)(jax.random.key(42), (2, 3)).shape
     (2, 3)
     """
-    theirs = jax.nn.initializers.normal(stddev)
-    return _initializer(partial(fastinit.normal_, std=float(stddev)), theirs, dtype)
+    ours = fastinit.Initializer("normal", std=float(stddev))
+    return _initializer(ours, jax.nn.initializers.normal(stddev), dtype)
 
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
@@ -313,8 +315,8 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     >>> bool(init.uniform(0.1)(jax.random.key(42), (100,)).max() <= 0.1)
     True
     """
-    theirs = jax.nn.initializers.uniform(scale)
-    return _initializer(partial(fastinit.uniform_, high=float(scale)), theirs, dtype)
+    ours = fastinit.Initializer("uniform", high=float(scale))
+    return _initializer(ours, jax.nn.initializers.uniform(scale), dtype)
 
 
 def truncated_normal(
@@ -346,11 +348,11 @@ def truncated_normal(
     >>> bool(abs(init.truncated_normal(0.1)(jax.random.key(42), (100,))).max() <= 0.2)
     True
     """
-    theirs = jax.nn.initializers.truncated_normal(stddev, None, lower, upper)
-    fill = partial(
-        fastinit.truncated_normal_, std=float(stddev), low=float(lower), high=float(upper)
+    ours = fastinit.Initializer(
+        "truncated_normal", std=float(stddev), low=float(lower), high=float(upper)
     )
-    return _initializer(fill, theirs, dtype)
+    jaxs = jax.nn.initializers.truncated_normal(stddev, None, lower, upper)
+    return _initializer(ours, jaxs, dtype)
 
 
 def variance_scaling(
@@ -393,11 +395,11 @@ def variance_scaling(
     >>> bool(abs(w.std() / (2 / 400) ** 0.5 - 1) < 0.01)
     True
     """
-    theirs = jax.nn.initializers.variance_scaling(
+    jaxs = jax.nn.initializers.variance_scaling(
         scale, mode, distribution, in_axis, out_axis, batch_axis
     )
-    fill = partial(
-        fastinit.variance_scaling_,
+    ours = fastinit.Initializer(
+        "variance_scaling",
         scale=float(scale),
         mode=mode,
         distribution=distribution,
@@ -405,7 +407,7 @@ def variance_scaling(
         out_axis=out_axis,
         batch_axis=batch_axis,
     )
-    return _initializer(fill, theirs, dtype)
+    return _initializer(ours, jaxs, dtype)
 
 
 _DOC = """Return an initializer; as `jax.nn.initializers.{name}`.
@@ -467,9 +469,8 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     >>> bool(np.allclose(w.T @ w, np.eye(3), atol=1e-6))
     True
     """
-    theirs = jax.nn.initializers.orthogonal(scale, column_axis)
-    fill = partial(fastinit.orthogonal_, gain=float(scale), column_axis=column_axis)
-    return _initializer(fill, theirs, dtype)
+    ours = fastinit.Initializer("orthogonal", gain=float(scale), column_axis=column_axis)
+    return _initializer(ours, jax.nn.initializers.orthogonal(scale, column_axis), dtype)
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
@@ -503,24 +504,29 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     >>> bool(np.allclose(w[1, 1].T @ w[1, 1], np.eye(2), atol=1e-6)), int((w != 0).sum())
     (True, 4)
     """
-    theirs = jax.nn.initializers.delta_orthogonal(scale, column_axis)
+    ours = _Centre(fastinit.Initializer("orthogonal", gain=float(scale), column_axis=column_axis))
+    return _initializer(ours, jax.nn.initializers.delta_orthogonal(scale, column_axis), dtype)
 
-    def fill(x: NDArray[Any], rng: Any, global_shape: Shape, offset: Sequence[int]) -> None:
-        if not 3 <= len(global_shape) <= 5 or global_shape[-2] > global_shape[-1]:
+
+class _Centre(NamedTuple):
+    """A convolution of zeros with a matrix at its centre, which is JAX's and not fastinit's."""
+
+    matrix: fastinit.Initializer
+
+    def check(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        if not 3 <= len(shape) <= 5 or shape[-2] > shape[-1]:
             raise ValueError(
-                f"shape={global_shape} must have three to five axes, and no more inputs (the last "
+                f"shape={shape} must have three to five axes, and no more inputs (the last "
                 "but one) than outputs (the last)"
             )
+        self.matrix.check(shape[-2:], dtype)
+
+    def fill(self, x: Any, *, rng: Generator, global_shape: Shape, offset: Sequence[int]) -> None:
         x[...] = 0
         centre = tuple((n - 1) // 2 - o for n, o in zip(global_shape[:-2], offset, strict=False))
         if all(0 <= i < n for i, n in zip(centre, x.shape, strict=False)):
-            fastinit.orthogonal_(
-                x[centre],
-                float(scale),
-                column_axis,
-                rng=rng,
-                global_shape=global_shape[-2:],
-                offset=tuple(offset[-2:]),
-            )
+            whole, corner = global_shape[-2:], tuple(offset[-2:])
+            self.matrix.fill(x[centre], rng=rng, global_shape=whole, offset=corner)
 
-    return _initializer(fill, theirs, dtype)
+
+Drawn: TypeAlias = fastinit.Initializer | _Centre

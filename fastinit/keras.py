@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit import _check
-from fastinit._fill import FLOATS, as_dtype, empty
+from fastinit import Initializer, _check
+from fastinit._fill import FLOAT_FORMATS, as_dtype, empty
 
 __all__ = [
     "GlorotNormal",
@@ -34,8 +33,6 @@ __all__ = [
     "VarianceScaling",
 ]
 
-Fill: TypeAlias = Callable[..., object]
-
 _registered: Callable[[type], Any] = keras.saving.register_keras_serializable(package="fastinit")
 
 
@@ -44,7 +41,8 @@ class _Drawn(keras.initializers.Initializer):
 
     seed: Any
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:
+        """Return what draws a tensor of that shape."""
         raise NotImplementedError
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
@@ -70,16 +68,16 @@ class _Drawn(keras.initializers.Initializer):
             If an argument is not as described.
         """
         name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
-        if name not in FLOATS:
+        if name not in FLOAT_FORMATS:
             return super().__call__(shape, dtype)
         lengths = _check.shape("shape", tuple(shape))
-        fill = self._fill(lengths)
+        ours = self._ours(lengths)
         if keras.config.backend() == "jax":
-            return _jax_array(self.seed, lengths, name, layout, fill)
+            return _jax_array(self.seed, lengths, name, layout, ours)
         # A word may be negative: a backend's seeds may have a sign.
         high, low = (int(word) % 2**32 for word in _words(self.seed))
         x = empty(lengths, name)
-        fill(x, rng=(high << 32) + low)
+        ours.fill(x, rng=(high << 32) + low)
         return _tensor(x)
 
 
@@ -95,7 +93,9 @@ def _words(seed: Any) -> tuple[Any, Any]:
     return divmod(_check.integer("seed", seed) % 2**64, 2**32)
 
 
-def _jax_array(seed: Any, shape: tuple[int, ...], dtype: str, layout: Any, fill: Fill) -> Any:
+def _jax_array(
+    seed: Any, shape: tuple[int, ...], dtype: str, layout: Any, initializer: Initializer
+) -> Any:
     """Return an array made where JAX wants it; the seed may be traced."""
     import jax
 
@@ -109,7 +109,7 @@ def _jax_array(seed: Any, shape: tuple[int, ...], dtype: str, layout: Any, fill:
         mesh = jax.typeof(seed.state.value).sharding.mesh
     with jax.sharding.use_abstract_mesh(mesh):
         words = jax.numpy.array(_words(seed), np.uint32)
-    return draw(words, shape, known, sharding, fill)
+    return draw(words, shape, known, sharding, initializer)
 
 
 def _tensor(x: NDArray[Any]) -> Any:
@@ -153,8 +153,8 @@ class RandomNormal(_Drawn, keras.initializers.RandomNormal):
     mean: float
     stddev: float
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
-        return partial(fastinit.normal_, mean=float(self.mean), std=float(self.stddev))
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
+        return Initializer("normal", mean=float(self.mean), std=float(self.stddev))
 
 
 @_registered
@@ -183,8 +183,8 @@ class TruncatedNormal(_Drawn, keras.initializers.TruncatedNormal):
     mean: float
     stddev: float
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
-        return partial(fastinit.truncated_normal_, mean=float(self.mean), std=float(self.stddev))
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
+        return Initializer("truncated_normal", mean=float(self.mean), std=float(self.stddev))
 
 
 @_registered
@@ -213,8 +213,8 @@ class RandomUniform(_Drawn, keras.initializers.RandomUniform):
     minval: float
     maxval: float
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
-        return partial(fastinit.uniform_, low=float(self.minval), high=float(self.maxval))
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
+        return Initializer("uniform", low=float(self.minval), high=float(self.maxval))
 
 
 _DISTRIBUTIONS = {
@@ -233,10 +233,10 @@ class _Scaled(_Drawn):
     input_axes: Sequence[int] | None
     output_axes: Sequence[int] | None
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:
         fan_in, fan_out = _fans(shape, self.input_axes, self.output_axes)
-        return partial(
-            fastinit.variance_scaling_,
+        return Initializer(
+            "variance_scaling",
             scale=float(self.scale),
             mode=self.mode,
             distribution=_DISTRIBUTIONS[self.distribution],
@@ -427,5 +427,5 @@ class Orthogonal(_Drawn, keras.initializers.Orthogonal):
 
     gain: float
 
-    def _fill(self, shape: tuple[int, ...]) -> Fill:  # noqa: ARG002
-        return partial(fastinit.orthogonal_, gain=float(self.gain))
+    def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
+        return Initializer("orthogonal", gain=float(self.gain))

@@ -17,9 +17,9 @@ from numpy.random import SeedSequence
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _kernels
-from fastinit._check import Shape, integer, shape
+from fastinit._check import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
-from fastinit._fill import empty, fill
+from fastinit._fill import as_dtype, empty, fill
 
 Seed = int | Sequence[int] | SeedSequence | None
 
@@ -29,7 +29,7 @@ def _key_of(sequence: SeedSequence) -> tuple[int, int]:
     return int(k0), int(k1)
 
 
-def _seed_sequence(seed: Seed) -> SeedSequence:
+def _seed_sequence(seed: Seed, name: str = "seed") -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
@@ -38,20 +38,47 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
         return SeedSequence(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"seed={seed!r} is not a seed; allowed: a non-negative integer, a sequence of them, "
-            "a SeedSequence, a Generator, or None"
+            f"{name}={shown(seed)} is not a seed; allowed: a non-negative integer, a sequence of "
+            "them, a SeedSequence, a Generator, or None"
         ) from None
 
 
-def _child(parent: SeedSequence, name: object) -> SeedSequence:
-    """Return the seed sequence of a name: BLAKE2b-128 of its UTF-8, as four words of spawn key."""
+def _digest(name: object) -> bytes:
+    """Return what stands for a name in a seed: BLAKE2b-128 of its UTF-8."""
     if not isinstance(name, str):
-        raise TypeError(f"name={name!r} must be a str")
-    digest = blake2b(name.encode(), digest_size=16).digest()
+        raise TypeError(f"name={shown(name)} must be a str")
+    try:
+        return blake2b(name.encode(), digest_size=16).digest()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"name={shown(name)} must be text: {error.reason}") from None
+
+
+def _child(parent: SeedSequence, digest: bytes) -> SeedSequence:
+    """Return the seed sequence of a name, whose digest is four words of the spawn key."""
     words = np.frombuffer(digest, "<u4").tolist()
     return SeedSequence(
         parent.entropy, spawn_key=(*parent.spawn_key, *words), pool_size=parent.pool_size
     )
+
+
+# How NumPy mixes a seed's words into its pool: M. E. O'Neill, "Developing a seed_seq
+# Alternative", 2015. Each use of a word multiplies the constant that the next one meets.
+_FIRST, _FACTOR = 0x43B0D7E5, 0x931E8875
+
+
+def _mixed(sequence: SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
+    """Return a seed's pool, and the constant that its next word meets; None if we cannot tell."""
+    entropy = sequence.entropy
+    parts = [entropy] if isinstance(entropy, int) else entropy
+    if not isinstance(parts, list | tuple) or not all(type(part) is int for part in parts):
+        return None
+    words, more = (
+        sum(max(1, -(-part.bit_length() // 32)) for part in group)
+        for group in (parts, sequence.spawn_key)
+    )
+    # The pool's size of words at the least, of zeros if need be, and then the spawn key's.
+    uses = sequence.pool_size * (max(words, sequence.pool_size) + more)
+    return sequence.pool, _FIRST * pow(_FACTOR, uses, 2**32) % 2**32
 
 
 # NumPy's `SeedSequence.spawn` counts its children without a lock: threads would get the same ones.
@@ -91,17 +118,25 @@ class Generator(_kernels.Cursor):
     (2, 3)
     """
 
-    __slots__ = ("_seed_sequence",)
+    __slots__ = ("_mixed", "_named", "_seed_sequence")
+
+    _mixed: tuple[NDArray[np.uint32], int] | None
+    _named: tuple[SeedSequence, bytes]
+    _seed_sequence: SeedSequence | None
 
     def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
         if not isinstance(seed_sequence, SeedSequence):
-            raise TypeError(f"seed_sequence={seed_sequence!r} must be a SeedSequence")
+            raise TypeError(f"seed_sequence={shown(seed_sequence)} must be a SeedSequence")
         super().__init__(_key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 
     @property
     def seed_seq(self) -> SeedSequence:
         """The seed sequence of the key."""
+        if self._seed_sequence is None:
+            with _spawning:  # one for all threads, as it counts its children
+                if self._seed_sequence is None:
+                    self._seed_sequence = _child(*self._named)
         return self._seed_sequence
 
     def advance(self, n: int) -> Generator:
@@ -142,7 +177,16 @@ class Generator(_kernels.Cursor):
         >>> rng.stream("wte").key == rng.stream("wte").key != rng.stream("wpe").key
         True
         """
-        return Generator(_child(self._seed_sequence, name))
+        digest, parent = _digest(name), self.seed_seq
+        if not hasattr(self, "_mixed"):
+            self._mixed = _mixed(parent)
+        if self._mixed is None:
+            return Generator(_child(parent, digest))
+        # A model has 10**5 names: the key is had in C, and the seed sequence if it is asked for.
+        child = Generator.__new__(Generator)
+        _kernels.Cursor.__init__(child, _kernels.child_key(*self._mixed, digest))
+        child._seed_sequence, child._named = None, (parent, digest)
+        return child
 
     def spawn(self, n_children: int) -> list[Generator]:
         """Return new independent generators, as `numpy.random.Generator.spawn` does.
@@ -159,7 +203,7 @@ class Generator(_kernels.Cursor):
         """
         n = integer("n_children", n_children, 0, 2**32 - 1)
         with _spawning:
-            children = self._seed_sequence.spawn(n)
+            children = self.seed_seq.spawn(n)
         return [Generator(child) for child in children]
 
     def random(
@@ -306,25 +350,28 @@ class Generator(_kernels.Cursor):
         dtype: DTypeLike | None,
         out: NDArray[Any] | None,
     ) -> Any:
+        lengths = () if size is None else shape("size", size)
         if out is None:
-            array = empty(() if size is None else size, np.float64 if dtype is None else dtype)
+            array = empty(lengths, np.float64 if dtype is None else dtype)
             fill(distribution, array, self)
             return array.item() if size is None else array
-        if dtype is not None and np.dtype(dtype) != out.dtype:
-            raise TypeError(f"dtype={np.dtype(dtype).name} is not that of out, {out.dtype.name}")
-        if size is not None and shape("size", size) != out.shape:
-            raise ValueError(f"size={size!r} is not the shape of out, {out.shape}")
+        if not (hasattr(out, "dtype") and hasattr(out, "shape")):
+            raise TypeError(f"out={shown(out)} must be an array")
+        if dtype is not None and as_dtype(dtype) != out.dtype:
+            raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
+        if size is not None and lengths != out.shape:
+            raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
         return fill(distribution, out, self)
 
     def __repr__(self) -> str:
-        s = self._seed_sequence
+        s = self.seed_seq
         return (
             f"fastinit.Generator(entropy={s.entropy}, spawn_key={s.spawn_key}, "
             f"position={self.position})"
         )
 
     def __reduce__(self) -> tuple[type[Generator], tuple[SeedSequence, int]]:
-        return Generator, (self._seed_sequence, self.position)
+        return Generator, (self.seed_seq, self.position)
 
 
 RNG = Seed | Generator | np.random.Generator | np.random.BitGenerator
@@ -353,14 +400,19 @@ def default_rng(seed: RNG = None) -> Generator:
     >>> fi.default_rng(42)
     fastinit.Generator(entropy=42, spawn_key=(), position=0)
     """
-    if isinstance(seed, Generator):
-        return seed
-    if isinstance(seed, np.random.BitGenerator):
-        seed = np.random.Generator(seed)
-    if isinstance(seed, np.random.Generator):
-        entropy: list[int] = seed.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
+    return as_generator(seed, "seed")
+
+
+def as_generator(rng: RNG, name: str = "rng") -> Generator:
+    """Return the generator that an argument of this name stands for, as `default_rng`."""
+    if isinstance(rng, Generator):
+        return rng
+    if isinstance(rng, np.random.BitGenerator):
+        rng = np.random.Generator(rng)
+    if isinstance(rng, np.random.Generator):
+        entropy: list[int] = rng.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
         return Generator(SeedSequence(entropy))
-    return Generator(_seed_sequence(seed))
+    return Generator(_seed_sequence(rng, name))
 
 
 class PCG32(np.random.BitGenerator):
@@ -410,13 +462,13 @@ class PCG32(np.random.BitGenerator):
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None:
         if not isinstance(value, Mapping):
-            raise TypeError(f"state={value!r} must be a mapping")
+            raise TypeError(f"state={shown(value)} must be a mapping")
         try:
             if value["bit_generator"] != "PCG32":
                 raise ValueError
             (k0, k1), position = value["state"]["key"], value["state"]["position"]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"state={value!r} is not that of a PCG32") from None
+            raise ValueError(f"state={shown(value)} is not that of a PCG32") from None
         words = ("key[0]", k0), ("key[1]", k1), ("position", position)
         k0, k1, position = (integer(name, word, 0, 2**64 - 1) for name, word in words)
         with self.lock:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,8 +32,8 @@ R = TypeVar("R")
 # 1024, 0.54 with 2048, and 0.60 with 16 MiB, on a core with 1 MiB of level 2.
 BLOCK = 2**20
 
-# Blocks that a thread takes at a time; or fewer, of as many bytes.
-_BATCH = 16
+# Blocks that a thread takes at a time: of so many bytes together, or so many.
+_BATCH, _MANY = 16, 1024
 
 # Lines that a block has at least where each is the whole of some axes: so many columns does the
 # kernel of orthogonal matrices make at once, and the reflections that they all need take as long as
@@ -49,22 +50,25 @@ class Stretch(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A box of a tensor, and the index of its first element."""
+    """A box of a tensor, the index of its first element, and its number of bytes."""
 
     tensor: Tensor
     start: int
     shape: tuple[int, ...]
     offset: tuple[int, ...]
+    nbytes: int
+
+    @classmethod
+    def of(
+        cls, tensor: Tensor, start: int, shape: tuple[int, ...], offset: tuple[int, ...]
+    ) -> Block:
+        """Return a box of a tensor."""
+        return cls(tensor, start, shape, offset, math.prod(shape) * tensor.dtype.itemsize)
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes."""
-        return self.size * self.tensor.dtype.itemsize
+        return self.nbytes // self.tensor.dtype.itemsize
 
     @property
     def box(self) -> tuple[slice, ...]:
@@ -91,7 +95,10 @@ def blocks(tensor: Tensor, whole_axes: Sequence[int] = (), nbytes: int = BLOCK) 
 
     With axes that a block has to have whole, it has 16 times as many bytes, and at least 240 lines.
     """
-    if not tensor.size:
+    whole = tensor.nbytes
+    if whole <= max(nbytes, tensor.dtype.itemsize):  # as most tensors of most models are
+        if whole:
+            yield Block(tensor, 0, tensor.shape, (0,) * len(tensor.shape), whole)
         return
     size = max(1, nbytes // tensor.dtype.itemsize)
     if whole_axes:
@@ -104,7 +111,7 @@ def blocks(tensor: Tensor, whole_axes: Sequence[int] = (), nbytes: int = BLOCK) 
             tensor.shape[axis] if axis in whole_axes else min(run, tensor.shape[axis] - at)
             for axis, (at, run) in enumerate(zip(corner, runs, strict=True))
         )
-        yield Block(tensor, sum(map(operator.mul, corner, steps)), shape, corner)
+        yield Block.of(tensor, sum(map(operator.mul, corner, steps)), shape, corner)
 
 
 def _runs(shape: tuple[int, ...], size: int) -> list[int]:
@@ -125,17 +132,40 @@ class Drawer(threading.local):
 
     def draw(self, block: Block, rule: Origin) -> NDArray[Any]:
         """Return a block's values; they last until this thread's next call."""
-        tensor = block.tensor
         if not isinstance(rule, Rule):
-            return rule.box(tensor, self._root, block.box)
-        if tensor.name != self._name:
-            self._name, self._rng = tensor.name, self._root.stream(tensor.name)
-        self._rng.move(0)
-        x = buffer(block, "drawn")
-        rule.initializer.fill(
-            x, rng=self._rng, threads=1, global_shape=tensor.shape, offset=block.offset
-        )
+            return rule.box(block.tensor, self._root, block.box)
+        x = as_block(memory(block.nbytes, "drawn"), block)
+        self._fill(x, block, rule)
         return x
+
+    def draw_all(self, run: Sequence[tuple[Block, Origin]]) -> NDArray[np.uint8]:
+        """Return the bytes of blocks, side by side; they last until this thread's next call."""
+        if len(run) == 1:
+            return self.draw(*run[0]).reshape(-1).view(np.uint8)
+        x, begin = memory(sum(block.nbytes for block, _ in run), "drawn"), 0
+        for block, rule in run:
+            end = begin + block.nbytes
+            if isinstance(rule, Rule):
+                self._fill(as_block(x[begin:end], block), block, rule)
+            else:
+                values = rule.box(block.tensor, self._root, block.box)
+                x[begin:end] = values.reshape(-1).view(np.uint8)
+            begin = end
+        return x
+
+    def _fill(self, x: NDArray[Any], block: Block, rule: Rule) -> None:
+        tensor, rng = block.tensor, None
+        if rule.initializer.random:
+            if tensor.name != self._name:
+                self._name, self._rng = tensor.name, self._root.stream(tensor.name)
+            self._rng.move(0)
+            rng = self._rng
+        if block.shape == tensor.shape:  # in fewer steps
+            rule.initializer.fill(x, rng=rng, threads=1)
+        else:
+            rule.initializer.fill(
+                x, rng=rng, threads=1, global_shape=tensor.shape, offset=block.offset
+            )
 
 
 class _Buffers(threading.local):
@@ -148,27 +178,63 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-def buffer(block: Block, use: str) -> NDArray[Any]:
-    """Return an array for a block, in memory that this thread uses again and again."""
-    if block.nbytes > BLOCK:  # with axes that it has whole
-        return np.empty(block.shape, block.tensor.dtype)
+def memory(nbytes: int, use: str) -> NDArray[np.uint8]:
+    """Return bytes for what a thread works at, which it uses again and again."""
+    if nbytes > BLOCK:  # a block with axes that it has whole
+        return np.empty(nbytes, np.uint8)
     if use not in _buffers.kept:
         _buffers.kept[use] = np.empty(BLOCK, np.uint8)
-    return _buffers.kept[use][: block.nbytes].view(block.tensor.dtype).reshape(block.shape)
+    return _buffers.kept[use][:nbytes]
+
+
+def as_block(x: NDArray[np.uint8], block: Block) -> NDArray[Any]:
+    """Return bytes as the array that a block is."""
+    return x.view(block.tensor.dtype).reshape(block.shape)
 
 
 def batches(items: Iterable[tuple[Block, T]]) -> Iterator[list[tuple[Block, T]]]:
     """Yield what a thread takes at a time."""
     batch: list[tuple[Block, T]] = []
     nbytes = 0
-    for item in items:
-        batch.append(item)
-        nbytes += item[0].nbytes
-        if len(batch) == _BATCH or nbytes >= _BATCH * BLOCK:
+    for block, item in items:
+        batch.append((block, item))
+        nbytes += block.nbytes
+        if nbytes >= _BATCH * BLOCK or len(batch) == _MANY:
             yield batch
             batch, nbytes = [], 0
     if batch:
         yield batch
+
+
+def runs(
+    batch: Iterable[tuple[Block, T]], place: Callable[[T], tuple[Path | None, int]]
+) -> Iterator[list[tuple[Block, T]]]:
+    """Yield the whole tensors that lie side by side in a file, up to a block of them; and others.
+
+    `place` is in which file a tensor begins, and where. Tensors of a few bytes would else be a
+    call of the system each.
+    """
+    run: list[tuple[Block, T]] = []
+    nbytes, end = 0, None
+    for block, item in batch:
+        path, begin = place(item)
+        whole = block.shape == block.tensor.shape
+        if run and ((path, begin) != end or not whole or nbytes + block.nbytes > BLOCK):
+            yield run
+            run, nbytes = [], 0
+        run.append((block, item))
+        nbytes += block.nbytes
+        end = (path, begin + block.nbytes) if whole else None
+    if run:
+        yield run
+
+
+def pieces(run: Sequence[tuple[Block, object]]) -> list[Stretch]:
+    """Return what lies side by side in a run's bytes, and in the file from its first tensor on."""
+    first, _ = run[0]
+    if first.shape == first.tensor.shape:
+        return [Stretch(0, sum(block.nbytes for block, _ in run), 0)]
+    return first.stretches()
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

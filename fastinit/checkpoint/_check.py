@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit._settings import count_threads
-from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
+from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order, runs
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block
+from fastinit.checkpoint._stored import Checkpoint, Recorded, Stored, read, read_block, read_run
 from fastinit.recipe import Recipe, RecipeError, Rule, digest
 from fastinit.recipe import load as load_recipe
 
@@ -100,8 +100,8 @@ def check(
     True
     """
     start, nbytes = time.perf_counter(), 0
-    found = read(Path(path))
-    model = rules_of(found, recipe)
+    checkpoint = read(Path(path))
+    model = rules_of(checkpoint, recipe)
     origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
 
@@ -115,13 +115,18 @@ def check(
                 yield stored, rule, difference
 
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
-        for stored, rule, difference in differences(batch):
-            axes = rule.whole_axes(stored.tensor)
-            if not axes:
-                return difference
-            # Its blocks have elements in between each other: another may have an earlier one.
-            all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
-            return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
+        for run in runs(batch, lambda item: (item[0].path, item[0].begin)):
+            expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
+            actual = read_run([(block, stored) for block, (stored, _) in run])
+            if np.array_equal(expected, actual):
+                continue
+            for stored, rule, difference in differences(run):
+                axes = rule.whole_axes(stored.tensor)
+                if not axes:
+                    return difference
+                # Its blocks have elements in between each other: another may have an earlier one.
+                all_of_it = ((block, (stored, rule)) for block in blocks(stored.tensor, axes))
+                return min((d for _, _, d in differences(all_of_it)), key=lambda d: d.index or ())
         return sum(block.nbytes for block, _ in batch)
 
     def prove(values: Recorded) -> int | Difference:
@@ -133,7 +138,7 @@ def check(
 
     todo = (
         (block, (stored, rule))
-        for stored, rule in zip(found.stored, origins, strict=True)
+        for stored, rule in zip(checkpoint.stored, origins, strict=True)
         if isinstance(rule, Rule)
         for block in blocks(stored.tensor, rule.whole_axes(stored.tensor))
     )
@@ -150,7 +155,7 @@ def check(
     return Checked(difference, len(origins), nbytes, time.perf_counter() - start)
 
 
-def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
+def rules_of(checkpoint: Checkpoint, recipe: str | Path | None) -> Recipe:
     """Return the recipe of a checkpoint: a given one's rules, or those that it was written by.
 
     Raises
@@ -158,14 +163,18 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
     RecipeError
         If there are none, or this fastinit draws other bits than that which wrote it.
     """
-    written = recorded(found)
+    written = recorded(checkpoint)
     own = written if recipe is None else load_recipe(recipe)
     if own is None:
-        raise RecipeError(f"{found.path} does not say how it was made; give a recipe and a seed")
-    stream, ours = found.metadata.get("fastinit.stream"), fastinit.info()["stream"]
-    if recipe is None and stream != ours:
-        raise RecipeError(f"{found.path} is of stream {stream!r}; this fastinit draws {ours!r}")
-    tensors = tuple(stored.tensor for stored in found.stored)
+        raise RecipeError(
+            f"{checkpoint.path} does not say how it was made; give a recipe and a seed"
+        )
+    stream, known = checkpoint.metadata.get("fastinit.stream"), fastinit.info()["stream"]
+    if recipe is None and stream != known:
+        raise RecipeError(
+            f"{checkpoint.path} is of stream {stream!r}; this fastinit draws {known!r}"
+        )
+    tensors = tuple(stored.tensor for stored in checkpoint.stored)
     if recipe is None:
         return replace(own, tensors=tensors)
     return replace(own, tensors=tensors).with_values(written.values if written else {})
@@ -175,10 +184,10 @@ def _first(
     stored: Stored, block: Block, expected: NDArray[Any], actual: NDArray[Any]
 ) -> Difference | None:
     """Return the first element of a block whose bits differ, if there is one."""
-    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
-    if np.array_equal(ours, theirs):
+    expected_bytes, actual_bytes = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
+    if np.array_equal(expected_bytes, actual_bytes):
         return None
-    at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
+    at = int(np.flatnonzero(expected_bytes != actual_bytes)[0]) // expected.itemsize
     inside = np.unravel_index(at, block.shape)
     return Difference(
         stored.tensor.name,

@@ -22,7 +22,7 @@ from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import blocks, in_order
 from fastinit.initializer import Initializer
-from fastinit.recipe import Held, Origin, Recipe, RecipeError, Rule, Tensor, digest
+from fastinit.recipe import Held, Origin, Recipe, RecipeError, Rule, Tensor, Values, digest
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
@@ -177,10 +177,8 @@ def _with_digests(plan: Plan, seed: int) -> tuple[Plan, dict[str, dict[str, Any]
     """Return a plan, and what a file says of the values in it that no rule can draw again."""
     root = fastinit.default_rng(seed)
 
-    def prove(item: tuple[Tensor, Origin]) -> tuple[Origin, dict[str, Any] | None]:
+    def prove(item: tuple[Tensor, Values]) -> tuple[Values, dict[str, Any]]:
         tensor, origin = item
-        if isinstance(origin, Rule):
-            return origin, None
         if not origin.whole_axes(tensor):
             proof = digest(origin.box(tensor, root, block.box) for block in blocks(tensor))
         else:  # whole, since a digest is of the values in their order
@@ -191,10 +189,13 @@ def _with_digests(plan: Plan, seed: int) -> tuple[Plan, dict[str, dict[str, Any]
         said = {"digest": proof, "origin": str(origin), "seeded": origin.seeded}
         return origin, said
 
-    proven = list(in_order(prove, plan, count_threads(None)))
-    tensors = [tensor for tensor, _ in plan]
-    said = {t.name: each for t, (_, each) in zip(tensors, proven, strict=True) if each}
-    return list(zip(tensors, (origin for origin, _ in proven), strict=True)), said
+    given = [(tensor, origin) for tensor, origin in plan if isinstance(origin, Values)]
+    names = [tensor.name for tensor, _ in given]
+    proven = dict(zip(names, in_order(prove, given, count_threads(None)), strict=True))
+    return (
+        [(t, proven[t.name][0] if t.name in proven else origin) for t, origin in plan],
+        {name: said for name, (_, said) in proven.items()},
+    )
 
 
 def _groups(plan: Plan, limit: int) -> list[Plan]:

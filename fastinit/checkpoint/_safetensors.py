@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastinit._files import contents, opened
-from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype
+from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype, dtype_name
 
 _NAMES = {code: name for name, code in DTYPES.items()}
 
@@ -38,7 +38,7 @@ def make(tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> bytes:
     for tensor in tensors:
         begin, end = end, end + tensor.nbytes
         entries[tensor.name] = {
-            "dtype": DTYPES[tensor.dtype.name],
+            "dtype": DTYPES[dtype_name(tensor.dtype)],
             "shape": tensor.shape,
             "data_offsets": (begin, end),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastinit._files import opened
 from fastinit.checkpoint import _safetensors
-from fastinit.checkpoint._blocks import Block, buffer
+from fastinit.checkpoint._blocks import Block, as_block, memory, pieces
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
 from fastinit.random import Generator, default_rng
 from fastinit.recipe import DTYPES, RecipeError, Tensor, Values, as_dtype
@@ -194,19 +194,19 @@ class _Index(NamedTuple):
 
     def shards(self) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
         """Return the tensors in the safetensors files, and these files' common metadata."""
-        found: list[Stored] = []
+        stored: list[Stored] = []
         metadata: Mapping[str, str] | None = None
         for file in self.files:
-            stored, own = _safetensors_file(self.path.with_name(file))
+            tensors, own = _safetensors_file(self.path.with_name(file))
             metadata = own if metadata is None else metadata
             if own != metadata:
                 raise RecipeError(f"{self.path}: {file} was written otherwise than {self.files[0]}")
-            found += stored
-        held = {s.tensor.name: s.path.name for s in found}
-        if held != self.weight_map or len(held) < len(found):
+            stored += tensors
+        held = {s.tensor.name: s.path.name for s in stored}
+        if held != self.weight_map or len(held) < len(stored):
             wrong = sorted({name for name, _ in held.items() ^ self.weight_map.items()})
             raise RecipeError(f"{self.path}: the files do not hold {wrong[:3]} as it says")
-        return tuple(found), metadata or {}
+        return tuple(stored), metadata or {}
 
 
 _PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
@@ -241,12 +241,22 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
     OSError
         If it cannot be read.
     """
-    x = buffer(block, use)
+    return as_block(read_run([(block, stored)], use), block)
+
+
+def read_run(run: Sequence[tuple[Block, Stored]], use: str = "read") -> NDArray[np.uint8]:
+    """Return what a file holds of blocks that lie there side by side: as `read_block`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    x, (_, stored) = memory(sum(block.nbytes for block, _ in run), use), run[0]
     with opened(stored.path) as file:
-        values = x.reshape(-1).view(np.uint8).data
-        for begin, end, at in block.stretches():
+        for begin, end, at in pieces(run):
             file.seek(stored.begin + at)
-            left = values[begin:end]
+            left = x.data[begin:end]
             while left:
                 n = file.readinto(left)
                 if not n:

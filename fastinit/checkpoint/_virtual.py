@@ -77,7 +77,7 @@ def values(
     def pick(part: Block) -> None:
         """Draw a part of the box around what is asked for, and keep that."""
         at = tuple(o + lo for o, lo in zip(part.offset, low, strict=True))
-        drawn = drawer.draw(Block(tensor, 0, part.shape, at), rule)
+        drawn = drawer.draw(Block.of(tensor, 0, part.shape, at), rule)
         source, target = [], []
         for axis, first, length in zip(axes, at, part.shape, strict=True):
             held = slice(*(bisect_left(axis.picked, edge) for edge in (first, first + length)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastinit.initializer import Initializer
@@ -14,7 +15,7 @@ from fastinit.random import default_rng
 from fastinit.recipe._advice import suggestion
 from fastinit.recipe._expressions import Expression, RecipeError
 from fastinit.recipe._patterns import fits, match, template
-from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
+from fastinit.recipe._tensor import FLOAT_DTYPES, Tensor, as_dtype
 from fastinit.recipe._values import Values
 
 _DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
@@ -192,10 +193,15 @@ class Recipe:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
         plan: list[tuple[Tensor, Origin]] = []
         faults: dict[str, list[str]] = {}
+        # Which origins have been found to suit which shapes: the plan keeps them, and so their ids.
+        sound: set[tuple[int, tuple[int, ...], np.dtype[Any]]] = set()
         for tensor in self.tensors:
             try:
                 origin = self._origin_of(tensor)
-                origin.check(tensor)
+                case = id(origin), tensor.shape, tensor.dtype
+                if case not in sound:
+                    origin.check(tensor)
+                    sound.add(case)
                 plan.append((tensor, origin))
             except RecipeError as error:
                 faults.setdefault(template(tensor.name), []).append(str(error))
@@ -281,13 +287,13 @@ class Recipe:
         >>> load("gpt2").astype("float16").tensors[0].dtype
         dtype('float16')
         """
-        if dtype not in FLOATS:
-            raise RecipeError(f"dtype={dtype!r} is unknown; allowed: {', '.join(FLOATS)}")
+        if dtype not in FLOAT_DTYPES:
+            raise RecipeError(f"dtype={dtype!r} is unknown; allowed: {', '.join(FLOAT_DTYPES)}")
         new = as_dtype(dtype)
         return replace(
             self,
             tensors=tuple(
-                replace(t, dtype=new) if t.dtype.name in FLOATS else t for t in self.tensors
+                replace(t, dtype=new) if t.dtype.name in FLOAT_DTYPES else t for t in self.tensors
             ),
             config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )

@@ -22,41 +22,53 @@ _DIGITS = frozenset("0123456789")
 
 
 class _Token(NamedTuple):
-    """A part of a pattern: `*`, an index's whole number, or one character of a set."""
+    """A part of a pattern: `*`, an index's whole number, a character, or one of a set."""
 
     number: str | None = None
+    literal: str | None = None
     one: re.Pattern[str] | None = None  # of what the character may be
 
 
-class _Pattern(NamedTuple):
-    """A pattern's parts, and the text that every name that fits it begins and ends with."""
+_ANY = _Token()
 
-    tokens: tuple[_Token, ...]
+
+class _Pattern(NamedTuple):
+    """The text that every name that fits begins and ends with, and the parts between them."""
+
     begin: str
+    tokens: tuple[_Token, ...]
     end: str
+
+    def middle(self, name: str) -> str | None:
+        """Return what of a name the parts must fit; None if it begins or ends otherwise."""
+        begin, stop = len(self.begin), len(name) - len(self.end)
+        if stop < begin or not (name.startswith(self.begin) and name.endswith(self.end)):
+            return None
+        return name[begin:stop]
 
 
 @lru_cache
 def _parsed(pattern: str) -> _Pattern:
-    tokens, literals = [], []
-    for found in _TOKEN.finditer(pattern):
-        if found["index"]:
-            tokens.append(_Token(number=found["index"]))
-        elif found["one"] == "*":
-            tokens.append(_Token())
-        else:
-            tokens.append(_Token(one=re.compile(_characters(found), re.DOTALL)))
-        literal = found["one"] not in (None, "*", "?")
-        literals.append(found["one"] if literal else None)
-    where = [i for i, literal in enumerate(literals) if literal is None]
-    first, last = (where[0], where[-1]) if where else (len(literals), -1)
-    begin, end = literals[:first], literals[last + 1 :]
-    return _Pattern(tuple(tokens), "".join(filter(None, begin)), "".join(filter(None, end)))
+    tokens = [_token(found) for found in _TOKEN.finditer(pattern)]
+    where = [i for i, token in enumerate(tokens) if token.literal is None]
+    first, stop = (where[0], where[-1] + 1) if where else (len(tokens), len(tokens))
+    begin, end = ("".join(t.literal or "" for t in ts) for ts in (tokens[:first], tokens[stop:]))
+    return _Pattern(begin, tuple(tokens[first:stop]), end)
+
+
+def _token(found: re.Match[str]) -> _Token:
+    if found["index"]:
+        return _Token(number=found["index"])
+    if found["one"] == "*":
+        return _ANY
+    if found["one"] and found["one"] != "?":
+        return _Token(literal=found["one"])
+    return _Token(one=re.compile(_characters(found), re.DOTALL))
 
 
 def _characters(token: re.Match[str]) -> str:
     if token["one"]:
-        return "." if token["one"] == "?" else re.escape(token["one"])
+        return "."
     characters = re.sub(r"([\\\[\]^&~|])", r"\\\1", token["set"])
     return f"[{'^' if token['negated'] else ''}{characters}]"
 
@@ -91,7 +103,10 @@ def fits(pattern: str, name: str) -> bool:
     >>> fits("*.bias", "h.bias")
     True
     """
-    return bool(_fits(pattern, name))
+    parsed = _parsed(pattern)
+    middle = parsed.middle(name)
+    # Most patterns are a wildcard and an end.
+    return middle is not None and (parsed.tokens == (_ANY,) or bool(_fits(parsed.tokens, middle)))
 
 
 def match(pattern: str, name: str) -> Mapping[str, int] | None:
@@ -104,33 +119,34 @@ def match(pattern: str, name: str) -> Mapping[str, int] | None:
     >>> match("h.{layer}.*", "h.3.w"), match("h.{layer}.*", "h.w")
     ({'layer': 3}, None)
     """
-    found = _fits(pattern, name)
-    return _numbers(_parsed(pattern).tokens, found, name) if found else None
+    parsed = _parsed(pattern)
+    middle = parsed.middle(name)
+    found = [] if middle is None else _fits(parsed.tokens, middle)
+    return _numbers(parsed.tokens, found, middle) if middle is not None and found else None
 
 
-def _fits(pattern: str, name: str) -> list[int]:
+def _fits(tokens: tuple[_Token, ...], name: str) -> list[int]:
     """Return, for each token, where in a name that fits it may begin; nothing if none fits.
 
     Bit i of number t: from the place i on, the name fits the tokens from t on.
     """
-    tokens, begin, end = _parsed(pattern)
-    if not (name.startswith(begin) and name.endswith(end)):
-        return []
     places = _places(name)
     digits = _union(places, _DIGITS)
-    found = [1 << len(name)]
+    begins = [1 << len(name)]
     for token in reversed(tokens):
-        after = found[-1]
-        if token.one is not None:
+        after = begins[-1]
+        if token.literal is not None:
+            begins.append(after >> 1 & places.get(token.literal, 0))
+        elif token.one is not None:
             allowed = [c for c in places if token.one.match(c)]
-            found.append(after >> 1 & _union(places, allowed))
+            begins.append(after >> 1 & _union(places, allowed))
         elif token.number is None:
-            found.append((1 << after.bit_length()) - 1)
+            begins.append((1 << after.bit_length()) - 1)
         else:
-            found.append(_runs(after >> 1 & digits, digits))
-        if not found[-1]:
+            begins.append(_runs(after >> 1 & digits, digits))
+        if not begins[-1]:
             return []
-    return found[::-1] if found[-1] & 1 else []
+    return begins[::-1] if begins[-1] & 1 else []
 
 
 @lru_cache
@@ -159,13 +175,13 @@ def _runs(ends: int, digits: int) -> int:
     return ends
 
 
-def _numbers(tokens: tuple[_Token, ...], found: list[int], name: str) -> dict[str, int]:
+def _numbers(tokens: tuple[_Token, ...], begins: list[int], name: str) -> dict[str, int]:
     """Walk through a name that fits; return the numbers in it."""
     numbers: dict[str, int] = {}
     at = 0
-    for token, after in zip(tokens, found[1:], strict=True):
+    for token, after in zip(tokens, begins[1:], strict=True):
         begin = at
-        if token.one is not None:
+        if token.one is not None or token.literal is not None:
             at += 1
         elif token.number is None:
             at = after.bit_length() - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastinit._fill import as_dtype as known_dtype
 
 # The dtypes of a model's tensors, and their codes in a safetensors header. This one table is
 # what is written, read, shown and allowed in recipes. The format has no complex128.
-FLOATS = {
+FLOAT_DTYPES = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
@@ -20,7 +21,7 @@ FLOATS = {
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
 }
-DTYPES = FLOATS | {
+DTYPES = FLOAT_DTYPES | {
     "float8_e8m0fnu": "F8_E8M0",  # powers of two: the scales of blocks of narrow numbers
     "complex64": "C64",
     "int64": "I64",
@@ -56,6 +57,18 @@ def as_dtype(name: str) -> np.dtype[Any]:
         raise TypeError(f"dtype={name!r} needs the package ml_dtypes") from None
     known: np.dtype[Any] = np.dtype(ml_dtypes.float8_e8m0fnu)
     return known
+
+
+@lru_cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return ``dtype.name``, which NumPy puts together anew for each of 10**5 tensors.
+
+    Examples
+    --------
+    >>> dtype_name(np.dtype("float32"))
+    'float32'
+    """
+    return dtype.name
 
 
 @dataclass(frozen=True)

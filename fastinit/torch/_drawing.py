@@ -18,15 +18,13 @@ from torch import Tensor, nn
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import index_steps
-from fastinit._kernels import Cursor
 from fastinit.initializer import Initializer
 from fastinit.recipe import Recipe
 from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import initialize, numpys, plan_of
 from fastinit.torch._names import named
-from fastinit.torch._tensor import fill, known_dtype
-from fastinit.torch._writes import Write
+from fastinit.torch._private import buffers_of, parameters_of
+from fastinit.torch._writes import Write, write_part
 
 ROWS = 2**26
 """Bytes of an embedding's or output layer's rows that are drawn at a time."""
@@ -68,9 +66,9 @@ class Moments:
 
 def moments(x: Tensor) -> Moments:
     """Return the moments of one tensor."""
-    found = Moments()
-    found.add(x)
-    return found
+    result = Moments()
+    result.add(x)
+    return result
 
 
 class Weights:
@@ -93,7 +91,7 @@ class Weights:
         self._places: dict[str, list[tuple[dict[str, Any], str, Tensor]]] = {}
         first = {id(tensor): name for name, tensor in named(model).items()}
         for module in model.modules():
-            for slots in (module._parameters, module._buffers):
+            for slots in (parameters_of(module), buffers_of(module)):
                 for key, tensor in slots.items():
                     if tensor is not None:
                         place = (slots, key, tensor)
@@ -198,44 +196,32 @@ def draws_of(
     model: nn.Module, root: random.Generator, rules: Recipe | None, names: Sequence[str]
 ) -> dict[str, Callable[[Tensor, int], object]]:
     """Return by name what draws rows of a weight, for those of which that can be done."""
-    found: dict[str, Callable[[Tensor, int], object]] = {}
-    tensors, plan = named(model), plan_of(model, root)
+    draws: dict[str, Callable[[Tensor, int], object]] = {}
+    tensors, plan = named(model), plan_of(model)
     for name in names:
         tensor = recipes.Tensor(name, tuple(tensors[name].shape), numpys(tensors[name].dtype))
         rule = next((r for r in rules.rules if r.fits(tensor)), None) if rules else None
         if rule is not None:
             initializer = rule.bind(name).initializer
             if 0 not in initializer.whole_axes(tensor.shape):
-                found[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
+                draws[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
         elif plan.has(name):
             writes = plan.writes(name)
-            if writes is not None and all(each.rng is None for each in writes):
-                found[name] = partial(_by_writes, writes, root.stream(name).key, tensor.shape)
-    return found
+            if writes is not None:
+                draws[name] = partial(_by_writes, writes, root, tensor.shape)
+    return draws
 
 
 def _by_writes(
     writes: Sequence[Write],
-    key: tuple[int, int],
+    root: random.Generator,
     shape: tuple[int, ...],
     rows: Tensor,
     first: int,
 ) -> None:
     """Do a tensor's writes to some of its rows."""
-    steps = list(index_steps(shape))
-    for each in writes:
-        side = each.box[0]
-        begin, end = (min(max(at - first, 0), len(rows)) for at in (side.start, side.stop))
-        part = rows[(slice(begin, end), *each.box[1:])]
-        if each.kind is None:
-            part.fill_(each.params[0])
-            continue
-        dtype = known_dtype(rows)
-        assert dtype is not None
-        distribution = each.kind.distribution(*each.params)
-        corner = (first + begin, *(side.start for side in each.box[1:]))
-        start = sum(at * step for at, step in zip(corner, steps, strict=True))
-        fill(part, dtype, distribution, Cursor(key), start, steps)
+    held = (slice(first, first + len(rows)), *map(partial(slice, 0), shape[1:]))
+    write_part(rows, held, shape, writes, root)
 
 
 def _by_rule(

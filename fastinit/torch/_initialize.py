@@ -6,7 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,29 +15,31 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._fill import FLOATS, is_sharded
-from fastinit.torch import init
-from fastinit.torch._deferred import Note, keep, notes_of
+from fastinit._fill import is_sharded
+from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
-from fastinit.torch._replay import Place, Replay
+from fastinit.torch._plan import Plan, attributes
+from fastinit.torch._private import (
+    is_sharded_by_fsdp,
+    parameters_of,
+    register_again,
+    storage_number,
+    unsaved_buffers,
+    version,
+)
 from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
-from fastinit.torch._tape import Call, Tape
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     generator_of,
     is_plain,
-    known_dtype,
     pieces,
-    refusal,
-    say_torchs,
 )
-from fastinit.torch._writes import Write, needs_draws, whole, write, writes_of
 
 
 def initialize(
     model: nn.Module,
-    seed: Generator,
+    seed: RandomSource,
     recipe: recipes.Recipe | str | Path | None = None,
     only: Collection[str] | None = None,
     device: torch.device | str | None = None,
@@ -128,9 +130,8 @@ def initialize(
     wanted = _wanted(model, slots, tensors, only, missing)
     streams = _streams(tensors, full_name)
     ruled = _by_recipe(tensors, wanted, recipe, streams)
-    plan = Plan(root, _notes(model, slots, tensors), streams)
-    plan.add_attributes(model, full_name)
-    plan.check()
+    plan = Plan(_notes(model, slots, tensors), streams, attributes(model, full_name))
+    plan.check(root)
     fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
     for name in (n for n in tensors if n in wanted and n not in ruled):
         plan.refuse(name, fresh.get(name, tensors[name]), fallback)
@@ -140,12 +141,12 @@ def initialize(
         if name in ruled:
             _fill_by(ruled[name], tensor, root.stream(streams[name]))
         elif plan.has(name):
-            plan.write(name, tensor)
+            plan.write(name, tensor, root)
         elif name in fresh or isinstance(tensor, nn.Parameter):
             unruled.append(name)
     now = {n: fresh[n] for n in fresh if n not in unruled}
     _replace(model, slots, {id(tensors[n]): tensor for n, tensor in now.items()})
-    plan.fill_attributes(model, {**tensors, **now})
+    plan.fill_attributes(model, {**tensors, **now}, root)
     if unruled:
         warnings.warn(
             f"no rule initialises {', '.join(sorted(unruled))}: build the model within "
@@ -153,171 +154,6 @@ def initialize(
             stacklevel=2,
         )
     return sorted(unruled)
-
-
-def plan_of(model: nn.Module, root: random.Generator) -> Plan:
-    """Return what `initialize` would do to each of a model's tensors, by name."""
-    slots, tensors = slots_of(model), named(model)
-    return Plan(root, _notes(model, slots, tensors), {name: name for name in tensors})
-
-
-# Elements up to which a computed tensor is looked at, whether it is a constant.
-_FEW = 2**20
-
-
-class _Source(NamedTuple):
-    """The calls that a tensor is the result of."""
-
-    note: Note
-    calls: list[Call]
-
-
-class Plan:
-    """What has to be done for each tensor, by name.
-
-    Parameters
-    ----------
-    root : fastinit.Generator
-        What all streams come from.
-    notes : mapping of str to Note
-        By the names in the model.
-    streams : mapping of str to str
-        The names in the whole model.
-    """
-
-    def __init__(
-        self, root: random.Generator, notes: Mapping[str, Note], streams: Mapping[str, str]
-    ) -> None:
-        self._root, self._streams = root, dict(streams)
-        self._sources: dict[str, _Source] = {}
-        self._places: dict[Tape, dict[int, list[Place]]] = defaultdict(lambda: defaultdict(list))
-        self._owners: dict[Tape, dict[int, str]] = defaultdict(dict)
-        for name, note in notes.items():
-            self._places[note.tape][note.view.storage].append(Place(streams[name], note.view))
-        for name, note in notes.items():
-            self._add(name, note)
-
-    def _add(self, name: str, note: Note) -> None:
-        """Keep a tensor's calls; what they draw without a name is the tensor's."""
-        calls = note.tape.history(note.view.storage)
-        if not calls or note.tape.undefined(note.view, calls):
-            return
-        self._sources[name] = _Source(note, calls)
-        places, owners = self._places[note.tape], self._owners[note.tape]
-        n = 0
-        for call in calls:
-            own = call.function is init.draw and call.args[0].storage in places
-            if call.random and not own and call.at not in owners:
-                owners[call.at] = f"{self._streams[name]}({n})"
-                n += 1
-
-    def check(self) -> None:
-        """Raise if an author's code would go another way with these draws."""
-        for tape, places in self._places.items():
-            replay = Replay(tape, self._root, places, self._owners[tape])
-            if any(replay.answer(check) != check.answer for check in tape.checks):
-                raise ValueError(
-                    "the model's constructor asks something of the values that it has drawn, and "
-                    "with this seed the answer is another than when the model was built; take "
-                    "another seed, or build the model within accelerate(seed)"
-                )
-
-    def refuse(self, name: str, tensor: torch.Tensor, fallback: bool) -> None:
-        """Raise if fastinit cannot fill a tensor that is drawn; or say that PyTorch draws it."""
-        reason = refusal(tensor)
-        numbers = tensor.is_floating_point() or tensor.is_complex()
-        if not (reason and numbers and self.has(name)):
-            return
-        note, calls = self._sources[name]
-        own = (c for c in calls if note.view.storage in {view.storage for view in c.writes})
-        if not any(call.random for call in own):
-            return
-        if not fallback:
-            raise TypeError(
-                f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
-                f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
-            )
-        say_torchs(reason)
-
-    def has(self, name: str) -> bool:
-        """Return whether it is known how a tensor begins."""
-        return name in self._sources
-
-    def writes(self, name: str) -> list[Write] | None:
-        """Return a tensor's fills and constants; None if it is computed."""
-        note, calls = self._sources[name]
-        writes = writes_of(note.view, calls)
-        if writes is not None or note.view.numel > _FEW or any(call.random for call in calls):
-            return writes
-        value = self.value(name)
-        number = value.flatten()[0] if value.numel() else torch.zeros(())
-        if value.is_complex() or not bool((value == number).all()):
-            return None
-        return [Write(whole(note.view.shape), None, (number.item(),))]
-
-    def value(self, name: str) -> torch.Tensor:
-        """Return a tensor's values, on the CPU, in the dtype in which its author has them."""
-        note, calls = self._sources[name]
-        return self._replay(note).value(note.view, calls)
-
-    def _replay(self, note: Note) -> Replay:
-        return Replay(note.tape, self._root, self._places[note.tape], self._owners[note.tape])
-
-    def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Write what this process holds of a tensor."""
-        note, calls = self._sources[name]
-        writes = writes_of(note.view, calls)
-        with torch.no_grad():
-            if writes is not None and (known_dtype(tensor) or not needs_draws(writes)):
-                write(tensor, writes, self._root.stream(self._streams[name]).key)
-            elif _lies_as(tensor, note):
-                self._replay(note).into(tensor, note.view, calls)
-            else:
-                value = self.value(name)
-                for memory, box in pieces(tensor):
-                    memory.copy_(value[box])
-        increment_version(tensor)
-
-    def add_attributes(self, model: nn.Module, full_name: Callable[[str], str]) -> None:
-        """Plan the tensors that modules hold as plain attributes, without memory too."""
-        for name, module in walk(model):
-            for key, note in notes_of(module).others.items():
-                self._streams.setdefault(f"{name}{key}", full_name(f"{name}{key}"))
-                if not self.has(f"{name}{key}"):
-                    self._add(f"{name}{key}", note)
-
-    def fill_attributes(self, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Give plain attributes their values; what shares a named tensor's memory goes on so."""
-        named = {
-            (id(source.note.tape), source.note.view): tensors[name]
-            for name, source in self._sources.items()
-            if name in tensors
-        }
-        for name, module in walk(model):
-            for key, note in notes_of(module).others.items():
-                held = module.__dict__.get(key)
-                if not isinstance(held, torch.Tensor) or not held.is_meta:
-                    continue
-                same = named.get((id(note.tape), note.view))
-                if same is not None and not same.is_meta and same.dtype == held.dtype:
-                    module.__dict__[key] = same
-                elif self.has(f"{name}{key}"):
-                    module.__dict__[key] = self.value(f"{name}{key}").to(held.dtype)
-
-
-def _lies_as(tensor: torch.Tensor, note: Note) -> bool:
-    """Return whether a tensor has memory of its own that lies as noted."""
-    view = note.view
-    return (
-        is_plain(tensor)
-        and tensor.is_cpu
-        and view.geometry
-        == (tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
-        and note.tape.is_whole(view)
-        and tensor.untyped_storage().nbytes() == note.tape.storages[view.storage].nbytes()
-        and not view.conjugated
-        and not view.negated
-    )
 
 
 def _notes(
@@ -359,6 +195,13 @@ def _notes(
     return {name: notes[slot.name] for name, slot in deciding.items() if slot is not None}
 
 
+def plan_of(model: nn.Module) -> Plan:
+    """Return what `initialize` would do to each of a model's tensors, by name."""
+    tensors = named(model)
+    streams = {name: name for name in tensors}
+    return Plan(_notes(model, slots_of(model), tensors), streams, attributes(model, str))
+
+
 def _listed(names: list[str], most: int = 12) -> str:
     more = f" and {len(names) - most} others" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -373,8 +216,8 @@ def _written_since(tensor: torch.Tensor, note: Note) -> bool:
     if not is_plain(tensor) or not tensor.is_meta:
         return False
     same = note.tape.storages.get(note.view.storage)
-    ours = same is not None and same._cdata == tensor.untyped_storage()._cdata
-    return ours and tensor._version != note.version
+    ours = same is not None and storage_number(same) == storage_number(tensor.untyped_storage())
+    return ours and version(tensor) != note.version
 
 
 def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor) -> Slot | None:
@@ -387,7 +230,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 
     def rank(slot: Slot) -> tuple[bool, bool]:
         view = notes[slot.name].view
-        own = is_plain(tensor) and view.storage == tensor.untyped_storage()._cdata
+        own = is_plain(tensor) and view.storage == storage_number(tensor.untyped_storage())
         return not own, not isinstance(slot.module, nn.Embedding)
 
     return min(have, key=rank, default=None)
@@ -396,7 +239,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
-        for key, parameter in module._parameters.items():
+        for key, parameter in parameters_of(module).items():
             if parameter is not None and hasattr(parameter, "ds_id"):
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
@@ -409,19 +252,11 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 f"the weights of {name or 'the model'} are offloaded by Accelerate; call "
                 "initialize before cpu_offload or dispatch_model"
             )
-        handle = getattr(module, "_handle", None)
-        if getattr(handle, "uses_sharded_strategy", False) and _is_sharded_by(handle):
+        if is_sharded_by_fsdp(module):
             raise ValueError(
                 f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
                 "call initialize before it, or use fully_shard (FSDP2)"
             )
-
-
-def _is_sharded_by(handle: Any) -> bool:
-    """Return whether an FSDP1 handle's parameters are not whole at the moment."""
-    flat = getattr(handle, "flat_param", None)
-    size, whole = getattr(flat, "numel", int), getattr(flat, "_unpadded_unsharded_size", None)
-    return whole is not None and size() < whole.numel()
 
 
 def _wanted(
@@ -462,7 +297,7 @@ def _wanted(
 
 
 def _is_saved(slot: Slot) -> bool:
-    return slot.key not in slot.module._non_persistent_buffers_set
+    return slot.key not in unsaved_buffers(slot.module)
 
 
 def _streams(
@@ -496,8 +331,7 @@ def _replace(model: nn.Module, slots: list[Slot], new: Mapping[int, torch.Tensor
         if tensor is not None:
             slot.tensors[slot.key] = tensor
     if new:
-        # FSDP2 and recurrent layers keep their parameters elsewhere too, and look here after.
-        model._apply(lambda tensor: tensor)
+        register_again(model)
 
 
 def _by_recipe(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fastinit.torch._private import tensors_of
+
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
 # that the model itself has not. DDP and DataParallel, averages, Fabric, FSDP1, `torch.compile`,
 # activation checkpointing, DeepSpeed's engine, PEFT.
@@ -38,8 +40,7 @@ class Slot(NamedTuple):
     @property
     def tensors(self) -> dict[str, Any]:
         """Where the module keeps its tensors of this kind."""
-        held: dict[str, Any] = getattr(self.module, f"_{self.kind}")
-        return held
+        return tensors_of(self.module, self.kind)
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -75,7 +76,7 @@ def slots_of(model: nn.Module) -> list[Slot]:
     taken: set[str] = set()
     for name, module in walk(model):
         for kind, slots in found.items():
-            for key, tensor in getattr(module, f"_{kind}").items():
+            for key, tensor in tensors_of(module, kind).items():
                 if tensor is not None:
                     full = f"{name}{key}"
                     while full in taken:
@@ -86,14 +87,27 @@ def slots_of(model: nn.Module) -> list[Slot]:
 
 
 def named(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the parameters and buffers by name; what is shared has its first name."""
-    names: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for slot in slots_of(model):
-        if id(slot.tensor) not in seen:
-            seen.add(id(slot.tensor))
-            names[slot.name] = slot.tensor
-    return names
+    """Return the parameters and buffers by name.
+
+    What has several names has the first from which transformers does not tie it to another.
+    """
+    names: dict[int, str] = {}
+    slots, tied = slots_of(model), tied_names(model)
+    for slot in slots:
+        known = names.setdefault(id(slot.tensor), slot.name)
+        if known in tied and slot.name not in tied:
+            names[id(slot.tensor)] = slot.name
+    first = {id(slot.tensor): slot.tensor for slot in slots}
+    return {names[key]: tensor for key, tensor in first.items()}
+
+
+def tied_names(model: nn.Module) -> set[str]:
+    """Return the names that transformers ties to others: those have the values."""
+    return {
+        f"{name}{key}"
+        for name, module in walk(model)
+        for key in getattr(module, "all_tied_weights_keys", None) or ()
+    }
 
 
 def renaming(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str]:

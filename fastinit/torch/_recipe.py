@@ -1,8 +1,7 @@
 """A model's own rules as a recipe: its construction is noted instead of done.
 
-The model is built without memory, see `fastinit.torch._construction`. What its author's code draws
-becomes a rule, and is drawn from the stream of the tensor's name; what the code computes is
-computed by that code again, for the seed that is asked for.
+The model is built within `deferred`, and what `initialize` would do to each tensor becomes the
+rule of its name. What is more than a rule can say is written as `initialize` does it.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import math
 import random as pythons
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,14 +26,18 @@ from fastinit import recipe as recipes
 from fastinit.initializer import Initializer
 from fastinit.random import Generator
 from fastinit.recipe import RecipeError
-from fastinit.torch._construction import Computed, Content, Draw, Place, Tape, recording
+from fastinit.torch import init
+from fastinit.torch._deferred import deferred
 from fastinit.torch._devices import array_of
-from fastinit.torch._initialize import numpys
+from fastinit.torch._initialize import numpys, plan_of
+from fastinit.torch._names import named, tied_names
+from fastinit.torch._plan import Plan
+from fastinit.torch._writes import Write, whole, write_part
 
 
 def recipe_of(
     make: Callable[[], nn.Module],
-    name: str,
+    title: str,
     config: Mapping[str, Any],
     first: recipes.Recipe | None = None,
 ) -> recipes.Recipe:
@@ -44,8 +47,8 @@ def recipe_of(
     ----------
     make : callable
         Builds the model, on the CPU.
-    name : str
-        Of the recipe.
+    title : str
+        The recipe's name.
     config : mapping
         The model's ``config.json``.
     first : Recipe, optional
@@ -63,20 +66,34 @@ def recipe_of(
     >>> [str(rule) for _, rule in recipe_of(make, "small", {}).plan()]
     ['uniform(low=-0.5, high=0.5)', 'uniform(low=-0.5, high=0.5)', 'ones', 'zeros']
     """
-    with _fixed_seeds(), recording() as tape:
+    with _fixed_seeds(), deferred():
         model = make()
-    tensors = _stored(model, tape)
-    noted = _Noted(tape, tensors)
+    plan = plan_of(model)
+    if plan.is_led_by_draws:
+        raise RecipeError("the construction of the model depends on random values")
+    rules: dict[str, Initializer] = {}
+    values: dict[str, recipes.Values] = {}
+    held = named(model)
+    tensors = {name: (own, held[own]) for name, own in _stored(model, plan).items()}
+    for name, (own, _) in tensors.items():
+        origin = _origin_of(plan, name, own)
+        if isinstance(origin, Initializer):
+            rules[name] = origin
+        else:
+            values[name] = origin
     # TOML takes more rules at its end, whatever it has before.
-    head = first.text if first else f"name = {json.dumps(name)}"
-    text = f"{head}\n\n{_text(noted.rules, tensors)}"
+    head = first.text if first else f"name = {json.dumps(title)}"
+    text = f"{head}\n\n{_text(rules, tensors)}"
     variables = first.variables if first else None
-    known = tuple(recipes.Tensor(n, tuple(t.shape), numpys(t.dtype)) for n, t in tensors.items())
-    recipe = recipes.parse(text, name, variables)
+    known = tuple(
+        recipes.Tensor(name, tuple(tensor.shape), numpys(tensor.dtype))
+        for name, (_, tensor) in tensors.items()
+    )
+    recipe = recipes.parse(text, title, variables)
     recipe = replace(recipe, tensors=known, config=config)
     asked = first.rules if first else ()
     free = {t.name for t in known if not any(rule.fits(t) for rule in asked)}
-    return replace(recipe, values={n: v for n, v in noted.values.items() if n in free})
+    return replace(recipe, values={n: v for n, v in values.items() if n in free})
 
 
 @contextmanager
@@ -92,32 +109,29 @@ def _fixed_seeds() -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
 
 
-def _stored(model: nn.Module, tape: Tape) -> dict[str, torch.Tensor]:
-    """Return what a checkpoint of the model holds.
+def _stored(model: nn.Module, plan: Plan) -> dict[str, str]:
+    """Return the name of each tensor that a checkpoint of the model holds, and that in the plan.
 
-    A tensor with several names has the one from which transformers ties the others: without it
-    a loader takes the weight for missing. Otherwise it has its first.
+    Raises
+    ------
+    RecipeError
+        If its state holds something else than its tensors.
     """
-    state = {n: t for n, t in model.state_dict(keep_vars=True).items() if _is_tensor(n, t)}
-    tied = getattr(model, "all_tied_weights_keys", None) or {}
-    names: defaultdict[Place, list[str]] = defaultdict(list)
-    for name, tensor in state.items():
-        names[tape.place(tensor)].append(name)
-    kept = {next((n for n in alike if n not in tied), alike[0]) for alike in names.values()}
-    return {name: tensor for name, tensor in state.items() if name in kept}
+    planned = {id(tensor): name for name, tensor in named(model).items()}
+    tied = tied_names(model)
+    names: dict[object, str] = {}
+    known: dict[str, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in planned:
+            kind = type(tensor).__name__
+            raise RecipeError(f"{name!r} of the model's state is a {kind}, not a tensor of it")
+        known[name] = own = planned[id(tensor)]
+        memory = plan.view(own) if plan.has(own) else own
+        if memory not in names or (names[memory] in tied and name not in tied):
+            names[memory] = name
+    kept = {*names.values()}
+    return {name: own for name, own in known.items() if name in kept}
 
-
-def _is_tensor(name: str, value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return True
-    raise RecipeError(f"{name!r} of the model's state is a {type(value).__name__}, not a tensor")
-
-
-_ARGUMENTS = {
-    "uniform": ("low", "high"),
-    "normal": ("mean", "std"),
-    "trunc_normal": ("mean", "std", "a", "b"),
-}
 
 _UNSET = (
     "the model's code leaves it as memory was: nobody initialises it; give a recipe with a "
@@ -125,104 +139,45 @@ _UNSET = (
 )
 
 
-class _Noted:
-    """A tape's contents by name: `rules`, and `values` of what has no rule."""
+def _origin_of(plan: Plan, name: str, own: str) -> Initializer | recipes.Values:
+    """Return where the values of a tensor come from, by its name in a file and in the plan."""
+    if not plan.has(own):
+        return recipes.Missing(_UNSET)
+    writes = plan.writes(own)
+    if writes is None:
+        return recipes.Computed(partial(_compute, plan, own), plan.seeded(own))
+    rule = _rule_of(writes, name, plan.view(own).shape)
+    return _Written(tuple(writes), plan.seeded(own)) if rule is None else rule
 
-    def __init__(self, tape: Tape, tensors: Mapping[str, torch.Tensor]) -> None:
-        self._tape = tape
-        self._places = {name: tape.place(tensor) for name, tensor in tensors.items()}
-        contents = {name: tape.content(tensor) for name, tensor in tensors.items()}
-        self._owners = self._owned(contents)
-        self._names = self._named(contents)
-        rules = {name: _rule_of(content, tensors[name]) for name, content in contents.items()}
-        self.rules = {name: rule for name, rule in rules.items() if rule is not None}
-        self.values: dict[str, recipes.Values] = {}
-        for name, content in contents.items():
-            if isinstance(content, Computed):
-                compute = partial(self._compute, name, content.operations)
-                self.values[name] = recipes.Computed(compute, self._is_random(content))
-            elif content is None:
-                self.values[name] = recipes.Missing(_UNSET)
 
-    def _is_random(self, content: Computed) -> bool:
-        return any(self._tape.operations[i].random for i in content.operations)
-
-    def _owned(self, contents: dict[str, Content]) -> dict[int, str]:
-        """Return whose rule each draw is, where others have a share in it.
-
-        A tensor that holds the draw itself owns it: what others compute of it, or copy, is
-        computed from the stream of the owner's name. If none does, all of them are computed.
-        """
-        tape = self._tape
-        owners: dict[int, str] = {}
-        for name, content in contents.items():
-            if isinstance(content, Draw) and content.operation in owners:
-                contents[name] = tape.computed(self._places[name])
-            elif isinstance(content, Draw):
-                owners[content.operation] = name
-        while True:
-            shared = {
-                i
-                for content in contents.values()
-                if isinstance(content, Computed)
-                for i in content.operations
-            }
-            unfit = [
-                (i, name)
-                for i, name in owners.items()
-                if i in shared and not self._is_itself(i, name, contents[name])
-            ]
-            if not unfit:
-                return {i: name for i, name in owners.items() if i in shared}
-            for i, name in unfit:
-                del owners[i]
-                contents[name] = tape.computed(self._places[name])
-
-    def _is_itself(self, i: int, name: str, content: Content) -> bool:
-        """Return whether a tensor's elements are those of an operation, in the same order."""
-        (target,) = self._tape.operations[i].writes
-        mine = self._places[name]
-        plain = isinstance(content, Draw) and content.plain
-        alike = mine.size == target.size and mine.side_by_side and target.side_by_side
-        return plain and alike
-
-    def _named(self, contents: dict[str, Content]) -> dict[int, str]:
-        """Return a name for each draw that belongs to no tensor: it is the key of its values.
-
-        It is that of the first tensor computed from it, and a number: so it stays the same
-        if the model has more layers.
-        """
-        names: dict[int, str] = {}
-        for name, content in contents.items():
-            if isinstance(content, Computed):
-                draws = [i for i in content.operations if self._tape.operations[i].random]
-                for number, i in enumerate(draws):
-                    names.setdefault(i, f"{name}()[{number}]")
-        self._rules_of_owners = {
-            i: _rule_of(contents[name], None) for i, name in self._owners.items()
-        }
-        return names
-
-    def _compute(self, name: str, operations: tuple[int, ...], root: Generator) -> NDArray[Any]:
-        with _one_at_a_time, torch.random.fork_rng(devices=[]):
-            draw = partial(self._draw, root)
-            tensor = self._tape.run(operations, self._places[name], draw).contiguous()
-        if tensor.dtype.is_floating_point and bool(tensor.isnan().any()):
-            raise RecipeError(f"tensor {name!r}: it depends on memory that nobody initialises")
-        return as_array(tensor)
-
-    def _draw(self, root: Generator, i: int, target: Callable[[], torch.Tensor]) -> bool:
-        """Fill a tensor from its owner's stream, or prepare PyTorch's generator."""
-        rule = self._rules_of_owners.get(i)
-        if rule is None:
-            torch.default_generator.manual_seed(root.stream(self._names[i]).key[0])
-            return False
-        rule.fill(as_array(target()), rng=root.stream(self._owners[i]))
-        return True
+def _compute(plan: Plan, name: str, root: Generator) -> NDArray[Any]:
+    with _one_at_a_time:
+        return as_array(plan.value(name, root).contiguous())
 
 
 # PyTorch's generator, which computed tensors are drawn with, is one for all threads.
 _one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Written(recipes.Values):
+    """Draws and constants in boxes of a tensor, or what is drawn for another tensor."""
+
+    writes: tuple[Write, ...]
+    seeded: bool
+
+    def check(self, tensor: recipes.Tensor) -> None:
+        """Refuse nothing: the model's code gives the shape."""
+
+    def box(self, tensor: recipes.Tensor, root: Generator, box: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a part of a tensor, as `Values.box`."""
+        shape = [side.stop - side.start for side in box]
+        part = torch.empty(shape, dtype=getattr(torch, tensor.dtype.name))
+        write_part(part, box, tensor.shape, self.writes, root)
+        return as_array(part)
+
+    def __str__(self) -> str:
+        return "drawn by the model's code, part by part"
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[Any]:
@@ -233,21 +188,42 @@ def as_array(tensor: torch.Tensor) -> NDArray[Any]:
     return array_of(tensor).view(numpys(tensor.dtype))
 
 
-def _rule_of(content: Content, tensor: torch.Tensor | None) -> Initializer | None:
-    """Return the initializer that a content amounts to, if it does."""
-    if isinstance(content, float):
-        return _constant(content)
-    if not isinstance(content, Draw):
+_NAMES = {
+    init.UNIFORM: ("uniform", ("low", "high")),
+    init.NORMAL: ("normal", ("mean", "std")),
+    init.TRUNCATED: ("truncated_normal", ("mean", "std", "low", "high")),
+    init.NORMAL_WITHIN: ("trunc_normal", ("mean", "std", "a", "b")),
+}
+
+
+def _rule_of(writes: Sequence[Write], name: str, shape: tuple[int, ...]) -> Initializer | None:
+    """Return the initializer that a tensor's writes amount to, if there is one."""
+    first, box = writes[0], whole(shape)
+    if first.box != box or (first.call is not None and not _is_own(first, name)):
         return None
-    params = content.params
-    if content.row is not None and tensor is not None:
-        return Initializer("embedding", padding=content.row, std=params[1])
-    if content.distribution == "normal" and params[1] == 0:
-        return _constant(params[0])
-    if content.distribution == "uniform" and params[0] == params[1]:
-        return _constant(params[0])
-    names = _ARGUMENTS[content.distribution]
-    return Initializer(content.distribution, **dict(zip(names, params, strict=True)))
+    params = tuple(map(float, first.params))
+    if first.kind is None:
+        return _constant(params[0]) if len(writes) == 1 else None
+    if len(writes) == 1:
+        if first.kind is init.NORMAL and params[1] == 0:
+            return _constant(params[0])
+        if first.kind is init.UNIFORM and params[0] == params[1]:
+            return _constant(params[0])
+        function, arguments = _NAMES[first.kind]
+        return Initializer(function, **dict(zip(arguments, params, strict=True)))
+    if len(writes) > 2 or len(shape) < 2 or first.kind is not init.NORMAL or params[0]:
+        return None
+    padding = writes[1].box[0].start
+    row = (slice(padding, padding + 1), *box[1:])
+    if writes[1].kind is not None or any(writes[1].params) or writes[1].box != row:
+        return None
+    return Initializer("embedding", padding=padding, std=params[1])
+
+
+def _is_own(write: Write, name: str) -> bool:
+    """Return whether a draw comes from the stream of a name."""
+    assert write.call is not None
+    return write.stream == name and write.call.args[3:] == (None, None)
 
 
 def _constant(value: float) -> Initializer:

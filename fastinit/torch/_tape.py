@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_map
+
+from fastinit.torch._private import storage_number, tree_leaves, tree_map
 
 
 class View(NamedTuple):
@@ -125,11 +126,12 @@ class Tape:
         # What is in the memory of a tensor that was there before the tape.
         self.initial: dict[int, torch.Tensor] = {}
         self.checks: list[Check] = []
+        self.was_read = False  # whether the code has read values that it drew
 
     def view(self, tensor: torch.Tensor) -> View:
         """Return the memory that a tensor shows."""
         storage = tensor.untyped_storage()
-        number = int(storage._cdata)
+        number = storage_number(storage)
         self.storages.setdefault(number, storage)
         return View(
             number,
@@ -189,6 +191,12 @@ class Tape:
             for storage in call.reads - written.keys():
                 if storage not in self.initial:
                     return True
+            if any(
+                read.numel and not _covers(written[read.storage], read)
+                for read in _views(call)
+                if read.storage in call.reads and read.storage not in self.initial
+            ):
+                return True
             for each in call.writes:
                 if each.storage in call.replaces:
                     written[each.storage] = [View(each.storage, each.dtype, (), (), -1)]
@@ -196,6 +204,12 @@ class Tape:
         if view.storage in self.initial or view.numel == 0:
             return False
         return not _covers(written.get(view.storage, []), view)
+
+
+def _views(call: Call) -> list[View]:
+    """Return what of its arguments are views."""
+    leaves = tree_leaves((call.args, call.kwargs), is_leaf=lambda x: isinstance(x, View))
+    return [x for x in leaves if isinstance(x, View)]
 
 
 def _covers(parts: list[View], view: View) -> bool:

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import shutil
+import sys
+import threading
 from unittest import mock
 
 import ml_dtypes
@@ -18,7 +20,7 @@ import fastinit as fi
 from fastinit import checkpoint, recipe
 from fastinit.checkpoint import _blocks
 from fastinit.initializer import registry
-from fastinit.recipe import Rule, Tensor
+from fastinit.recipe import Rule, Tensor, parse
 
 TEXT = """
 name = "pieces"
@@ -397,3 +399,39 @@ def test_short_writes_go_on(tmp_path, monkeypatch, size):
     monkeypatch.setattr(os, "pwrite", short)
     checkpoint.write(small, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def calls(work):
+    """Return how many functions of Python and of C a piece of work calls, in all its threads."""
+    counts = []
+
+    def count(_frame, event, _argument):
+        if event in ("call", "c_call"):
+            counts.append(1)
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return len(counts)
+
+
+def test_a_tiny_tensor_costs_few_calls(tmp_path):
+    """Each of 10**5 tensors once took 500 calls to be written, and as many to be checked."""
+    text = (
+        '[repeat]\nlayer = {}\n[tensors]\n"l.{{layer}}.weight" = [4, 8]\n"l.{{layer}}.bias" = [4]\n'
+        '[[rule]]\npattern = "*.bias"\ninit = "zeros"\n'
+        '[[rule]]\npattern = "*.weight"\ninit = "normal"\nstd = 0.02\n'
+    )
+    counts = {}
+    for n in (100, 1100):
+        small, directory = parse(f'name = "tiny"\n{text.format(n)}'), tmp_path / str(n)
+        counts[n] = [
+            calls(lambda small=small, path=directory: checkpoint.write(small, path, threads=1)),
+            calls(lambda path=directory: checkpoint.check(path, threads=1)),
+        ]
+    each = [(more - few) / 2000 for few, more in zip(counts[100], counts[1100], strict=True)]
+    assert all(10 < n < 150 for n in each), each

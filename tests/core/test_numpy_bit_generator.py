@@ -14,6 +14,9 @@ from numpy.random.tests import test_direct, test_smoke
 
 import fastinit as fi
 
+# NumPy 2.0's tests of all integers' dtypes have them from this fixture.
+dtype = getattr(test_smoke, "dtype", None)
+
 # PCG32's 32 bits are the high half of a word, which is then used up.
 NOT_OURS = {("TestDirect", "test_uniform_float"): "of 64-bit words, NumPy's use both halves"}
 
@@ -27,10 +30,24 @@ def words(seed, n):
 class TestSmoke(test_smoke.RNG):
     """Each method of a `numpy.random.Generator`, over PCG32."""
 
+    bit_generator = fi.PCG32
+    advance = 2**63 + 2**31
+    seed = (12345,)
+    seed_vector_bits = 64
+
+    @classmethod
+    def setup_class(cls):
+        """Make what the tests of NumPy 2.0 read from their class."""
+        if hasattr(super(), "setup_class"):
+            cls.rg = Generator(fi.PCG32(*cls.seed))
+            cls.initial_state = cls.rg.bit_generator.state
+            cls._extra_setup()
+
     @classmethod
     def _create_rng(cls):
-        seed = [12345]
-        return test_smoke.RNGData(fi.PCG32, 2**63 + 2**31, seed, Generator(fi.PCG32(*seed)), 64)
+        """Make what the tests of later versions ask for."""
+        rg = Generator(fi.PCG32(*cls.seed))
+        return test_smoke.RNGData(fi.PCG32, cls.advance, [*cls.seed], rg, cls.seed_vector_bits)
 
 
 class TestDirect(test_direct.Base):

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 import fastinit as fi
@@ -119,6 +121,40 @@ def test_a_name_is_four_words_of_spawn_key():
     sequence = SeedSequence(42, spawn_key=tuple(map(int, words)))
     key = tuple(map(int, sequence.generate_state(2, np.uint64)))
     assert fi.default_rng(42).stream("h.0.größe").key == key
+
+
+words = st.integers(0, 2**32 - 1) | st.integers(0, 2**130)
+
+
+@given(
+    words | st.lists(words, max_size=6) | st.lists(words, max_size=6).map(tuple),
+    st.lists(words, max_size=4),
+    st.sampled_from([4, 5, 8, 33]),
+)
+def test_the_key_of_a_name_is_that_of_numpys_seed_sequence(entropy, spawn_key, pool_size):
+    """C mixes the name's words into the pool; NumPy mixes all anew."""
+    parent = SeedSequence(entropy, spawn_key=tuple(spawn_key), pool_size=pool_size)
+    child = fi.Generator(parent).stream("w")
+    key = tuple(map(int, child.seed_seq.generate_state(2, np.uint64)))
+    assert child.key == key
+    grandchild = child.stream("x")
+    assert grandchild.key == fi.Generator(grandchild.seed_seq).key
+    assert grandchild.seed_seq.spawn_key[: len(spawn_key) + 4] == child.seed_seq.spawn_key
+
+
+def test_the_key_of_a_name_where_the_seed_is_of_another_kind():
+    for entropy in (np.arange(5, dtype=np.uint32), [np.int64(3), 4], [2, [4, 5]]):
+        child = fi.Generator(SeedSequence(entropy)).stream("w")
+        assert child.key == fi.Generator(child.seed_seq).key
+
+
+def test_threads_share_the_seed_sequence_of_a_name():
+    for _ in range(20):
+        child = fi.default_rng(1).stream("w")
+        with ThreadPoolExecutor(8) as pool:
+            spawned = pool.map(child.spawn, [2] * 8)
+            keys = [rng.key for children in spawned for rng in children]
+        assert len(set(keys)) == 16
 
 
 def test_seeds():

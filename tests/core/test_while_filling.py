@@ -12,6 +12,11 @@ import pytest
 
 import fastinit as fi
 
+# NumPy 2.5 and later discourage some of the changes, but make them.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Setting the (shape|dtype) on a NumPy array:DeprecationWarning"
+)
+
 BIG, SMALL = 10**7, 5000
 CHANGES = {
     "append": lambda arrays: arrays.append(object()),
