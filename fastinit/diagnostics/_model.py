@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fastinit.diagnostics._verdict import FLOATS
+from fastinit.diagnostics._verdict import NUMBER_RANGES
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def outside(
     >>> outside("float16", [1.0, 1e-3, 1e-5]), outside("float8_e4m3fn", [1.0], [449.0])
     (2, 0)
     """
-    smallest, most = FLOATS[dtype]
+    smallest, most = NUMBER_RANGES[dtype]
     typical = list(typical)
     tops = typical if largest is None else largest
     for i, (std, top) in enumerate(zip(typical, tops, strict=True)):

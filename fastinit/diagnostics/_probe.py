@@ -25,7 +25,7 @@ from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict
 from fastinit.diagnostics._activations import ACTIVATIONS, Array
 from fastinit.diagnostics._model import Inside, outside
-from fastinit.diagnostics._network import Network, Pushed, backward, jacobian
+from fastinit.diagnostics._network import LayerTrace, Network, backward, jacobian
 from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
 
@@ -189,7 +189,7 @@ class Signal:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.divide(self.weight_norm, self.gradient_norm)
 
-    def leaves(self, dtype: str) -> tuple[str | None, str | None]:
+    def out_of_range(self, dtype: str) -> tuple[str | None, str | None]:
         """Return the layers at which activations and gradients do not fit a format any more.
 
         They do not fit where the typical number, the standard deviation, is below the format's
@@ -211,7 +211,7 @@ class Signal:
         Examples
         --------
         >>> (signal,) = fi.diagnostics.probe([64] * 21, "relu", "normal:0.01", seeds=[1])
-        >>> signal.leaves("float16"), signal.leaves("bfloat16")
+        >>> signal.out_of_range("float16"), signal.out_of_range("bfloat16")
         (('4', '16'), (None, None))
         """
         std, gradient = map(_verdict.geometric_mean, (self.std, self.gradient))
@@ -583,23 +583,23 @@ class _Run(NamedTuple):
 
 
 def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
-    pushed = network.forward(x)
-    output = pushed[-1].output
-    gradients = backward(pushed, rng.stream("gradient").standard_normal(output.shape))
+    traces = network.forward(x)
+    output = traces[-1].output
+    gradients = backward(traces, rng.stream("gradient").standard_normal(output.shape))
     by_weight = [
         layer.to_weight(gradient) / len(x)
-        for layer, gradient in zip(pushed, gradients[1:], strict=True)
+        for layer, gradient in zip(traces, gradients[1:], strict=True)
     ]
-    by_loss = _loss_gradients(pushed, rng)
-    signals = [x, *(layer.output for layer in pushed)]
+    by_loss = _loss_gradients(traces, rng)
+    signals = [x, *(layer.output for layer in traces)]
     flat = ACTIVATIONS[network.activation].steep() * SATURATED
     small = max(x[0].size, output[0].size) <= _LARGEST_JACOBIAN
     return _Run(
         mean=[float(signal.mean()) for signal in signals],
         std=[float(signal.std()) for signal in signals],
         gradient=[float(gradient.std()) for gradient in gradients],
-        saturation=[float((abs(layer.slope) < flat).mean()) for layer in pushed],
-        dead=[_dead(layer.slope) for layer in pushed],
+        saturation=[float((abs(layer.slope) < flat).mean()) for layer in traces],
+        dead=[_dead(layer.slope) for layer in traces],
         weight_norm=[float(np.linalg.norm(weight)) for weight in network.weights],
         gradient_norm=[float(np.linalg.norm(gradient)) for gradient in by_weight],
         loss_gradient=[float(np.linalg.norm(gradient)) for gradient in by_loss],
@@ -611,13 +611,13 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
     )
 
 
-def _loss_gradients(pushed: Sequence[Pushed], rng: Generator) -> list[Array]:
+def _loss_gradients(traces: Sequence[LayerTrace], rng: Generator) -> list[Array]:
     """Return dE/dW of each layer, E the mean cross-entropy of random labels among ten classes.
 
     A loss sees what the gradient of J does not: where all samples give the same output, the errors
     of different labels cancel.
     """
-    output = pushed[-1].output
+    output = traces[-1].output
     samples = len(output)
     flat = output.reshape(samples, -1)
     head = Initializer("xavier_normal").fill(
@@ -629,8 +629,8 @@ def _loss_gradients(pushed: Sequence[Pushed], rng: Generator) -> list[Array]:
     labels = (_CLASSES * rng.stream("labels").random(samples)).astype(int)
     error[np.arange(samples), labels] -= 1
     error -= error.mean(axis=0)  # what a bias would learn says nothing of the layers
-    gradients = backward(pushed, (error @ head.T).reshape(output.shape) / samples)
-    return [p.to_weight(gradient) for p, gradient in zip(pushed, gradients[1:], strict=True)]
+    gradients = backward(traces, (error @ head.T).reshape(output.shape) / samples)
+    return [trace.to_weight(by) for trace, by in zip(traces, gradients[1:], strict=True)]
 
 
 _CLASSES = 10
@@ -672,7 +672,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         key: np.array([getattr(run, key) for run in runs])
         for key in _Run._fields[: _Run._fields.index("histograms")]
     }
-    found = _verdict.judge(
+    verdict = _verdict.judge(
         _verdict.geometric_mean(series["std"]),
         _verdict.geometric_mean(series["gradient"]),
         all(run.symmetric for run in runs),
@@ -684,7 +684,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         layers=("input", *map(str, range(1, setting.depth + 1))),
         histograms=runs[0].histograms,
         theory=_theory(setting, _scales(runs), float(np.mean([run.second_moment for run in runs]))),
-        verdict=found,
+        verdict=verdict,
         advice="",
         inside=None,
         **series,
@@ -735,9 +735,9 @@ def _advice(setting: Setting, refused: Sequence[_Refused]) -> str:
             if changed == setting and any(other.is_(one, scales) for other in refused):
                 continue
             theory = _theory(changed, scales)
-            found = _verdict.judge(theory.std, theory.gradient)
-            if found.kind == "healthy":
-                healthy[one] = found
+            verdict = _verdict.judge(theory.std, theory.gradient)
+            if verdict.kind == "healthy":
+                healthy[one] = verdict
         if healthy:
             recommended = _candidates(changed)[0]
             flattest = min(healthy, key=lambda one: healthy[one].unevenness)

@@ -63,7 +63,7 @@ Where it is not, as in a few layers that amplify a lot, it grows: the least rate
 SAME = 1e-9
 """Units are alike if their weights, and the gradients by them, differ by less than this part."""
 
-FLOATS = {
+NUMBER_RANGES = {
     "float16": (2.0**-14, 65504.0),
     "bfloat16": (2.0**-126, float.fromhex("0x1.fep127")),
     "float8_e4m3fn": (2.0**-6, 448.0),
@@ -280,7 +280,7 @@ def alike(weight: Array, gradient: Array) -> bool:
 
 def _constant_along_last(x: Array) -> bool:
     def constant(units: Array) -> bool:
-        spread = np.abs(units - units[..., :1]).max(initial=0.0)
-        return bool(spread <= SAME * np.abs(units).max(initial=0.0))
+        difference = np.abs(units - units[..., :1]).max(initial=0.0)
+        return bool(difference <= SAME * np.abs(units).max(initial=0.0))
 
     return constant(x[..., :2]) and constant(x)  # two units settle nearly every question

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from fastinit.diagnostics import Probe, Signal
 from fastinit.diagnostics._activations import Array
-from fastinit.diagnostics._verdict import FLOATS, geometric_mean
+from fastinit.diagnostics._verdict import NUMBER_RANGES, geometric_mean
 from fastinit.diagnostics.training import CLASSES, DIGITS, Run
 
 __all__ = ["PANELS", "Panel", "picture"]
@@ -137,7 +137,7 @@ def _limits(axes: Any, drawn: Array, side: str) -> None:
     low, high = 10 ** (shown.min() - margin), 10 ** (shown.max() + margin)
     axes.set_ylim(low, high)
     for dtype in ("float16", "bfloat16"):
-        for limit, text in zip(FLOATS[dtype], ("min", "max"), strict=True):
+        for limit, text in zip(NUMBER_RANGES[dtype], ("min", "max"), strict=True):
             if low < limit < high:
                 _note(axes, limit, f"{dtype} {text}", side)
 
@@ -283,7 +283,7 @@ class Panel(NamedTuple):
     width: float
     height: Callable[[Probe, bool], float]  # whether the picture is narrow
     draw: Callable[[Any, Probe, Sequence[Run]], None]
-    there: Callable[[Probe, Sequence[Run]], bool]
+    has_data: Callable[[Probe, Sequence[Run]], bool]
     text: str  # what it shows, for those who do not see it
 
 
@@ -361,7 +361,7 @@ def picture(
     2
     """
     narrow = width < _NARROW
-    rows = _rows([PANELS[name] for name in panels if PANELS[name].there(probe, runs)], narrow)
+    rows = _rows([PANELS[name] for name in panels if PANELS[name].has_data(probe, runs)], narrow)
     heights = [max(panel.height(probe, narrow) for panel in row) for row in rows]
     widest = max(sum(panel.width for panel in row) for row in rows)
     size = (width if narrow else widest * width / _WIDTH, sum(heights))

@@ -89,7 +89,7 @@ _SHOWN = {"float16": "float16", "bfloat16": "bfloat16", "float8 (e4m3)": "float8
 
 def _fits(signal: Signal, dtype: str) -> str:
     """Return the layers at which activations and gradients leave a format."""
-    forward, back = signal.leaves(dtype)
+    forward, back = signal.out_of_range(dtype)
     parts = [f"x: {forward}"] * (forward is not None) + [f"gradient: {back}"] * (back is not None)
     return ", ".join(parts) or "all"
 
@@ -128,7 +128,7 @@ def _number(value: float) -> str:
 def _image(probe: Probe, runs: Sequence[Run], panel: str) -> Markup:
     """Return a panel in two widths; nothing if there is nothing to show."""
     drawn = pictures.PANELS[panel]
-    if not drawn.there(probe, runs):
+    if not drawn.has_data(probe, runs):
         return Markup("")
     wide, narrow = (_svg(probe, runs, panel, width) for width in (10.0, 4.2))
     return Markup(

@@ -20,7 +20,7 @@ from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 from fastinit.recipe import Recipe, load
 from fastinit.torch._signals import ADVICE, advised, signals_of
 from fastinit.torch._streaming import Streaming, only, stacks
-from fastinit.torch._tensor import Generator, generator_of
+from fastinit.torch._tensor import RandomSource, generator_of
 
 Loss = Callable[[Any], Tensor]
 
@@ -30,7 +30,7 @@ def probe(
     batch: Any,
     loss: Loss,
     *,
-    seed: Generator = 0,
+    seed: RandomSource = 0,
     compare: Sequence[Recipe | str | Path | None] = (None,),
     layers: slice | None = None,
     progress: Callable[[int], object] = lambda _: None,
@@ -98,8 +98,8 @@ def probe(
     Examples
     --------
     >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
-    >>> found = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
-    >>> found["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
+    >>> signals = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
+    >>> signals["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
     'vanishing'
 
     The same of a model that takes no memory:
@@ -293,7 +293,7 @@ def _signal(
     symmetric = any(_alike(w, g) and (bool(g.any()) or not moved) for w, g in pairs)
     weight_norm = np.array([_norm(group) for group in weights])
     loss_gradient = np.array([_norm(group) for group in by_weight])
-    found = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient, elsewhere)
+    verdict = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
         name=type(model).__name__,
@@ -309,8 +309,8 @@ def _signal(
         singular_values=np.empty(0),
         histograms=tuple(histograms([x.detach().double().numpy(force=True) for x in stream])),
         theory=None,
-        verdict=found,
-        advice=ADVICE[found.kind],
+        verdict=verdict,
+        advice=ADVICE[verdict.kind],
     )
 
 
@@ -319,8 +319,8 @@ def _gradients(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
     wanted = [x for x in tensors if x.requires_grad]
     if not loss.requires_grad:
         raise ValueError("loss does not depend on the model's weights")
-    found = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in tensors]
+    gradients = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
+    return [next(gradients) if x.requires_grad else None for x in tensors]
 
 
 def _std(x: Tensor | None) -> float:

@@ -50,11 +50,9 @@ def _signal(
     gradient = np.array([border.gradient.std for border in borders])
     weight_norm = np.array([_norm(weights, block, "norm") for block in blocks])
     loss_gradient = np.array([_norm(weights, block, "gradient_norm") for block in blocks])
-    everywhere = sum(
-        run.gradients[name].squares for name in run.matrices() if name in run.gradients
-    )
-    elsewhere = everywhere - float((loss_gradient**2).sum())
-    found = _verdict.judge(std, gradient, run.symmetric, weight_norm, loss_gradient, elsewhere)
+    seen = [run.gradients[name] for name in run.matrices() if name in run.gradients]
+    elsewhere = sum(gradient.squares for gradient in seen) - float((loss_gradient**2).sum())
+    verdict = _verdict.judge(std, gradient, run.symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(blocks)), np.nan)
     return Signal(
         name=name,
@@ -70,8 +68,8 @@ def _signal(
         singular_values=np.empty(0),
         histograms=tuple(histograms([border.sample for border in borders])),
         theory=None,
-        verdict=found,
-        advice=ADVICE[found.kind],
+        verdict=verdict,
+        advice=ADVICE[verdict.kind],
         inside=_inside(run, blocks, weights),
     )
 

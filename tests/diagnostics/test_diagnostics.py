@@ -54,9 +54,9 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
     shapes = Setting((4, 6, 6, 3), activation, residual, layer_norm, image).shapes
     weights = [rng.normal(size=shape) / 3 for shape in shapes]
     x = rng.normal(size=(2, *(image or ()), 4))
-    pushed = Network(weights, activation, residual, layer_norm).forward(x)
-    g = rng.normal(size=pushed[-1].output.shape)
-    gradients = backward(pushed, g)
+    traces = Network(weights, activation, residual, layer_norm).forward(x)
+    g = rng.normal(size=traces[-1].output.shape)
+    gradients = backward(traces, g)
 
     def value():
         return float(
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
 
     for array, gradient in [
         (x, gradients[0]),
-        *((w, p.to_weight(by)) for w, p, by in zip(weights, pushed, gradients[1:], strict=True)),
+        *((w, p.to_weight(by)) for w, p, by in zip(weights, traces, gradients[1:], strict=True)),
     ]:
         for flat in rng.choice(array.size, size=4, replace=False):
             index = np.unravel_index(flat, array.shape)
@@ -314,7 +314,7 @@ def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, op
     """Nothing comes through, or more than float64 holds, as measured and by theory."""
     for widths in ([16] * 7, [16, 8, 16]):
         (signal,) = probe(widths, activation, initializer, batch=4, seeds=[1], **options)
-        assert all(layer in (None, *signal.layers) for layer in signal.leaves("float16"))
+        assert all(layer in (None, *signal.layers) for layer in signal.out_of_range("float16"))
         assert signal.verdict.unevenness >= 0
         json.dumps(found := plain(signal), allow_nan=False)
         assert found["verdict"]["kind"] == signal.verdict.kind
@@ -323,7 +323,7 @@ def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, op
 def test_the_layer_at_which_a_format_ends():
     found = probe([256] * 51, "tanh", "normal:0.01", batch=64, spectrum=False)["normal:0.01"]
     for dtype, smallest in {"float16": 2.0**-14, "bfloat16": 2.0**-126}.items():
-        layer, back = found.leaves(dtype)
+        layer, back = found.out_of_range(dtype)
         fits = found.std.mean(axis=0) > smallest
         assert fits[: int(layer)].all()
         assert not fits[int(layer) :].any()
@@ -331,7 +331,7 @@ def test_the_layer_at_which_a_format_ends():
         assert not fits[: int(back) + 1].any()
         assert fits[int(back) + 1 :].all()
     healthy = probe([64] * 21, "relu", "he", batch=64, spectrum=False)["he"]
-    assert healthy.leaves("float16") == healthy.leaves("bfloat16") == (None, None)
+    assert healthy.out_of_range("float16") == healthy.out_of_range("bfloat16") == (None, None)
 
 
 def test_a_format_ends_where_the_largest_number_does():
