@@ -19,23 +19,29 @@ EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/be
 
 def bench(
     distribution: Annotated[
-        list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DISTRIBUTIONS)}.")
+        list[str] | None,
+        typer.Option(help=f"Which distributions: {', '.join(benchmark.DISTRIBUTIONS)}."),
     ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DTYPES)}.")] = (
-        None
-    ),
+    dtype: Annotated[
+        list[str] | None, typer.Option(help=f"Which dtypes: {', '.join(benchmark.DTYPES)}.")
+    ] = (None),
     power: Annotated[
-        list[int] | None, typer.Option(help="For arrays of 2^POWER elements, if memory holds them.")
+        list[int] | None,
+        typer.Option(help="Fill arrays of 2^POWER elements, if memory holds them."),
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option(help="1 and all this process may use, unless given.")
+        list[int] | None,
+        typer.Option(help="Numbers of threads; by default 1, and all that this process may use."),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Whatever is not given: all there is, for hours.")
+        bool,
+        typer.Option(
+            "--full", help="Measure all cases of every option that is not given. This takes hours."
+        ),
     ] = False,
-    repeats: Annotated[int, typer.Option(help="Turns that each takes for a case.")] = 7,
+    repeats: Annotated[int, typer.Option(help="How often each library is timed for a case.")] = 7,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory for results.json and plots.")
+        Path | None, typer.Option("--output", "-o", help="A directory for results.json and plots.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
