@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import SupportsIndex, cast
+from typing import Any, SupportsIndex, cast
 
 Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
@@ -94,7 +94,7 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
-        group = list(given) if isinstance(given, Sequence) else [given]
+        group: list[Any] = list(given) if isinstance(given, Sequence) else [given]
         if not all(isinstance(a, Integral) and not isinstance(a, bool) for a in group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= a < len(shape) for a in group):
