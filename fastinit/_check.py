@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any, SupportsIndex, cast
+from typing import SupportsIndex, cast
 
 Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
@@ -94,14 +94,9 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
-<<<<<<< HEAD
-        group: list[Any] = list(given) if isinstance(given, Sequence) else [given]
-        if not all(isinstance(a, Integral) and not isinstance(a, bool) for a in group):
-=======
         group: list[object] = list(given) if isinstance(given, Sequence) else [given]
         numbers = [int(a) for a in group if not isinstance(a, bool) and isinstance(a, Integral)]
         if len(numbers) < len(group):
->>>>>>> main
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= axis < len(shape) for axis in numbers):
             raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")

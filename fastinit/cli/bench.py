@@ -24,8 +24,8 @@ def bench(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            help="What is measured: fills (the default), or jobs: orthogonal matrices, the start of "
-            "a model of transformers, and files of weights."
+            help="What is measured: fills (the default), or jobs: orthogonal matrices, the start "
+            "of a model of transformers, and files of weights."
         ),
     ] = None,
     distribution: Annotated[
@@ -72,10 +72,12 @@ def bench(
     shape: Annotated[
         list[str] | None, typer.Option(help="The shape of orthogonal matrices, such as 4096x1024.")
     ] = None,
-    layers: Annotated[int, typer.Option(help="Of start's model: 16 million values each.")] = 20,
-    gigabytes: Annotated[float, typer.Option(help="Of files.")] = 2.0,
+    layers: Annotated[
+        int, typer.Option(help="For start: the layers of its model, each of 16 million values.")
+    ] = 20,
+    gigabytes: Annotated[float, typer.Option(help="For files: how many gigabytes.")] = 2.0,
     directory: Annotated[
-        Path, typer.Option(help="On the disk for files, which are removed again.")
+        Path, typer.Option(help="For files: a directory on the disk; the files are removed again.")
     ] = Path(),
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A directory for results.json and plots.")
