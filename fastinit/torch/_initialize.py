@@ -15,6 +15,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
+from fastinit._check import shown
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
@@ -122,6 +123,7 @@ def initialize(
     >>> bool(model[0].weight.abs().max() <= 3**-0.5)
     True
     """
+    _check_kinds(model, recipe, {"only": only, "missing": missing})
     root = generator_of(seed)
     full_name = renaming(prefix, rename)
     slots = slots_of(model)
@@ -257,6 +259,19 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
                 "call initialize before it, or use fully_shard (FSDP2)"
             )
+
+
+def _check_kinds(
+    model: object, recipe: object, names: Mapping[str, Collection[str] | None]
+) -> None:
+    """Raise TypeError if an argument is of another kind than `initialize` takes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={shown(model)} must be a torch.nn.Module")
+    if not isinstance(recipe, recipes.Recipe | str | Path | None):
+        raise TypeError(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
+    for argument, given in names.items():
+        if given is not None and (isinstance(given, str) or not isinstance(given, Collection)):
+            raise TypeError(f"{argument}={shown(given)} must be a collection of names")
 
 
 def _wanted(
