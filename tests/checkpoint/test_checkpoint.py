@@ -235,7 +235,10 @@ def test_a_config_goes_only_with_its_own_tensors(written, tmp_path):
         ("[]", "must hold an object"),
         ('{"metadata": {"total_size": 1}}', "'metadata' must have a dtype and a shape"),
         ('{"w": {"dtype": "F32", "shape": [-1]}}', "'w' must have a dtype and a shape"),
-        ('{"w": {"dtype": "F6_E2M3", "shape": [1]}}', "'F6_E2M3', which fastinit does not know; allowed: F64, F32, F16, BF16"),
+        (
+            '{"w": {"dtype": "F6_E2M3", "shape": [1]}}',
+            "'F6_E2M3', which fastinit does not know; allowed: F64, F32, F16, BF16",
+        ),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "-1"}}', "fastinit.seed='-1'"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1"}}', "name is missing"),
         (
