@@ -51,19 +51,26 @@ deep-bits: .venv/with-test wheels
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
-# Of a quiet machine; the peers are those that .venv has.
+# Of a quiet machine, some 8 minutes of 2 CPUs, 8 GB; the peers are those that .venv has.
+BENCH := $(BIN)/fastinit bench
 tables: .venv/with-cli .venv/with-bench
-	$(BIN)/fastinit bench --output build/bench --power 26 \
+	$(BENCH) --output build/large --memory touched --power 25 \
 	    --dtype float32 --dtype bfloat16 --dtype float64
-	$(BIN)/fastinit bench --output build/sizes --distribution normal --dtype float32 --threads 1 \
-	    --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
-	$(BIN)/python bench/tables.py build/bench/results.json build/sizes/results.json
+	$(BENCH) --output build/cold --memory cold --power 25 --dtype float32 --dtype bfloat16 \
+	    --distribution normal --distribution uniform
+	$(BENCH) --output build/sizes --memory touched --distribution normal --dtype float32 \
+	    --threads 1 --power 6 --power 10 --power 14 --power 18 --power 22
+	$(BENCH) --output build/scaling --memory touched --alone --dtype float32 --all-threads \
+	    --distribution normal --distribution uniform $(foreach n,8 11 14 17 20 23 26 28 30,--power $(n))
+	$(BENCH) orthogonal start files --output build/jobs --directory build
+	$(BIN)/python bench/tables.py build
 
 # What programs write into docs/: tables, the guides' output, pictures.
 docs: .venv/with-docs
 	$(BIN)/python docs/make_docstrings.py
 	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
+	$(BIN)/python docs/make_errors.py
 	$(BIN)/python docs/make_guide.py
 
 # build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.

@@ -80,11 +80,12 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)
+        if not known.itemsize and known.kind == "V":  # of an empty list
+            raise TypeError
         return known
-    except TypeError:
-        raise TypeError(
-            f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOAT_FORMATS)}"
-        ) from None
+    except (TypeError, ValueError):
+        allowed = ", ".join(FLOAT_FORMATS)
+        raise TypeError(f"dtype={_check.shown(dtype)} is not a dtype; allowed: {allowed}") from None
 
 
 def float_format(dtype: np.dtype[Any]) -> FloatFormat:
@@ -141,7 +142,7 @@ def array_of(x: object) -> NDArray[Any]:
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x)
     raise TypeError(
-        f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
+        f"x={_check.shown(x)} is no array; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
 
@@ -227,6 +228,15 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
+def check_pair(global_shape: Shape | None, offset: Shape | None) -> None:
+    """Raise ValueError if one of both is missing.
+
+    An offset of zeros is never assumed: every process would fill the same part.
+    """
+    if (global_shape is None) != (offset is None):
+        raise ValueError("global_shape and offset go together: give both, or neither")
+
+
 def place(
     shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -239,11 +249,9 @@ def place(
     """
     if global_shape is None and offset is None:
         return shape, (0,) * len(shape)
-    if global_shape is None or offset is None:
-        # An offset of zeros is never assumed: every process would fill the same part.
-        raise ValueError("global_shape and offset go together: give both, or neither")
-    whole = _check.shape("global_shape", global_shape)
-    at = _check.shape("offset", offset)
+    check_pair(global_shape, offset)
+    whole = _check.shape("global_shape", cast(Shape, global_shape))
+    at = _check.shape("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
         raise ValueError(
             f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastinit._check import Axes, axes, integer, positive
+from fastinit._check import Axes, axes, integer, positive, shown
 from fastinit._fill import element, floats
 from fastinit._settings import count_threads
 
@@ -172,7 +172,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
         norms = np.sqrt(moments.squares + moments.n * moments.mean**2)
         _check_finite(norms)
         if not norms.all():
-            raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={axis!r}")
+            raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
         return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
     _rescale(array, axis, coefficients, threads)
@@ -233,9 +233,9 @@ def lsuv_(
     array = floats(x)
     wanted, allowed = positive("std", std), positive("tolerance", tolerance)
     if integer("iterations", iterations) < 1:
-        raise ValueError(f"iterations={iterations!r} must be 1 or greater")
+        raise ValueError(f"iterations={shown(iterations)} must be 1 or greater")
     if not callable(output):
-        raise TypeError(f"output={output!r} must be a function")
+        raise TypeError(f"output={shown(output)} must be a function")
     count_threads(threads)
     for remaining in range(iterations, -1, -1):
         deviation = float(np.std(np.asarray(output(), np.float64)))
@@ -313,7 +313,7 @@ def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
     """Return how an array is cut: by its shape and the axes of its lines alone."""
     (along,) = axes(array.shape, axis=range(array.ndim) if axis is None else axis)
     if not along:
-        raise ValueError(f"axis={axis!r} must name an axis")
+        raise ValueError(f"axis={shown(axis)} must name an axis")
     if not array.size:
         return _Cut(array, tuple(along), [], [])
     kept = [1 if a in along else length for a, length in enumerate(array.shape)]

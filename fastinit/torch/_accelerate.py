@@ -8,11 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fastinit import random
 from fastinit.torch._fills import Fills, truncated_overridable
+from fastinit.torch._private import TorchDispatchMode, tree_leaves
 from fastinit.torch._tensor import RandomSource, generator_of, is_plain, torchs_generator
 
 _CPU = torch.device("cpu")

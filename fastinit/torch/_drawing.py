@@ -23,6 +23,7 @@ from fastinit.recipe import Recipe
 from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import initialize, numpys, plan_of
 from fastinit.torch._names import named
+from fastinit.torch._private import buffers_of, parameters_of
 from fastinit.torch._writes import Write, write_part
 
 ROWS = 2**26
@@ -90,7 +91,7 @@ class Weights:
         self._places: dict[str, list[tuple[dict[str, Any], str, Tensor]]] = {}
         first = {id(tensor): name for name, tensor in named(model).items()}
         for module in model.modules():
-            for slots in (module._parameters, module._buffers):
+            for slots in (parameters_of(module), buffers_of(module)):
                 for key, tensor in slots.items():
                     if tensor is not None:
                         place = (slots, key, tensor)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
-from torch.utils._pytree import tree_leaves
 
 from fastinit import _kernels
 from fastinit._distributions import Distribution
@@ -26,13 +25,14 @@ from fastinit._fill import FloatFormat, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._devices import has_memory
-from fastinit.torch._private import in_functorch
+from fastinit.torch._private import TRUNCATED, in_functorch, tree_leaves
 from fastinit.torch._tensor import (
     RandomSource,
     cursor,
     fill,
     known_dtype,
     local_of,
+    say_torchs,
     storage_of,
 )
 
@@ -43,12 +43,6 @@ def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, 
         return handle_torch_function(overridable, (tensor,), original, tensor, *args, **kw)
     return original(tensor, *args, **kw)
 
-
-# The truncated normals that no mode can take over: each is found here by its callers.
-_TRUNCATED = (
-    ("torch.nn.init", "_no_grad_trunc_normal_"),
-    ("timm.layers.weight_init", "_trunc_normal_"),
-)
 
 _lock = threading.Lock()
 _within = 0
@@ -64,9 +58,12 @@ def truncated_overridable() -> Iterator[None]:
     global _within
     with _lock:
         if _within == 0:
-            for module, name in _TRUNCATED:
+            for module, name in TRUNCATED:
                 if module in sys.modules:
-                    original = getattr(sys.modules[module], name)
+                    original = getattr(sys.modules[module], name, None)
+                    if original is None:
+                        say_torchs(f"truncated normals of this version of {module}")
+                        continue
                     _originals.append((sys.modules[module], name, original))
                     setattr(sys.modules[module], name, partial(overridable, original))
         _within += 1

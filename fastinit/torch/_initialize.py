@@ -15,11 +15,20 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
+from fastinit._check import shown
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._plan import Plan, attributes
+from fastinit.torch._private import (
+    is_sharded_by_fsdp,
+    parameters_of,
+    register_again,
+    storage_number,
+    unsaved_buffers,
+    version,
+)
 from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
 from fastinit.torch._tensor import (
     RandomSource,
@@ -115,6 +124,7 @@ def initialize(
     >>> bool(model[0].weight.abs().max() <= 3**-0.5)
     True
     """
+    _check_kinds(model, recipe, {"only": only, "missing": missing})
     root = generator_of(seed)
     full_name = renaming(prefix, rename)
     slots = slots_of(model)
@@ -209,8 +219,8 @@ def _written_since(tensor: torch.Tensor, note: Note) -> bool:
     if not is_plain(tensor) or not tensor.is_meta:
         return False
     same = note.tape.storages.get(note.view.storage)
-    ours = same is not None and same._cdata == tensor.untyped_storage()._cdata
-    return ours and tensor._version != note.version
+    ours = same is not None and storage_number(same) == storage_number(tensor.untyped_storage())
+    return ours and version(tensor) != note.version
 
 
 def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor) -> Slot | None:
@@ -223,7 +233,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 
     def rank(slot: Slot) -> tuple[bool, bool]:
         view = notes[slot.name].view
-        own = is_plain(tensor) and view.storage == tensor.untyped_storage()._cdata
+        own = is_plain(tensor) and view.storage == storage_number(tensor.untyped_storage())
         return not own, not isinstance(slot.module, nn.Embedding)
 
     return min(have, key=rank, default=None)
@@ -232,7 +242,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
-        for key, parameter in module._parameters.items():
+        for key, parameter in parameters_of(module).items():
             if parameter is not None and hasattr(parameter, "ds_id"):
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
@@ -245,19 +255,24 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 f"the weights of {name or 'the model'} are offloaded by Accelerate; call "
                 "initialize before cpu_offload or dispatch_model"
             )
-        handle = getattr(module, "_handle", None)
-        if getattr(handle, "uses_sharded_strategy", False) and _is_sharded_by(handle):
+        if is_sharded_by_fsdp(module):
             raise ValueError(
                 f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
                 "call initialize before it, or use fully_shard (FSDP2)"
             )
 
 
-def _is_sharded_by(handle: Any) -> bool:
-    """Return whether an FSDP1 handle's parameters are not whole at the moment."""
-    flat = getattr(handle, "flat_param", None)
-    size, whole = getattr(flat, "numel", int), getattr(flat, "_unpadded_unsharded_size", None)
-    return whole is not None and size() < whole.numel()
+def _check_kinds(
+    model: object, recipe: object, names: Mapping[str, Collection[str] | None]
+) -> None:
+    """Raise TypeError if an argument is of another kind than `initialize` takes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={shown(model)} must be a torch.nn.Module")
+    if not isinstance(recipe, recipes.Recipe | str | Path | None):
+        raise TypeError(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
+    for argument, given in names.items():
+        if given is not None and (isinstance(given, str) or not isinstance(given, Collection)):
+            raise TypeError(f"{argument}={shown(given)} must be a collection of names")
 
 
 def _wanted(
@@ -333,7 +348,7 @@ def _is_marked(tensor: torch.Tensor) -> bool:
 
 
 def _is_saved(slot: Slot) -> bool:
-    return slot.key not in slot.module._non_persistent_buffers_set
+    return slot.key not in unsaved_buffers(slot.module)
 
 
 def _streams(
@@ -367,8 +382,7 @@ def _replace(model: nn.Module, slots: list[Slot], new: Mapping[int, torch.Tensor
         if tensor is not None:
             slot.tensors[slot.key] = tensor
     if new:
-        # FSDP2 and recurrent layers keep their parameters elsewhere too, and look here after.
-        model._apply(lambda tensor: tensor)
+        register_again(model)
 
 
 def _by_recipe(

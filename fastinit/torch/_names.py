@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fastinit._check import shown
+from fastinit.torch._private import tensors_of
+
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
 # that the model itself has not. DDP and DataParallel, averages, Fabric, FSDP1, `torch.compile`,
 # activation checkpointing, DeepSpeed's engine, PEFT.
@@ -38,8 +41,7 @@ class Slot(NamedTuple):
     @property
     def tensors(self) -> dict[str, Any]:
         """Where the module keeps its tensors of this kind."""
-        held: dict[str, Any] = getattr(self.module, f"_{self.kind}")
-        return held
+        return tensors_of(self.module, self.kind)
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -75,7 +77,7 @@ def slots_of(model: nn.Module) -> list[Slot]:
     taken: set[str] = set()
     for name, module in walk(model):
         for kind, slots in found.items():
-            for key, tensor in getattr(module, f"_{kind}").items():
+            for key, tensor in tensors_of(module, kind).items():
                 if tensor is not None:
                     full = f"{name}{key}"
                     while full in taken:
@@ -111,12 +113,14 @@ def tied_names(model: nn.Module) -> set[str]:
 
 def renaming(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str]:
     """Return what makes a name of the whole model of one of the module's."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix={shown(prefix)} must be a str")
     if rename is None:
         return lambda name: prefix + name
     if prefix:
         raise ValueError("prefix and rename are two ways to say one thing; give one of them")
     if not callable(rename):
         raise TypeError(
-            f"rename={rename!r} is not a function; allowed: one of str that returns str"
+            f"rename={shown(rename)} is not a function; allowed: one of str that returns str"
         )
     return rename

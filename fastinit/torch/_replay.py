@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fastinit import random
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._private import modes_off
+from fastinit.torch._private import modes_off, negated_view, tree_leaves, tree_map
 from fastinit.torch._tape import Call, Check, Tape, View
 from fastinit.torch._tensor import DTYPES, fill
 
@@ -111,7 +110,7 @@ class Replay:
         tensor = torch.empty(0, dtype=view.dtype, device=_CPU)
         tensor.set_(memory, view.offset, view.shape, view.stride)
         tensor = tensor.conj() if view.conjugated else tensor
-        return torch._neg_view(tensor) if view.negated else tensor
+        return negated_view(tensor) if view.negated else tensor
 
     def _draw(self, call: Call) -> None:
         view, kind, params, rng, part = call.args

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  PyTorch's own habit
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fastinit import random
 from fastinit.diagnostics import _verdict
@@ -26,6 +25,7 @@ from fastinit.recipe import Recipe
 from fastinit.torch import _drawing
 from fastinit.torch._drawing import Cut, Moments, Weights, moments
 from fastinit.torch._names import named
+from fastinit.torch._private import buffers_of, parameters_of, tree_flatten, tree_unflatten
 
 _SAMPLE = 2**16  # activations of a layer that are kept for its histogram
 _MOST_EXPERTS = 4096  # of a choice among more, we do not know what it is
@@ -550,7 +550,7 @@ def _is_float(x: Any) -> bool:
 
 def _own(module: nn.Module) -> Iterator[Tensor]:
     """Yield the tensors that a module itself holds."""
-    for slots in (module._parameters, module._buffers):
+    for slots in (parameters_of(module), buffers_of(module)):
         yield from (tensor for tensor in slots.values() if tensor is not None)
 
 
@@ -572,7 +572,9 @@ def _leaves(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _can_cut(module: nn.Module, tensor: Tensor) -> bool:
-    return isinstance(module, nn.Embedding | nn.Linear) and tensor is module._parameters["weight"]
+    return (
+        isinstance(module, nn.Embedding | nn.Linear) and tensor is parameters_of(module)["weight"]
+    )
 
 
 def _dead(x: Tensor) -> float:

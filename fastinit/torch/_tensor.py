@@ -28,9 +28,10 @@ from fastinit._fill import (
     params_in,
 )
 from fastinit._kernels import Cursor
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator, default_rng
 from fastinit.torch import _devices
 from fastinit.torch._devices import require_memory
+from fastinit.torch._private import count_write, local_tensor, split, storage_number
 
 RandomSource: TypeAlias = torch.Generator | RNG
 
@@ -72,17 +73,17 @@ def cursor(generator: RandomSource | Cursor) -> Cursor:
     elif type(generator) is torch.Generator:
         words.draw(generator=generator)
     else:
-        return generator if isinstance(generator, Cursor) else default_rng(generator)
+        return generator if isinstance(generator, Cursor) else as_generator(generator, "generator")
     return Cursor(words.read())
 
 
-def generator_of(seed: RandomSource | Cursor) -> random.Generator:
+def generator_of(seed: RandomSource | Cursor, name: str = "seed") -> random.Generator:
     """Return a fastinit generator, which unlike a cursor has streams by name."""
     if seed is None or isinstance(seed, torch.Generator):
         seed = cursor(seed)
     if isinstance(seed, Cursor) and not isinstance(seed, random.Generator):
         return default_rng(seed.key)
-    return default_rng(seed)
+    return as_generator(seed, name)
 
 
 def torchs_generator(
@@ -114,7 +115,7 @@ def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
         return DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
-    return known_dtype(tensor._local_tensor)
+    return known_dtype(local_tensor(tensor))
 
 
 def refusal(tensor: torch.Tensor) -> str:
@@ -123,7 +124,7 @@ def refusal(tensor: torch.Tensor) -> str:
         return ""
     if is_sharded(tensor):
         partial = any(p.is_partial() for p in tensor.placements)
-        return "a DTensor with a partial placement" if partial else refusal(tensor._local_tensor)
+        return "a DTensor with a partial placement" if partial else refusal(local_tensor(tensor))
     if tensor.is_meta:
         return "a tensor without memory"
     if type(tensor) not in _PLAIN:
@@ -153,7 +154,7 @@ def say_torchs(what: str) -> None:
 
 def local_of(tensor: torch.Tensor) -> torch.Tensor:
     """Return what of a tensor is in this process's memory."""
-    local: torch.Tensor = tensor._local_tensor if is_sharded(tensor) else tensor
+    local: torch.Tensor = local_tensor(tensor) if is_sharded(tensor) else tensor
     return local
 
 
@@ -162,7 +163,7 @@ def storage_of(tensor: torch.Tensor) -> int | None:
     local = local_of(tensor)
     if type(local) not in _PLAIN or local.layout is not torch.strided:
         return None
-    return int(local.untyped_storage()._cdata)
+    return storage_number(local.untyped_storage())
 
 
 def fill(
@@ -183,8 +184,7 @@ def fill(
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)
-    # torch.autograd.graph.increment_version without its check, which takes as long as 64 values.
-    torch._C._increment_version((tensor,))
+    count_write(tensor)
     return tensor
 
 
@@ -244,7 +244,7 @@ def _runs(tensor: torch.Tensor) -> list[list[_Run]]:
         held = torch.arange(length, device="cpu").reshape(line)
         for n, at, placement in zip(mesh.shape, coordinate, tensor.placements, strict=True):
             if not placement.is_replicate() and placement.dim == axis:
-                held = placement._split_tensor(held, n, with_padding=False)[0][at]
+                held = split(placement, held, n)[at]
         runs.append(_consecutive(held.numpy().ravel()))
     return runs
 

@@ -98,6 +98,20 @@ def test_what_programs_write_into_the_source_is_up_to_date(program):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_page_of_errors_is_up_to_date_and_names_every_argument():
+    writer = importlib.import_module("make_errors")
+    page = (DOCS / "errors.md").read_text("utf-8")
+    assert page == writer.page(), "python docs/make_errors.py"
+    for section in page.split("\n## ")[1:]:
+        argument, *lines = section.splitlines()
+        for line in lines[4:]:
+            _values, error, *_ = line.replace("\\|", "").split(" | ")
+            assert error.startswith(("TypeError: ", "ValueError: ")), line
+            named = {argument, "initializer"} if argument == "text" else {argument}
+            assert any(name in error for name in named), line
+            assert len(error) < 1000, line
+
+
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_a_docstring_explains_every_argument(name):
     writer = importlib.import_module("make_docstrings")
