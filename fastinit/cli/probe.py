@@ -41,69 +41,88 @@ def probe(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [INITIALIZER]...",
-            help="A Hugging Face config.json, or its directory, whose model to probe at full "
-            "size; and more for --compare.",
+            help="A Hugging Face config.json, or its directory: its model is probed at full size. "
+            "All others are initializers or recipes to compare, as with --compare.",
         ),
     ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(
             metavar="INITIALIZER...",
-            help=f"Which to compare, by default {' '.join(_COMPARED)}; of {initializer.FORMS}.",
+            help=f"The initializers to compare, by default {' '.join(_COMPARED)}. Allowed: "
+            f"{initializer.FORMS}.",
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 50,
-    width: Annotated[int, typer.Option(min=1, help="Of each; channels with --image.")] = 128,
-    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
-    residual: Annotated[bool, typer.Option("--residual", help="Skip connections.")] = False,
+    depth: Annotated[int, typer.Option(min=1, help="The number of layers.")] = 50,
+    width: Annotated[
+        int, typer.Option(min=1, help="The width of each layer; with --image, its channels.")
+    ] = 128,
+    activation: Annotated[
+        str, typer.Option(help=f"The activation: one of {', '.join(ACTIVATIONS)}.")
+    ] = "relu",
+    residual: Annotated[bool, typer.Option("--residual", help="Add skip connections.")] = False,
     layer_norm: Annotated[
-        bool, typer.Option("--layer-norm", help="LayerNorm before each activation.")
+        bool, typer.Option("--layer-norm", help="Put a LayerNorm before each activation.")
     ] = False,
     image: Annotated[
-        int | None, typer.Option(min=1, help="3 x 3 convolutions over N x N images.", metavar="N")
+        int | None,
+        typer.Option(min=1, help="Use 3 x 3 convolutions over N x N images.", metavar="N"),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Number of samples: 256; of a CONFIG: 1.")
+        int | None,
+        typer.Option(min=1, help="The number of samples: by default 256, and 1 for a CONFIG."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, 2, ...")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are tried: 0, 1, 2, ...")] = 3,
     steps: Annotated[
-        int, typer.Option(min=0, help="Of gradient descent on digits, in the page; 0: none.")
+        int,
+        typer.Option(
+            min=0, help="How many steps of gradient descent on digits the page shows; 0 for none."
+        ),
     ] = 60,
     tokens: Annotated[
         str,
         typer.Option(
             metavar="N|FILE",
-            help="Of a CONFIG: how many random tokens each sample has; or a file of tokens, a .npy "
+            help="For a CONFIG: how many random tokens each sample has; or a file of tokens, a .npy "
             "or a text with a sample on each line.",
         ),
     ] = "128",
     recipe: Annotated[
         str | None,
-        typer.Option(help="Of a CONFIG: rules instead of its own, a recipe's name or file."),
+        typer.Option(
+            help="For a CONFIG: a recipe, by its name or file, whose rules replace the model's own."
+        ),
     ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
-            metavar="A:B", help="Of a CONFIG: blocks A to B - 1 alone; -2: stands for the last two."
+            metavar="A:B",
+            help="For a CONFIG: run the blocks A to B - 1 alone; -2: stands for the last two.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of a CONFIG: of weights and tokens.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For a CONFIG: the seed of its weights and tokens.")
+    ] = 0,
     dtype: Annotated[
-        str, typer.Option(help="Of a CONFIG's weights: float32 or bfloat16.")
+        str, typer.Option(help="For a CONFIG: the dtype of its weights, float32 or bfloat16.")
     ] = "float32",
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="Page (.html), picture (.png), numbers (.json)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file to write: a page (.html), a picture (.png) or numbers (.json).",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which initializers let a deep network train, before it is trained.
 
-    -o may be given several times; without it only the verdicts are printed.
+    The option -o may be given several times. Without it, only the verdicts are printed.
 
-    With a CONFIG its model is probed at full size, by its own rules and by the recipes that
-    --compare names. Its weights are drawn when they are used, so that the largest block decides
-    how much memory that takes.
+    With a CONFIG, its model is probed at full size: by its own rules, and by the recipes that
+    --compare names. Its weights are drawn when they are used, and not kept: the largest block
+    decides how much memory is needed.
     """
     if more and _is_config(more[0]):
         with one_line_errors():
