@@ -83,8 +83,8 @@ def probe(
         str,
         typer.Option(
             metavar="N|FILE",
-            help="For a CONFIG: how many random tokens each sample has; or a file of tokens, a .npy "
-            "or a text with a sample on each line.",
+            help="For a CONFIG: how many random tokens each sample has; or a file of tokens, a "
+            ".npy or a text with a sample on each line.",
         ),
     ] = "128",
     recipe: Annotated[
