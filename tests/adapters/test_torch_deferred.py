@@ -656,6 +656,7 @@ class TestWithoutDeferred:
         assert model.inner.layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert model.adapter.weight.std().item() == pytest.approx((1 / 150) ** 0.5, rel=0.1)
 
+    @pytest.mark.filterwarnings("ignore:no rule initialises")
     @pytest.mark.parametrize("context", ["meta", "cpu"])
     def test_a_copy_of_what_nobody_initialises_has_no_values(self, context):
         class Copy(nn.Module):
