@@ -45,9 +45,8 @@ deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/sanitizers.py
 
 # A quarter of an hour; with the compilers and emulators that are there.
-deep-bits: .venv/with-test
+deep-bits: .venv/with-test wheels
 	$(BIN)/python tests/deep/same_bits.py
-	$(BIN)/python tests/deep/packages.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
@@ -65,6 +64,7 @@ docs: .venv/with-docs
 	$(BIN)/python docs/make_docstrings.py
 	$(BIN)/python docs/make_stubs.py
 	$(BIN)/python docs/make_initializers.py
+	$(BIN)/python docs/make_errors.py
 	$(BIN)/python docs/make_guide.py
 
 # build/site/index.html. A page for each adapter whose library .venv has; warnings are errors.
@@ -81,6 +81,8 @@ lint: .venv/with-cli .venv/with-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest fastinit._kernels --allowlist tests/stubtest.txt --mypy-config-file pyproject.toml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 clean:
 	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache

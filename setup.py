@@ -80,7 +80,7 @@ class BuildExt(build_ext):
         output = Path(self.get_ext_fullpath(ext.name))
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
-        command += [*ext.extra_compile_args, "-shared", "-s", "-DMS_WIN64"]
+        command += [*ext.extra_compile_args, "-shared", "-s", "-DMS_WIN64="]
         command += [f"-D{name}={value}" for name, value in ext.define_macros]
         command += [f"-I{path}" for path in (*self.include_dirs, *ext.include_dirs)]
         free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""

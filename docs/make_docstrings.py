@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -110,11 +111,8 @@ TABLE: dict[tuple[str, ...], tuple[str, Text]] = {
     ),
 }
 
-_RETURNS = "Returns\n-------\narray\n    `x`."
-_RAISES = (
-    "Raises\n------\nTypeError, ValueError\n"
-    "    If an argument is not as described; then nothing was written."
-)
+_RETURNS = "array\n    `x`."
+_RAISES = "TypeError, ValueError\n    If an argument is not as described; then nothing was written."
 _HEADS = ("Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples")
 
 
@@ -129,30 +127,27 @@ def functions() -> Iterator[tuple[str, str]]:
 
 def documented(function: str, doc: str) -> str:
     """Return a function's docstring with its shared paragraphs as the table has them."""
-    sections = _sections(doc)
-    own = _entries(sections.get("Parameters", ""))
-    sections["Parameters"] = "Parameters\n----------\n" + "\n".join(_written(function, own))
-    sections["Returns"] = _RETURNS
-    sections["Raises"] = sections.get("Raises") or _RAISES
-    ordered = [sections[head] for head in ("", *_HEADS) if head in sections]
-    return "\n\n".join(ordered) + "\n"
+    texts = sections(doc)
+    own = entries(texts.get("Parameters", ""))
+    texts["Parameters"] = "\n".join(_written(function, own))
+    texts["Returns"] = _RETURNS
+    texts["Raises"] = texts.get("Raises") or _RAISES
+    titled = [f"{head}\n{'-' * len(head)}\n{texts[head]}" for head in _HEADS if head in texts]
+    return "\n\n".join([texts[""], *titled]) + "\n"
 
 
-def _sections(doc: str) -> dict[str, str]:
-    """Return the parts of a docstring by their heads; what comes before the first is under ""."""
-    found, head, lines = {}, "", doc.strip().split("\n")
-    for line, rule in zip(lines, [*lines[1:], ""], strict=True):
-        if line in _HEADS and rule == "-" * len(line):
-            head = line
-        found[head] = f"{found[head]}\n{line}" if head in found else line
-    return {head: text.strip() for head, text in found.items()}
+def sections(doc: str) -> dict[str, str]:
+    """Return the texts of a docstring's sections by their heads; that before the first by ""."""
+    heads = "|".join(_HEADS)
+    parts = re.split(rf"^({heads})\n-+\n", doc.strip(), flags=re.MULTILINE)
+    return {head: text.strip() for head, text in zip(["", *parts[1::2]], parts[::2], strict=True)}
 
 
-def _entries(section: str) -> dict[str, str]:
+def entries(section: str) -> dict[str, str]:
     """Return the entries of a section by the arguments that they are about."""
     entries: dict[str, str] = {}
     name = ""
-    for line in section.split("\n")[2:]:
+    for line in section.split("\n"):
         if line and not line.startswith(" "):
             name = line.partition(" : ")[0]
         entries[name] = f"{entries[name]}\n{line}" if name in entries else line

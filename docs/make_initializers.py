@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from make_docstrings import sections
+
 import fastinit as fi
 from fastinit.recipe import builtin
 
@@ -112,18 +114,12 @@ def initializers() -> list[Callable[..., Any]]:
     return sorted(unique, key=lambda f: (inspect.getsourcefile(f), inspect.getsourcelines(f)[1]))
 
 
-def section(doc: str, title: str) -> str:
-    """Return a numpydoc section's text, or nothing."""
-    match = re.search(rf"^{title}\n-+\n(.*?)(?=\n\n\w[\w ]*\n-+\n|\Z)", doc, re.M | re.S)
-    return match[1].strip() if match else ""
-
-
 def cells(function: Callable[..., Any]) -> list[str]:
     """Return an initializer's row."""
-    doc = inspect.getdoc(function) or ""
-    notes = dict(re.findall(r"^:(\w+): (.*?)(?=\n:|\Z)", section(doc, "Notes"), re.M | re.S))
-    formula = doc.split("\n\n")[0].removeprefix("Fill ").rstrip(".")
-    source = section(doc, "References") or "-"
+    texts = sections(inspect.getdoc(function) or "")
+    notes = dict(re.findall(r"^:(\w+): (.*?)(?=\n:|\Z)", texts["Notes"], re.M | re.S))
+    formula = texts[""].split("\n\n")[0].removeprefix("Fill ").rstrip(".")
+    source = texts.get("References", "-")
     row = [f"`{function.__name__}`", formula, *(notes[field] for field in FIELDS), source]
     return [" ".join(cell.replace("``", "`").replace("|", r"\|").split()) for cell in row]
 

@@ -63,6 +63,12 @@ def _documentation(name: str, doc: str) -> str:
     return f"{doc[:begin]}Examples\n--------\n>>> fi.{name}({call}).shape\n(2, 4)\n"
 
 
+def _of_what_was_called(name: str, text: str) -> str:
+    """Return an in-place function's error in the words of the function that was called."""
+    text = re.sub(r"\bx has (dtype|shape) ", r"\1=", text)
+    return re.sub(rf"\b{name}_(?=\W)", name, text)
+
+
 def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray[Any]]:
     """Return the function that makes an array of a shape and fills it by `in_place`."""
     signature = _signature(in_place)
@@ -77,8 +83,12 @@ def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray
                     f"{name}() got an unexpected keyword argument {key!r}; "
                     f"allowed: {', '.join(signature.parameters)}"
                 )
-        x: NDArray[Any] = in_place(empty(shape, dtype), *args, **kwargs)
-        return x
+        array = empty(shape, dtype)
+        try:
+            in_place(array, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise type(error)(_of_what_was_called(name, str(error))) from None
+        return array
 
     allocate.__name__ = allocate.__qualname__ = name
     allocate.__module__ = "fastinit"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastinit import _kernels
+from fastinit._check import choice, shown
 from fastinit._distributions import (
     Distribution,
     normal_distribution,
@@ -20,7 +21,7 @@ from fastinit._distributions import (
     uniform_distribution,
 )
 from fastinit._fill import as_dtype, in_dtype
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator
 
 _DISTRIBUTION_NAMES = ("constant", "bits", "uniform", "normal", "truncated_normal")
 _DTYPE_NAMES = (
@@ -146,9 +147,7 @@ def values_at(
     >>> bool((fi.values_at(42, at, std=0.02) == w[[3, 999], [5, 999]]).all())
     True
     """
-    if distribution not in _DISTRIBUTIONS:
-        allowed = ", ".join(_DISTRIBUTIONS)
-        raise ValueError(f"distribution={distribution!r} is unknown; allowed: {allowed}")
+    choice("distribution", distribution, _DISTRIBUTIONS)
     make, defaults = _DISTRIBUTIONS[distribution]
     for name in params.keys() - defaults.keys():
         raise TypeError(f"{name} is no parameter of {distribution}; allowed: {', '.join(defaults)}")
@@ -156,7 +155,7 @@ def values_at(
     at = _indices(indices)
     out = np.empty(at.shape, as_dtype(dtype))
     code, numbers = in_dtype(drawn, out.dtype)
-    _kernels.gather(drawn.kernel, code, out, at.reshape(-1), default_rng(rng).key, numbers)
+    _kernels.gather(drawn.kernel, code, out, at.reshape(-1), as_generator(rng).key, numbers)
     return out[()]
 
 
@@ -165,7 +164,7 @@ def _indices(indices: ArrayLike) -> np.ndarray[Any, np.dtype[np.uint64]]:
     if at.size == 0:
         return at.astype(np.uint64)
     if at.dtype.kind not in "iu":
-        raise TypeError(f"indices={indices!r} must be integers")
+        raise TypeError(f"indices={shown(indices)} must be integers")
     if int(at.min()) < 0 or int(at.max()) >= _kernels.INDICES:
-        raise ValueError(f"indices={indices!r} must be 0 to 2**63 - 1")
+        raise ValueError(f"indices={shown(indices)} must be 0 to 2**63 - 1")
     return np.ascontiguousarray(at, np.uint64).reshape(at.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import SupportsIndex, cast
 
@@ -18,6 +18,8 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python prints
         return "an integer of thousands of digits"
+    except Exception:
+        return f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}"
 
 
@@ -30,7 +32,7 @@ def real(name: str, value: object) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name}={shown(value)} must be finite, and a float is not") from None
+        raise ValueError(f"{name}={shown(value)} is larger than any float") from None
 
 
 def positive(name: str, value: object) -> float:
@@ -50,6 +52,14 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     if low is not None and high is not None and not low <= number <= high:
         raise ValueError(f"{name}={shown(value)} must be {low} to {high}")
     return number
+
+
+def choice(name: str, value: object, allowed: Iterable[str]) -> str:
+    """Return one of the texts that are allowed; raise ValueError if it is none."""
+    texts = tuple(allowed)
+    if not isinstance(value, str) or value not in texts:
+        raise ValueError(f"{name}={shown(value)} is unknown; allowed: {', '.join(texts)}")
+    return value
 
 
 def shape(name: str, value: Shape) -> tuple[int, ...]:
@@ -84,15 +94,23 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
-        if not isinstance(given, (int, Sequence)):
+        group = list(given) if isinstance(given, Sequence) else [given]
+        if not all(isinstance(a, Integral) and not isinstance(a, bool) for a in group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
-        group = [given] if isinstance(given, int) else list(given)
-        for axis in group:
-            if not -len(shape) <= integer(name, axis) < len(shape):
-                raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
-        groups.append([axis % len(shape) for axis in group])
+        if not all(-len(shape) <= a < len(shape) for a in group):
+            raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
+        groups.append([int(a) % len(shape) for a in group])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):
         text = " and ".join(f"{name}={shown(given)}" for name, given in named.items())
         raise ValueError(f"{text} must be different axes of shape {shape}")
     return groups
+
+
+def single_axes(shape: tuple[int, ...], **named: Axes) -> list[int]:
+    """Return each argument's axis of the shape, counted from 0; raise as `axes`."""
+    groups = axes(shape, **named)
+    for (name, given), group in zip(named.items(), groups, strict=True):
+        if len(group) != 1:
+            raise ValueError(f"{name}={shown(given)} must be one axis of shape {shape}")
+    return [group[0] for group in groups]

@@ -45,7 +45,7 @@ def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -
 
 @lru_cache
 def _uniform(low: float, high: float) -> Distribution:
-    if not low <= high:
+    if low > high:
         raise ValueError(f"low={low!r} must not be greater than high={high!r}")
     # The kernels need the width itself: of two finite bounds it can still be infinite.
     return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
@@ -87,6 +87,12 @@ def truncated_normal_distribution(mean: float, std: float, low: float, high: flo
 def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> Distribution:
     _kernels.check_rounding()
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
+    if not (math.isfinite(mean) and math.isfinite(std)):
+        raise ValueError(f"{text}: mean and std must be finite")
+    if not std >= 0.0:
+        raise ValueError(f"std={std!r} must be 0 or greater")
+    if not a <= b or a == math.inf or b == -math.inf:
+        raise ValueError(f"a={a!r} must not be greater than b={b!r}, nor infinite both")
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
         distribution = _truncated_normal(mean, std, low, high)
@@ -126,13 +132,13 @@ def truncated_std(low: float, high: float) -> float:
         raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")
     top = min(max(low, 0.0), high)
     reach = 45.0 / max(abs(top), 3.5)  # beyond it lies less than exp(-45) of the mass
-    left = _moments(top, max(low - top, -reach))
-    right = _moments(top, min(high - top, reach))
+    left = _density_integrals(top, max(low - top, -reach))
+    right = _density_integrals(top, min(high - top, reach))
     mass, first, second = (r - m for m, r in zip(left, right, strict=True))
     return math.sqrt(second / mass - (first / mass) ** 2)
 
 
-def _moments(start: float, length: float, panels: int = 64) -> list[float]:
+def _density_integrals(start: float, length: float, panels: int = 64) -> list[float]:
     """Return the integrals over s from 0 to length of s^j f(start + s) / f(start), j = 0 to 2.
 
     f is the normal density: f' = -x f gives its Taylor coefficients at any x, one by one.

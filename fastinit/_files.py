@@ -9,6 +9,7 @@ import secrets
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -23,6 +24,8 @@ LOCK = ".fastinit.lock"
 
 # Of file systems that have no locks, no links, or directories that cannot be synced.
 _UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+_seeking = threading.Lock()  # of files that know no write at a place
 
 
 @contextmanager
@@ -51,6 +54,18 @@ def appearing(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:  # of a file that is open
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def write_at(file: BinaryIO, values: memoryview, at: int) -> None:
+    """Write bytes at a place of an open file, from any thread."""
+    if not hasattr(os, "pwrite"):  # Windows
+        with _seeking:
+            file.seek(at)
+            file.write(values)
+        return
+    while values:
+        n = os.pwrite(file.fileno(), values, at)
+        values, at = values[n:], at + n
 
 
 def _give_name(temporary: Path, path: Path) -> None:

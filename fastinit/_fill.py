@@ -26,7 +26,7 @@ from fastinit._settings import Backend
 T = TypeVar("T")
 
 
-class Float(NamedTuple):
+class FloatFormat(NamedTuple):
     """A floating dtype: the kernels' number for it, and which numbers it has."""
 
     name: str
@@ -36,20 +36,20 @@ class Float(NamedTuple):
     smallest: int  # the least positive number's exponent
 
 
-FLOATS = {
+FLOAT_FORMATS = {
     known.name: known
     for known in (
-        Float("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
-        Float("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
-        Float("float16", _kernels.FLOAT16, 65504.0, 11, -24),
-        Float("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
-        Float("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
-        Float("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
+        FloatFormat("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
+        FloatFormat("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
+        FloatFormat("float16", _kernels.FLOAT16, 65504.0, 11, -24),
+        FloatFormat("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
+        FloatFormat("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
+        FloatFormat("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
     )
 }
 _FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-_FLOATS: dict[np.dtype[Any], Float] = {
-    np.dtype(name): known for name, known in FLOATS.items() if name not in _FROM_ML_DTYPES
+_FORMAT_OF: dict[np.dtype[Any], FloatFormat] = {
+    np.dtype(name): known for name, known in FLOAT_FORMATS.items() if name not in _FROM_ML_DTYPES
 }
 _PATTERNS: dict[int, tuple[int, np.dtype[Any]]] = {
     1: (_kernels.UINT8, np.dtype(np.uint8)),
@@ -80,12 +80,15 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)
+        if not known.itemsize and known.kind == "V":  # of an empty list
+            raise TypeError
         return known
-    except TypeError:
-        raise TypeError(f"dtype={dtype!r} is not a dtype; allowed: {', '.join(FLOATS)}") from None
+    except (TypeError, ValueError):
+        allowed = ", ".join(FLOAT_FORMATS)
+        raise TypeError(f"dtype={_check.shown(dtype)} is not a dtype; allowed: {allowed}") from None
 
 
-def float_dtype(dtype: np.dtype[Any]) -> Float:
+def float_format(dtype: np.dtype[Any]) -> FloatFormat:
     """Return a dtype that we know.
 
     Raises
@@ -93,15 +96,15 @@ def float_dtype(dtype: np.dtype[Any]) -> Float:
     TypeError
         If it is another one.
     """
-    known = _FLOATS.get(dtype)
+    known = _FORMAT_OF.get(dtype)
     if known is None:
-        known = FLOATS.get(dtype.name) if dtype.isnative else None
+        known = FLOAT_FORMATS.get(dtype.name) if dtype.isnative else None
         if known is None:
             raise TypeError(
                 f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(FLOATS)}, in native byte order"
+                f"allowed: {', '.join(FLOAT_FORMATS)}, in native byte order"
             )
-        _FLOATS[dtype] = known
+        _FORMAT_OF[dtype] = known
     return known
 
 
@@ -139,7 +142,7 @@ def array_of(x: object) -> NDArray[Any]:
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x)
     raise TypeError(
-        f"x is a {type(x).__name__}; allowed: a NumPy array, or an object with the buffer "
+        f"x={_check.shown(x)} is no array; allowed: a NumPy array, or an object with the buffer "
         "protocol, __array_interface__ or DLPack"
     )
 
@@ -225,6 +228,15 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
+def check_pair(global_shape: Shape | None, offset: Shape | None) -> None:
+    """Raise ValueError if one of both is missing.
+
+    An offset of zeros is never assumed: every process would fill the same part.
+    """
+    if (global_shape is None) != (offset is None):
+        raise ValueError("global_shape and offset go together: give both, or neither")
+
+
 def place(
     shape: tuple[int, ...], global_shape: Shape | None, offset: Shape | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -237,11 +249,9 @@ def place(
     """
     if global_shape is None and offset is None:
         return shape, (0,) * len(shape)
-    if global_shape is None or offset is None:
-        # An offset of zeros is never assumed: every process would fill the same part.
-        raise ValueError("global_shape and offset go together: give both, or neither")
-    whole = _check.shape("global_shape", global_shape)
-    at = _check.shape("offset", offset)
+    check_pair(global_shape, offset)
+    whole = _check.shape("global_shape", cast(Shape, global_shape))
+    at = _check.shape("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
         raise ValueError(
             f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"
@@ -266,15 +276,15 @@ def in_dtype(distribution: Distribution, dtype: np.dtype[Any]) -> tuple[int, tup
     TypeError, ValueError
         If there are no such kernels, or the dtype cannot hold the parameters.
     """
-    known = _FLOATS.get(dtype) or float_dtype(dtype)
+    known = _FORMAT_OF.get(dtype) or float_format(dtype)
     return known.code, params_in(distribution, known)
 
 
-def _reach(distribution: Distribution, dtype: Float) -> float:
+def _reach(distribution: Distribution, dtype: FloatFormat) -> float:
     return distribution.reach64 if dtype.name == "float64" else distribution.reach
 
 
-def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+def params_in(distribution: Distribution, dtype: FloatFormat) -> tuple[float, ...]:
     """Return what a kernel takes; raise ValueError if the dtype cannot hold it.
 
     Warn if it can hold the parameters but not every value, which is then infinite or NaN.
@@ -293,7 +303,7 @@ def params_in(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
 
 
 @lru_cache
-def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
+def _inward(distribution: Distribution, dtype: FloatFormat) -> tuple[float, ...]:
     """Return the parameters with the bounds rounded, inwards, to numbers of the dtype.
 
     Without a spread the bounds are the mean itself, which rounds to the nearest, as a normal's.
@@ -309,14 +319,14 @@ def _inward(distribution: Distribution, dtype: Float) -> tuple[float, ...]:
     return (lowest, highest, *distribution.params[2:])
 
 
-def _rounded_up(value: float, dtype: Float) -> float:
+def _rounded_up(value: float, dtype: FloatFormat) -> float:
     """Return the least finite number of the dtype that is at least the value, or infinity."""
     if value > dtype.max:
         return math.inf
     return _on_grid(max(value, -dtype.max), dtype, math.ceil)
 
 
-def _on_grid(value: float, dtype: Float, rounded: Callable[[float], int]) -> float:
+def _on_grid(value: float, dtype: FloatFormat, rounded: Callable[[float], int]) -> float:
     """Return a neighbour of the value among the dtype's numbers: `round` is to nearest even."""
     spacing = math.ldexp(1.0, max(math.frexp(value)[1] - dtype.digits, dtype.smallest))
     return math.copysign(rounded(value / spacing) * spacing, value)
@@ -349,7 +359,7 @@ def fill(
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
-    dtype = _FLOATS.get(array.dtype) or float_dtype(array.dtype)
+    dtype = _FORMAT_OF.get(array.dtype) or float_format(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, write=write)
     else:
@@ -364,7 +374,7 @@ def fill(
 def fill_memory(
     distribution: Distribution,
     array: NDArray[Any],
-    dtype: Float,
+    dtype: FloatFormat,
     rng: _kernels.Cursor,
     start: int | None = None,
     size: int = 0,
@@ -438,7 +448,7 @@ def fill_orthogonal(
 
     The generator moves on by the whole matrix's size.
     """
-    dtype = float_dtype(array.dtype)
+    dtype = float_format(array.dtype)
     check_gain(gain, dtype)
     n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
     start = rng.take(matrix.rows * matrix.columns)
@@ -446,7 +456,7 @@ def fill_orthogonal(
     write(dtype.code, array, start, rng.key, matrix, gain, n)
 
 
-def check_gain(gain: float, dtype: Float) -> None:
+def check_gain(gain: float, dtype: FloatFormat) -> None:
     """Raise ValueError if a dtype cannot hold the gain."""
     if not abs(gain) <= dtype.max:
         raise ValueError(f"gain={gain!r} must be finite in {dtype.name}")
@@ -457,7 +467,7 @@ def fill_line(
     address: int,
     itemsize: int,
     size: int,
-    dtype: Float,
+    dtype: FloatFormat,
     rng: _kernels.Cursor,
 ) -> None:
     """Fill `size` elements side by side at an address, whose memory the caller answers for.
@@ -482,7 +492,7 @@ def fill_line(
 def floats(x: object) -> NDArray[Any]:
     """Return x's array, checked: of a float dtype that we know, and each element writable."""
     array = array_of(x)
-    float_dtype(array.dtype)
+    float_format(array.dtype)
     if not array.flags.carray:
         _check_memory(array)
     return array
@@ -548,7 +558,7 @@ def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray
     number = _check.real(name, value)
     if dtype.kind == "c" or dtype.name == "float8_e8m0fnu":
         return _exact(number, dtype, name)
-    known = float_dtype(dtype)
+    known = float_format(dtype)
     if math.isfinite(number) and abs(number) > known.max:
         raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.

@@ -95,7 +95,7 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     if name == "c":
         return _kernels.fill
     if name != "numba":
-        raise ValueError(f"{argument}={name!r} is unknown; allowed: c, numba")
+        _check.choice(argument, name, ("c", "numba"))
     try:
         from fastinit.numba import _fill
     except ImportError as error:

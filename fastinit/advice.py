@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastinit._check import integer
+from fastinit._check import choice, integer, shown
 from fastinit.gains import ACTIVATIONS
 from fastinit.initializer import Initializer
 
@@ -63,13 +63,10 @@ def recommend(
     he_normal(nonlinearity='relu'): a rectifier halves the second moment, and the gain makes up for it.
     Source: K. He et al., "Delving Deep into Rectifiers", ICCV 2015.
     """  # noqa: E501  an output has no line breaks of ours
-    if activation not in ACTIVATIONS:
-        allowed = ", ".join(ACTIVATIONS)
-        raise ValueError(f"activation={activation!r} is unknown; allowed: {allowed}")
-    if layer not in _LAYERS:
-        raise ValueError(f"layer={layer!r} is unknown; allowed: {', '.join(_LAYERS)}")
+    choice("activation", activation, ACTIVATIONS)
+    choice("layer", layer, _LAYERS)
     if depth is not None and integer("depth", depth) < 1:
-        raise ValueError(f"depth={depth!r} must be 1 or greater")
+        raise ValueError(f"depth={shown(depth)} must be 1 or greater")
     if depth is None and layer == "residual":
         raise ValueError("layer='residual' needs depth, the number of residual blocks")
     return _LAYERS[layer](activation, depth or 1)

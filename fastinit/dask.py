@@ -21,7 +21,7 @@ from fastinit import Initializer, _check
 from fastinit._check import Shape
 from fastinit._fill import as_dtype, empty
 from fastinit.initializer import parameters
-from fastinit.random import Generator, default_rng
+from fastinit.random import Generator, as_generator
 
 __all__ = [
     "constant",
@@ -179,7 +179,7 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
                 allowed = ", ".join(key for key in takes if key not in _DASKS)
                 raise TypeError(f"{name}: {key} is not an argument; allowed: {allowed}")
         given = {**_by_name(in_place, args, kwargs), **kwargs}
-        rng = default_rng(given.pop("rng", None)) if "rng" in takes else None
+        rng = as_generator(given.pop("rng", None)) if "rng" in takes else None
         tensor = _Virtual(
             _check.shape("shape", shape),
             as_dtype(dtype),

@@ -83,12 +83,14 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> round(fi.calculate_gain("relu"), 4)
     1.4142
     """
-    slope = 0.01 if param is None else _check.real("param", param)
+    return gain_of(nonlinearity, param, "param")
+
+
+def gain_of(nonlinearity: str, slope: float | None, name: str) -> float:
+    """Return the gain as `calculate_gain`, of a slope that its caller's user gives by this name."""
+    slope = 0.01 if slope is None else _check.real(name, slope)
     if not math.isfinite(slope):
-        raise ValueError(f"param={param!r} must be finite")
-    if nonlinearity == "leaky_relu":
+        raise ValueError(f"{name}={slope!r} must be finite")
+    if _check.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + slope**2))
-    if nonlinearity not in _GAINS:
-        allowed = ", ".join([*_GAINS, "leaky_relu"])
-        raise ValueError(f"nonlinearity={nonlinearity!r} is unknown; allowed: {allowed}")
     return _GAINS[nonlinearity]

@@ -96,16 +96,15 @@ class Initializer:
         """Check the name and the arguments' names."""
         name = _SHORT.get(name, name) if isinstance(name, str) else name
         if not isinstance(name, str) or name not in registry():
-            raise ValueError(
-                f"Initializer: name={name!r} is unknown; allowed: {', '.join(registry())}"
-            )
+            known = ", ".join(registry())
+            raise ValueError(f"Initializer: name={_check.shown(name)} is unknown; allowed: {known}")
         allowed = {k: v for k, v in parameters(name).items() if k not in GIVEN}
         for key in arguments:
             if key in GIVEN:
                 raise TypeError(f"Initializer: {key} is given to fill, and not to {name}")
             if key not in allowed:
                 raise TypeError(
-                    f"Initializer: {name} has no argument {key!r}; "
+                    f"Initializer: {name} has no argument {_check.shown(key)}; "
                     f"allowed: {', '.join(allowed) or 'none'}"
                 )
         for key, default in allowed.items():
@@ -278,7 +277,7 @@ class Initializer:
         (Initializer('he_normal'), Initializer('normal', std=0.01))
         """
         if not isinstance(text, str):
-            raise TypeError(f"Initializer.parse: text={text!r} must be a str")
+            raise TypeError(f"Initializer.parse: text={_check.shown(text)} must be a str")
         if len(text) > _LONGEST:
             raise ValueError(
                 f"Initializer.parse: text has {len(text)} characters; allowed: {_LONGEST}"
@@ -291,7 +290,7 @@ class Initializer:
             return initializer
         except (TypeError, ValueError) as error:
             reason = str(error).removeprefix("Initializer: ")
-            raise type(error)(f"initializer={text!r}: {reason}") from None
+            raise type(error)(f"initializer={_check.shown(text)}: {reason}") from None
 
     def __str__(self) -> str:
         if not self._arguments:
@@ -299,8 +298,8 @@ class Initializer:
         return f"{self._name}({', '.join(f'{k}={v!r}' for k, v in self._arguments.items())})"
 
     def __repr__(self) -> str:
-        shown = [repr(self._name), *(f"{k}={v!r}" for k, v in self._arguments.items())]
-        return f"Initializer({', '.join(shown)})"
+        parts = [repr(self._name), *(f"{k}={v!r}" for k, v in self._arguments.items())]
+        return f"Initializer({', '.join(parts)})"
 
     def _key(self) -> tuple[object, frozenset[tuple[str, Any]]]:
         return self.function, frozenset(self._arguments.items())
@@ -386,7 +385,8 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
 
 def _numbered(name: str, digits: str) -> tuple[str, dict[str, Any]]:
     if name not in _NUMBERS:
-        raise ValueError(f"no number may follow {name!r}; allowed for {', '.join(_NUMBERS)}")
+        allowed = ", ".join(_NUMBERS)
+        raise ValueError(f"no number may follow {_check.shown(name)}; allowed for {allowed}")
     try:
         number = float(digits)
     except ValueError:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._check import Axes, Shape, axes, positive, real
+from fastinit._check import Axes, Shape, axes, choice, positive, real
 from fastinit._check import shape as check_shape
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
@@ -19,9 +19,9 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import fill, fill_constant, shape_of
-from fastinit.gains import calculate_gain
-from fastinit.random import RNG, default_rng
+from fastinit._fill import check_pair, fill, fill_constant, shape_of
+from fastinit.gains import gain_of
+from fastinit.random import RNG, as_generator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -270,7 +270,7 @@ def uniform_(
     True
     """
     distribution = uniform_distribution(low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
+    return fill(distribution, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
 def normal_(
@@ -342,7 +342,7 @@ def normal_(
     0.02
     """
     return fill(
-        normal_distribution(mean, std), x, default_rng(rng), threads, global_shape, offset, backend
+        normal_distribution(mean, std), x, as_generator(rng), threads, global_shape, offset, backend
     )
 
 
@@ -432,7 +432,7 @@ def truncated_normal_(
     if corrected:
         std = real("std", std) / truncated_std(low, high)
     distribution = truncated_normal_distribution(mean, std, low, high)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
+    return fill(distribution, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
 def trunc_normal_(
@@ -511,7 +511,7 @@ def trunc_normal_(
     True
     """
     distribution = absolute_truncated_normal_distribution(mean, std, a, b)
-    return fill(distribution, x, default_rng(rng), threads, global_shape, offset, backend)
+    return fill(distribution, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
 def compute_fans(
@@ -655,10 +655,8 @@ def variance_scaling_(
     >>> bool(abs(x.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if distribution not in _DISTRIBUTIONS:
-        raise ValueError(
-            f"distribution={distribution!r} is unknown; allowed: {', '.join(_DISTRIBUTIONS)}"
-        )
+    choice("distribution", distribution, _DISTRIBUTIONS)
+    check_pair(global_shape, offset)
     shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
@@ -670,7 +668,7 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, default_rng(rng), threads, global_shape, offset, backend)
+    return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
 def scaled_variance(
@@ -682,14 +680,13 @@ def scaled_variance(
     fan_out: float | None = None,
 ) -> float:
     """Return scale / fan for a whole tensor's shape and its (in, out, batch) axes."""
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(_MODES)}")
-    fan = _fan(shape, mode, axes, fan_in, fan_out)
+    choice("mode", mode, _MODES)
+    fan = fan_of(shape, mode, axes, fan_in, fan_out)
     # No fan, no elements: nothing to scale.
     return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
-def _fan(
+def fan_of(
     shape: tuple[int, ...],
     mode: str,
     axes: tuple[Axes, Axes, Axes],
@@ -1000,7 +997,7 @@ def he_uniform_(
     True
     """
     _known("he_uniform_", options)
-    return variance_scaling_(x, calculate_gain(nonlinearity, a) ** 2, mode, "uniform", **options)
+    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "uniform", **options)
 
 
 def he_normal_(
@@ -1078,7 +1075,7 @@ def he_normal_(
     True
     """
     _known("he_normal_", options)
-    return variance_scaling_(x, calculate_gain(nonlinearity, a) ** 2, mode, "normal", **options)
+    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "normal", **options)
 
 
 def he_truncated_normal_(
@@ -1160,7 +1157,7 @@ def he_truncated_normal_(
     """
     _known("he_truncated_normal_", options)
     return variance_scaling_(
-        x, calculate_gain(nonlinearity, a) ** 2, mode, "truncated_normal", **options
+        x, gain_of(nonlinearity, a, "a") ** 2, mode, "truncated_normal", **options
     )
 
 

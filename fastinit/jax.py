@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _check, cuda
-from fastinit._fill import FLOATS, empty
+from fastinit._fill import FLOAT_FORMATS, empty
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -86,7 +86,7 @@ def generator(key: jax.Array) -> Generator:
 def _words(key: jax.Array) -> jax.Array:
     """Return the 32-bit words of one key; traced inside jit, even if the key is not."""
     if not isinstance(key, jax.Array):
-        raise TypeError(f"key={key!r} must be a JAX key: jax.random.key(seed)")
+        raise TypeError(f"key={_check.shown(key)} must be a JAX key: jax.random.key(seed)")
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(key) if typed else jax.numpy.copy(key)
     if words.dtype != np.uint32:
@@ -110,7 +110,7 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
         key: jax.Array, shape: Sequence[int], dtype: Any = dtype, out_sharding: Any = None
     ) -> jax.Array:
         known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        if known.name not in FLOATS:
+        if known.name not in FLOAT_FORMATS:
             return jaxs(key, tuple(shape), dtype, out_sharding)
         return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, ours)
 
@@ -140,7 +140,9 @@ def _sharding(given: object, traced: bool) -> Sharding | None:
         return NamedSharding(mesh, given)
     if isinstance(given, NamedSharding if traced else Sharding) or given is None:
         return given
-    raise TypeError(f"out_sharding={given!r} must be a NamedSharding or a PartitionSpec")
+    raise TypeError(
+        f"out_sharding={_check.shown(given)} must be a NamedSharding or a PartitionSpec"
+    )
 
 
 def _concrete(

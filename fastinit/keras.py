@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import Initializer, _check
-from fastinit._fill import FLOATS, as_dtype, empty
+from fastinit._fill import FLOAT_FORMATS, as_dtype, empty
 
 __all__ = [
     "GlorotNormal",
@@ -68,7 +68,7 @@ class _Drawn(keras.initializers.Initializer):
             If an argument is not as described.
         """
         name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
-        if name not in FLOATS:
+        if name not in FLOAT_FORMATS:
             return super().__call__(shape, dtype)
         lengths = _check.shape("shape", tuple(shape))
         ours = self._ours(lengths)

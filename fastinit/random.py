@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _kernels
 from fastinit._check import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
-from fastinit._fill import empty, fill
+from fastinit._fill import as_dtype, empty, fill
 
 Seed = int | Sequence[int] | SeedSequence | None
 
@@ -29,7 +29,7 @@ def _key_of(sequence: SeedSequence) -> tuple[int, int]:
     return int(k0), int(k1)
 
 
-def _seed_sequence(seed: Seed) -> SeedSequence:
+def _seed_sequence(seed: Seed, name: str = "seed") -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
@@ -38,8 +38,8 @@ def _seed_sequence(seed: Seed) -> SeedSequence:
         return SeedSequence(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"seed={seed!r} is not a seed; allowed: a non-negative integer, a sequence of them, "
-            "a SeedSequence, a Generator, or None"
+            f"{name}={shown(seed)} is not a seed; allowed: a non-negative integer, a sequence of "
+            "them, a SeedSequence, a Generator, or None"
         ) from None
 
 
@@ -350,14 +350,17 @@ class Generator(_kernels.Cursor):
         dtype: DTypeLike | None,
         out: NDArray[Any] | None,
     ) -> Any:
+        lengths = () if size is None else shape("size", size)
         if out is None:
-            array = empty(() if size is None else size, np.float64 if dtype is None else dtype)
+            array = empty(lengths, np.float64 if dtype is None else dtype)
             fill(distribution, array, self)
             return array.item() if size is None else array
-        if dtype is not None and np.dtype(dtype) != out.dtype:
-            raise TypeError(f"dtype={np.dtype(dtype).name} is not that of out, {out.dtype.name}")
-        if size is not None and shape("size", size) != out.shape:
-            raise ValueError(f"size={size!r} is not the shape of out, {out.shape}")
+        if not (hasattr(out, "dtype") and hasattr(out, "shape")):
+            raise TypeError(f"out={shown(out)} must be an array")
+        if dtype is not None and as_dtype(dtype) != out.dtype:
+            raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
+        if size is not None and lengths != out.shape:
+            raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
         return fill(distribution, out, self)
 
     def __repr__(self) -> str:
@@ -397,14 +400,19 @@ def default_rng(seed: RNG = None) -> Generator:
     >>> fi.default_rng(42)
     fastinit.Generator(entropy=42, spawn_key=(), position=0)
     """
-    if isinstance(seed, Generator):
-        return seed
-    if isinstance(seed, np.random.BitGenerator):
-        seed = np.random.Generator(seed)
-    if isinstance(seed, np.random.Generator):
-        entropy: list[int] = seed.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
+    return as_generator(seed, "seed")
+
+
+def as_generator(rng: RNG, name: str = "rng") -> Generator:
+    """Return the generator that an argument of this name stands for, as `default_rng`."""
+    if isinstance(rng, Generator):
+        return rng
+    if isinstance(rng, np.random.BitGenerator):
+        rng = np.random.Generator(rng)
+    if isinstance(rng, np.random.Generator):
+        entropy: list[int] = rng.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
         return Generator(SeedSequence(entropy))
-    return Generator(_seed_sequence(seed))
+    return Generator(_seed_sequence(rng, name))
 
 
 class PCG32(np.random.BitGenerator):
@@ -454,13 +462,13 @@ class PCG32(np.random.BitGenerator):
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None:
         if not isinstance(value, Mapping):
-            raise TypeError(f"state={value!r} must be a mapping")
+            raise TypeError(f"state={shown(value)} must be a mapping")
         try:
             if value["bit_generator"] != "PCG32":
                 raise ValueError
             (k0, k1), position = value["state"]["key"], value["state"]["position"]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"state={value!r} is not that of a PCG32") from None
+            raise ValueError(f"state={shown(value)} is not that of a PCG32") from None
         words = ("key[0]", k0), ("key[1]", k1), ("position", position)
         k0, k1, position = (integer(name, word, 0, 2**64 - 1) for name, word in words)
         with self.lock:

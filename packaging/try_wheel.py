@@ -60,9 +60,11 @@ def main() -> int:
     assert checkout not in Path(fi.__file__).parents, f"{fi.__file__} is the checkout's"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        blocks = run_readme(checkout / "README.md")
-        nbytes = write_model()
-        os.chdir(checkout)
+        try:
+            blocks = run_readme(checkout / "README.md")
+            nbytes = write_model()
+        finally:
+            os.chdir(checkout)  # Windows removes no folder that a process is in
     cases, wrong = compare_golden(checkout / "tests")
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     python = f"{sys.version.split()[0]}{'' if gil else ' without the GIL'}"

@@ -222,16 +222,16 @@ def measure(case: Case, repeats: int = 7) -> list[Result]:
     True
     """
     _check.integer("repeats", repeats, _FEWEST_TURNS, 1000)
-    those = contenders(case, touched(case))
-    times = take_turns(those, repeats)
+    chosen = contenders(case, touched(case))
+    times = take_turns(chosen, repeats)
     ceiling = min(
         min(seconds)
-        for contender, seconds in zip(those, times, strict=True)
+        for contender, seconds in zip(chosen, times, strict=True)
         if contender.library == CONSTANT
     )
     return [
         Result(case, contender.library, contender.way, seconds, ceiling)
-        for contender, seconds in zip(those, times, strict=True)
+        for contender, seconds in zip(chosen, times, strict=True)
     ]
 
 
@@ -246,7 +246,7 @@ def touched(case: Case) -> Any | None:
     return None if case.cold else fi.zeros_(empty(case.size, case.dtype))
 
 
-def take_turns(those: Sequence[Contender], repeats: int) -> list[tuple[float, ...]]:
+def take_turns(contenders: Sequence[Contender], repeats: int) -> list[tuple[float, ...]]:
     """Return the seconds of one fill, for each contender, turn by turn.
 
     The order is drawn anew each round: some leave threads behind that still spin, and nobody is
@@ -260,13 +260,13 @@ def take_turns(those: Sequence[Contender], repeats: int) -> list[tuple[float, ..
     """
     isa, order = _kernels.isa(), Random(1)
     try:
-        loops = [_loops(contender) for contender in those]
-        times: list[list[float]] = [[] for _ in those]
+        loops = [_loops(contender) for contender in contenders]
+        times: list[list[float]] = [[] for _ in contenders]
         for _ in range(repeats):
-            for i in order.sample(range(len(those)), len(those)):
+            for i in order.sample(range(len(contenders)), len(contenders)):
                 if len(times[i]) < _FEWEST_TURNS or loops[i] * sum(times[i]) < _PATIENCE:
-                    those[i].prepare()
-                    times[i].append(_time(those[i].fill, loops[i]))
+                    contenders[i].prepare()
+                    times[i].append(_time(contenders[i].fill, loops[i]))
     finally:
         _kernels.use_isa(isa)
     return [tuple(seconds) for seconds in times]

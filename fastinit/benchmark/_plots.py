@@ -21,10 +21,10 @@ def draw(report: Report, directory: Path) -> list[Path]:
     kinds = list(dict.fromkeys(_kind(result) for result in touched))
     figures = {"share": _share_of_ceiling(touched, kinds)}
     for kind in kinds:
-        those = [result for result in touched if _kind(result) == kind]
+        of_kind = [result for result in touched if _kind(result) == kind]
         name = kind.replace(" ", "-")
-        figures[f"size-{name}"] = _speed_over_size(those, kind, report.machine["caches"])
-        figures[f"threads-{name}"] = _scaling_over_threads(those, kind)
+        figures[f"size-{name}"] = _speed_over_size(of_kind, kind, report.machine["caches"])
+        figures[f"threads-{name}"] = _scaling_over_threads(of_kind, kind)
     return [_save(figure, directory / f"{name}.png") for name, figure in figures.items()]
 
 
@@ -52,9 +52,9 @@ def _speed_over_size(results: list[Result], kind: str, caches: dict[str, int]) -
 def _scaling_over_threads(results: list[Result], kind: str) -> Figure:
     largest = max(result.case.size for result in results)
     figure, axes = _figure(f"{kind}, {largest:,} elements")
-    those = [result for result in results if result.case.size == largest]
-    _lines(figure, axes, _best(those, lambda result: result.case.threads))
-    axes.set_xticks(sorted({result.case.threads for result in those}))
+    largest_results = [result for result in results if result.case.size == largest]
+    _lines(figure, axes, _best(largest_results, lambda result: result.case.threads))
+    axes.set_xticks(sorted({result.case.threads for result in largest_results}))
     axes.set_xlabel("threads")
     axes.set_ylim(bottom=0)
     return figure
@@ -64,8 +64,8 @@ def _share_of_ceiling(results: list[Result], kinds: list[str]) -> Figure:
     figure, axes = _figure("Largest arrays, each on as many threads as suit it")
     figure.set_figheight(1.0 + 0.9 * max(5, len(kinds)))
     largest = {kind: max(r.case.size for r in results if _kind(r) == kind) for kind in kinds}
-    those = [r for r in results if r.case.size == largest[_kind(r)]]
-    lines = _best(those, lambda result: kinds.index(_kind(result)))
+    largest_results = [r for r in results if r.case.size == largest[_kind(r)]]
+    lines = _best(largest_results, lambda result: kinds.index(_kind(result)))
     ceiling, width = lines.pop(CONSTANT), 0.8 / len(lines)
     for i, (who, speeds) in enumerate(lines.items()):
         at = [kind + (i + 0.5) * width - 0.4 for kind in speeds]

@@ -19,12 +19,13 @@ from fastinit.checkpoint._layout import (
     shard_size,
 )
 from fastinit.checkpoint._old import Kept, keep
+from fastinit.checkpoint._shard import write_shard
 from fastinit.checkpoint._sources import load
 from fastinit.checkpoint._statistics import Statistics, statistics, wrong
 from fastinit.checkpoint._stored import read
 from fastinit.checkpoint._virtual import parse as parse_slice
 from fastinit.checkpoint._virtual import values
-from fastinit.checkpoint._write import Written, begin, end, write, write_shard
+from fastinit.checkpoint._write import Written, begin, end, write
 
 __all__ = [
     "CONFIG",

@@ -100,8 +100,8 @@ def check(
     True
     """
     start, nbytes = time.perf_counter(), 0
-    found = read(Path(path))
-    model = rules_of(found, recipe)
+    checkpoint = read(Path(path))
+    model = rules_of(checkpoint, recipe)
     origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
 
@@ -138,7 +138,7 @@ def check(
 
     todo = (
         (block, (stored, rule))
-        for stored, rule in zip(found.stored, origins, strict=True)
+        for stored, rule in zip(checkpoint.stored, origins, strict=True)
         if isinstance(rule, Rule)
         for block in blocks(stored.tensor, rule.whole_axes(stored.tensor))
     )
@@ -155,7 +155,7 @@ def check(
     return Checked(difference, len(origins), nbytes, time.perf_counter() - start)
 
 
-def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
+def rules_of(checkpoint: Checkpoint, recipe: str | Path | None) -> Recipe:
     """Return the recipe of a checkpoint: a given one's rules, or those that it was written by.
 
     Raises
@@ -163,14 +163,18 @@ def rules_of(found: Checkpoint, recipe: str | Path | None) -> Recipe:
     RecipeError
         If there are none, or this fastinit draws other bits than that which wrote it.
     """
-    written = recorded(found)
+    written = recorded(checkpoint)
     own = written if recipe is None else load_recipe(recipe)
     if own is None:
-        raise RecipeError(f"{found.path} does not say how it was made; give a recipe and a seed")
-    stream, ours = found.metadata.get("fastinit.stream"), fastinit.info()["stream"]
-    if recipe is None and stream != ours:
-        raise RecipeError(f"{found.path} is of stream {stream!r}; this fastinit draws {ours!r}")
-    tensors = tuple(stored.tensor for stored in found.stored)
+        raise RecipeError(
+            f"{checkpoint.path} does not say how it was made; give a recipe and a seed"
+        )
+    stream, known = checkpoint.metadata.get("fastinit.stream"), fastinit.info()["stream"]
+    if recipe is None and stream != known:
+        raise RecipeError(
+            f"{checkpoint.path} is of stream {stream!r}; this fastinit draws {known!r}"
+        )
+    tensors = tuple(stored.tensor for stored in checkpoint.stored)
     if recipe is None:
         return replace(own, tensors=tensors)
     return replace(own, tensors=tensors).with_values(written.values if written else {})
@@ -180,10 +184,10 @@ def _first(
     stored: Stored, block: Block, expected: NDArray[Any], actual: NDArray[Any]
 ) -> Difference | None:
     """Return the first element of a block whose bits differ, if there is one."""
-    ours, theirs = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
-    if np.array_equal(ours, theirs):
+    expected_bytes, actual_bytes = (x.reshape(-1).view(np.uint8) for x in (expected, actual))
+    if np.array_equal(expected_bytes, actual_bytes):
         return None
-    at = int(np.flatnonzero(ours != theirs)[0]) // expected.itemsize
+    at = int(np.flatnonzero(expected_bytes != actual_bytes)[0]) // expected.itemsize
     inside = np.unravel_index(at, block.shape)
     return Difference(
         stored.tensor.name,

@@ -25,7 +25,7 @@ import fastinit
 from fastinit._files import remove_left_behind
 from fastinit._settings import get_num_threads
 from fastinit.checkpoint._layout import Shard
-from fastinit.checkpoint._write import Progress, write_shard
+from fastinit.checkpoint._shard import Progress, write_shard
 
 _EVERY = 0.1  # seconds between a worker's reports
 

@@ -54,11 +54,11 @@ def model_of(path: Path, config: Mapping[str, Any]) -> Model:
         )
     try:
         # transformers' own reader knows {"__float__": "Infinity"}, and older names of keys.
-        theirs = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
-        for key in _QUANTISED & vars(theirs).keys():
-            delattr(theirs, key)
+        read = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        for key in _QUANTISED & vars(read).keys():
+            delattr(read, key)
         cls = _class_of(path, config["model_type"], config.get("architectures"))
-        make = partial(cls._from_config, theirs)
+        make = partial(cls._from_config, read)
     except RecipeError:
         raise
     except Exception as error:  # whatever their code makes of it

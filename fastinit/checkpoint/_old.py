@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastinit.checkpoint._stored import Stored, mapped, read
 from fastinit.random import Generator
-from fastinit.recipe import FLOATS, Origin, Recipe, RecipeError, Rule, Tensor, Values
+from fastinit.recipe import FLOAT_DTYPES, Origin, Recipe, RecipeError, Rule, Tensor, Values
 
 
 class Kept(NamedTuple):
@@ -76,8 +76,8 @@ def keep(recipe: Recipe, path: str | Path) -> Kept:
     >>> len(kept.copied), len(kept.drawn)
     (16, 12)
     """
-    found = read(Path(path).resolve())
-    old = {stored.tensor.name: stored for stored in found.stored}
+    checkpoint = read(Path(path).resolve())
+    old = {stored.tensor.name: stored for stored in checkpoint.stored}
     plan = {tensor: origin for tensor, origin in recipe.plan() if tensor.name in old}
     if not plan:
         raise RecipeError(f"{path} has none of the tensors of recipe {recipe.name!r}")
@@ -100,7 +100,7 @@ def keep(recipe: Recipe, path: str | Path) -> Kept:
 
 def _fits(old: Tensor, new: Tensor) -> bool:
     """Return whether a tensor may hold the values of an older one."""
-    alike = old.dtype == new.dtype or {old.dtype.name, new.dtype.name} <= FLOATS.keys()
+    alike = old.dtype == new.dtype or {old.dtype.name, new.dtype.name} <= FLOAT_DTYPES.keys()
     no_longer = all(a <= b for a, b in zip(old.shape, new.shape, strict=False))
     return alike and no_longer and len(old.shape) == len(new.shape)
 

@@ -17,7 +17,7 @@ from fastinit.recipe import template
 _MOST = 24  # histograms in the picture
 
 
-def draw(found: Sequence[Statistics], directory: Path) -> list[Path]:
+def draw(statistics: Sequence[Statistics], directory: Path) -> list[Path]:
     """Write the pictures; return their files, each of which appears when it is whole.
 
     Raises
@@ -27,7 +27,7 @@ def draw(found: Sequence[Statistics], directory: Path) -> list[Path]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     kinds: defaultdict[str, list[Statistics]] = defaultdict(list)
-    for each in found:
+    for each in statistics:
         kinds[re.sub(r"{\w}", "*", template(each.name))].append(each)
     pictures = {"histograms": _histograms(kinds), "std": _stds(kinds)}
     return [_save(figure, directory / f"{name}.png") for name, figure in pictures.items()]
@@ -36,25 +36,25 @@ def draw(found: Sequence[Statistics], directory: Path) -> list[Path]:
 def _histograms(kinds: dict[str, list[Statistics]]) -> Figure:
     """Draw, for tensors of each name but for numbers, the first and the last."""
     shown = {
-        kind: [s.histogram for s in dict.fromkeys([those[0], those[-1]]) if s.histogram]
-        for kind, those in kinds.items()
+        kind: [s.histogram for s in dict.fromkeys([group[0], group[-1]]) if s.histogram]
+        for kind, group in kinds.items()
     }
-    shown = dict([(kind, those) for kind, those in shown.items() if those][:_MOST])
+    shown = dict([(kind, group) for kind, group in shown.items() if group][:_MOST])
     columns = min(4, max(1, len(shown)))
     lines = max(1, math.ceil(len(shown) / columns))
     figure = Figure(figsize=(3.4 * columns, 2.3 * lines + 0.4), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
-    for axes, (kind, those) in zip(grid.flat, shown.items(), strict=False):
-        for histogram, colour in zip(those, ("C0", "C1"), strict=False):
+    for axes, (kind, group) in zip(grid.flat, shown.items(), strict=False):
+        for histogram, colour in zip(group, ("C0", "C1"), strict=False):
             width = histogram.edges[1] - histogram.edges[0]
             density = [share / width for share in histogram.found]
             axes.stairs(density, histogram.edges, fill=True, alpha=0.45, color=colour)
-        if those[0].expected is not None:
-            width = those[0].edges[1] - those[0].edges[0]
-            density = [share / width for share in those[0].expected]
-            axes.stairs(density, those[0].edges, color="black", linewidth=0.9)
+        if group[0].expected is not None:
+            width = group[0].edges[1] - group[0].edges[0]
+            density = [share / width for share in group[0].expected]
+            axes.stairs(density, group[0].edges, color="black", linewidth=0.9)
         axes.set_title(kind, fontsize=7)
         axes.tick_params(labelsize=6)
         axes.set_yticks([])
@@ -69,13 +69,13 @@ def _stds(kinds: dict[str, list[Statistics]]) -> Figure:
     """Draw standard deviations over layers, for each name but for its numbers."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    spread = {
-        kind: sorted((_layer(s.name), s.std) for s in those if s.std)
-        for kind, those in kinds.items()
+    lines = {
+        kind: sorted((_layer(s.name), s.std) for s in group if s.std)
+        for kind, group in kinds.items()
     }
-    for i, kind in enumerate(kind for kind, points in spread.items() if points):
+    for i, kind in enumerate(kind for kind, points in lines.items() if points):
         style = ("-", "--", ":")[i % 3]  # lines lie over each other where layers are alike
-        axes.plot(*zip(*spread[kind], strict=True), style, marker=".", label=kind)
+        axes.plot(*zip(*lines[kind], strict=True), style, marker=".", label=kind)
     axes.set_yscale("log")
     axes.set_xlabel("layer, the first number in a tensor's name")
     axes.set_ylabel("standard deviation")

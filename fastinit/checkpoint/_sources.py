@@ -98,21 +98,21 @@ def _of_json(path: Path, rules: str | Path | None, given: Given) -> Recipe:
     return _of_stored(_stored.Checkpoint(path, stored, header.metadata, {}), rules, given)
 
 
-def _of_stored(found: _stored.Checkpoint, rules: str | Path | None, given: Given) -> Recipe:
-    tensors = tuple(stored.tensor for stored in found.stored)
-    own = recorded(found)
+def _of_stored(checkpoint: _stored.Checkpoint, rules: str | Path | None, given: Given) -> Recipe:
+    tensors = tuple(stored.tensor for stored in checkpoint.stored)
+    own = recorded(checkpoint)
     if rules is not None or own is None:
-        asked = _over(load_recipe(rules or "default", given), tensors, found.config, {})
+        asked = _over(load_recipe(rules or "default", given), tensors, checkpoint.config, {})
         return asked.with_values(own.values if own else {})
     if given:
         raise RecipeError(
-            f"{found.path} was written by a recipe of its own; give variables with rules"
+            f"{checkpoint.path} was written by a recipe of its own; give variables with rules"
         )
     known = {(t.name, t.shape) for t in tensors} == {(t.name, t.shape) for t in own.tensors}
-    return _over(own, tensors, own.config if known else found.config, own.values)
+    return _over(own, tensors, own.config if known else checkpoint.config, own.values)
 
 
-def recorded(found: _stored.Checkpoint) -> Recipe | None:
+def recorded(checkpoint: _stored.Checkpoint) -> Recipe | None:
     """Return the recipe that a checkpoint was written by, with the seed, if it says so.
 
     Raises
@@ -120,7 +120,7 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     RecipeError
         If what it says is no recipe.
     """
-    path, metadata = found.path, found.metadata
+    path, metadata = checkpoint.path, checkpoint.metadata
     text, seed = metadata.get("fastinit.recipe"), metadata.get("fastinit.seed")
     if text is None or seed is None:
         return None
@@ -133,20 +133,20 @@ def recorded(found: _stored.Checkpoint) -> Recipe | None:
     except ValueError as error:
         raise RecipeError(f"{path}: its metadata has fastinit.variables: {error}") from None
     recipe = parse_recipe(text, f"recorded in {path}", variables)
-    return replace(recipe, seed=int(seed), values=_values(found, int(seed)))
+    return replace(recipe, seed=int(seed), values=_values(checkpoint, int(seed)))
 
 
-def _values(found: _stored.Checkpoint, seed: int) -> dict[str, Values]:
+def _values(checkpoint: _stored.Checkpoint, seed: int) -> dict[str, Values]:
     """Return what a checkpoint says of its tensors that no rule can draw again."""
     try:
-        said = json.loads(found.metadata.get("fastinit.values", "{}"))
+        said = json.loads(checkpoint.metadata.get("fastinit.values", "{}"))
         return {
             stored.tensor.name: _recorded(stored, seed, **said[stored.tensor.name])
-            for stored in found.stored
+            for stored in checkpoint.stored
             if stored.tensor.name in said
         }
     except (ValueError, TypeError, RecursionError) as error:
-        raise RecipeError(f"{found.path}: its metadata has fastinit.values: {error}") from None
+        raise RecipeError(f"{checkpoint.path}: its metadata has fastinit.values: {error}") from None
 
 
 def _recorded(

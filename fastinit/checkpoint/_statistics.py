@@ -164,15 +164,15 @@ def statistics(
     >>> first.name, round(first.std, 4), first.p > 0.001
     ('transformer.h.0.attn.c_attn.bias', 0.0, True)
     """
-    found, n = read(Path(path)), count_threads(threads)
-    rules: list[Rule | None] = [None] * len(found.stored)
+    checkpoint, n = read(Path(path)), count_threads(threads)
+    rules: list[Rule | None] = [None] * len(checkpoint.stored)
     seed = 0
-    if recipe is not None or recorded(found) is not None:
-        model = rules_of(found, recipe)
+    if recipe is not None or recorded(checkpoint) is not None:
+        model = rules_of(checkpoint, recipe)
         origins, seed = [origin for _, origin in model.plan()], model.seed
         rules = [origin if isinstance(origin, Rule) else None for origin in origins]
-    moments = _moments(found.stored, n, progress)
-    copies = _copies(found.stored, moments, n)
+    moments = _all_moments(checkpoint.stored, n, progress)
+    copies = _copies(checkpoint.stored, moments, n)
     drawer = Drawer(default_rng(seed).stream("reference"))
 
     def describe(item: tuple[Stored, Rule | None]) -> Statistics:
@@ -180,19 +180,19 @@ def statistics(
         tested = _tested(stored, rule, drawer)
         return _statistics(stored, moments[stored], copies.get(stored), *tested)
 
-    return list(in_order(describe, zip(found.stored, rules, strict=True), n))
+    return list(in_order(describe, zip(checkpoint.stored, rules, strict=True), n))
 
 
-def wrong(found: Sequence[Statistics]) -> list[Statistics]:
+def wrong(statistics: Sequence[Statistics]) -> list[Statistics]:
     """Return the tensors that are not as the recipe draws them.
 
     A checkpoint that is as it should be is called wrong once in 1000 times.
     """
-    tested = [each for each in found if each.p is not None]
+    tested = [each for each in statistics if each.p is not None]
     return [each for each in tested if each.p is not None and each.p < FALSE_ALARMS / len(tested)]
 
 
-def _moments(
+def _all_moments(
     stored: Iterable[Stored], threads: int, progress: Callable[[int], object] | None
 ) -> dict[Stored, Moments]:
     def work(batch: list[tuple[Block, Stored]]) -> list[tuple[Stored, Moments, int]]:

@@ -194,19 +194,19 @@ class _Index(NamedTuple):
 
     def shards(self) -> tuple[tuple[Stored, ...], Mapping[str, str]]:
         """Return the tensors in the safetensors files, and these files' common metadata."""
-        found: list[Stored] = []
+        stored: list[Stored] = []
         metadata: Mapping[str, str] | None = None
         for file in self.files:
-            stored, own = _safetensors_file(self.path.with_name(file))
+            tensors, own = _safetensors_file(self.path.with_name(file))
             metadata = own if metadata is None else metadata
             if own != metadata:
                 raise RecipeError(f"{self.path}: {file} was written otherwise than {self.files[0]}")
-            found += stored
-        held = {s.tensor.name: s.path.name for s in found}
-        if held != self.weight_map or len(held) < len(found):
+            stored += tensors
+        held = {s.tensor.name: s.path.name for s in stored}
+        if held != self.weight_map or len(held) < len(stored):
             wrong = sorted({name for name, _ in held.items() ^ self.weight_map.items()})
             raise RecipeError(f"{self.path}: the files do not hold {wrong[:3]} as it says")
-        return tuple(found), metadata or {}
+        return tuple(stored), metadata or {}
 
 
 _PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")

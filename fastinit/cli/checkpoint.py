@@ -29,7 +29,7 @@ from fastinit.cli._terminal import (
     printable,
     rows,
 )
-from fastinit.recipe import FLOATS, Origin, Recipe, Rule, builtin
+from fastinit.recipe import FLOAT_DTYPES, Origin, Recipe, Rule, builtin
 from fastinit.recipe._toml import described
 
 SHOW = "Example: fastinit show llama-3-8b 'lm_head.weight[:2, ::1000]' --seed 42"
@@ -47,7 +47,9 @@ Source = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-Dtype = Annotated[str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOATS)}.")]
+Dtype = Annotated[
+    str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOAT_DTYPES)}.")
+]
 Threads = Annotated[int | None, typer.Option(help="Instead of all this process may use.")]
 Rules = Annotated[
     str | None,
@@ -228,16 +230,16 @@ def _statistics(
         require("matplotlib", "--output draws pictures: it")
     nbytes = sum(stored.tensor.nbytes for stored in checkpoint.read(path).stored)
     with bytes_bar(f"statistics of {path}", nbytes) as advance:
-        found = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
+        results = checkpoint.statistics(path, recipe, threads=threads, progress=advance)
     if as_json:
-        print_json([each.as_json() for each in found])
+        print_json([each.as_json() for each in results])
     else:
-        columns(_STATISTICS, [_row(each) for each in found])
+        columns(_STATISTICS, [_row(each) for each in results])
     if output is not None:
         from fastinit.checkpoint import _pictures
 
-        typer.echo(f"pictures: {' '.join(map(str, _pictures.draw(found, output)))}", err=as_json)
-    wrong = [each.name for each in checkpoint.wrong(found)]
+        typer.echo(f"pictures: {' '.join(map(str, _pictures.draw(results, output)))}", err=as_json)
+    wrong = [each.name for each in checkpoint.wrong(results)]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         end(f"not as the recipe draws them: {', '.join(wrong[:3])}{more}", DIFFERS)

@@ -105,7 +105,7 @@ def probe(
                 report.check(path)
         trains = len(names) * len(training.RATES) if outputs and steps else 0
         with steps_bar("probe", len(names) * seeds + trains) as advance:
-            found = diagnostics.probe(
+            result = diagnostics.probe(
                 [width] * (depth + 1),
                 activation,
                 names,
@@ -117,22 +117,22 @@ def probe(
                 progress=advance,
             )
             runs = [
-                training.descend(found.setting, name, steps=steps, progress=advance)
+                training.descend(result.setting, name, steps=steps, progress=advance)
                 for name in names
-                if trains and found.setting
+                if trains and result.setting
             ]
         for path in outputs:
-            report.write(path, found, runs)
+            report.write(path, result, runs)
     if as_json:
-        print_json(found.as_dict() | {"training": diagnostics.plain(runs)})
+        print_json(result.as_dict() | {"training": diagnostics.plain(runs)})
     else:
-        _show(found, outputs)
+        _show(result, outputs)
 
 
-def _show(found: diagnostics.Probe, files: list[Path]) -> None:
+def _show(result: diagnostics.Probe, files: list[Path]) -> None:
     """Print the verdicts, what to use instead, and the files."""
-    typer.echo(f"{found.setting}\n{found}")
-    for one in found:
+    typer.echo(f"{result.setting}\n{result}")
+    for one in result:
         if one.advice:
             typer.echo(f"instead of {one.name}: {one.advice}")
     if files:
@@ -191,19 +191,19 @@ def _probe_config(
             memory.sample()
 
         try:
-            found = fastinit.torch.probe(
+            result = fastinit.torch.probe(
                 model, inputs, _configs.loss_of, seed=seed, compare=compare, progress=progress
             )
         except KeyboardInterrupt as interrupt:
             if not hasattr(interrupt, "probe"):
                 raise
-            found, stopped = interrupt.probe, True
+            result, stopped = interrupt.probe, True
     for each in outputs:
-        report.write(each, found)
+        report.write(each, result)
     if as_json:
-        print_json(found.as_dict())
+        print_json(result.as_dict())
     else:
-        _show_model(found)
+        _show_model(result)
     seconds = time.perf_counter() - start
     typer.echo(f"{seconds:.1f} s, peak memory {memory.nbytes / 1e9:.2f} GB private", err=as_json)
     if outputs and not as_json:
@@ -212,10 +212,10 @@ def _probe_config(
         raise typer.Exit(130)
 
 
-def _show_model(found: diagnostics.Probe) -> None:
+def _show_model(result: diagnostics.Probe) -> None:
     """Print the verdicts, the loss, and what becomes of the gradient over the depth."""
-    typer.echo(str(found))
-    for one in found:
+    typer.echo(str(result))
+    for one in result:
         first, last = one.gradient[0, 0], one.gradient[0, -1]
         typer.echo(
             f"{one.name}: from the last layer back to the first the gradient changes "

@@ -36,7 +36,7 @@ class Activation(NamedTuple):
         z = np.concatenate([z, np.ones_like(z)], axis=1) if self.gated else z
         return float(self.slope(z)[:, 0].max())
 
-    def spread(self, gradient: Array) -> Array:
+    def to_products(self, gradient: Array) -> Array:
         """Return a gradient by the values as one by the products, but for the slope."""
         return np.concatenate([gradient, gradient], axis=-1) if self.gated else gradient
 

@@ -108,7 +108,7 @@ def predict(
             entering = moment if skip else scale.forward * moment
             # Its epsilon is what keeps LayerNorm finite where nothing arrives.
             normalised = entering + EPSILON if layer_norm else 1.0
-            mean, square, slope = _moments(phi, float(np.sqrt(entering / normalised)))
+            mean, square, slope = _activation_moments(phi, float(np.sqrt(entering / normalised)))
             factors.append(skip + scale.backward * slope / normalised)
             mean = 0.0 if skip else mean
             moment = moment + scale.forward * square if skip else square
@@ -118,7 +118,7 @@ def predict(
         return Theory(np.array(means), np.sqrt(variances), np.sqrt(gradient))
 
 
-def _moments(phi: Activation, std: float) -> tuple[float, float, float]:
+def _activation_moments(phi: Activation, std: float) -> tuple[float, float, float]:
     """Return E phi, E phi^2 and E phi'^2 for normal products of a standard deviation.
 
     A gated phi is odd in the product that is gated, and its squares are in proportion to that

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fastinit.diagnostics._verdict import FLOATS
+from fastinit.diagnostics._verdict import NUMBER_RANGES
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Inside:
 
 
 def outside(
-    dtype: str, typical: Sequence[float], largest: Sequence[float] | None = None
+    dtype: str, typical: Iterable[float], largest: Iterable[float] | None = None
 ) -> int | None:
     """Return the first index at which numbers leave the normal range of a floating format.
 
@@ -108,10 +108,10 @@ def outside(
     ----------
     dtype : {"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"}
         The format.
-    typical : sequence of float
+    typical : iterable of float
         Standard deviations: below the format's smallest normal number, most values are subnormal
         or 0.
-    largest : sequence of float, optional
+    largest : iterable of float, optional
         The largest absolute values, if they are known; otherwise `typical` is used.
 
     Returns
@@ -124,7 +124,8 @@ def outside(
     >>> outside("float16", [1.0, 1e-3, 1e-5]), outside("float8_e4m3fn", [1.0], [449.0])
     (2, 0)
     """
-    smallest, most = FLOATS[dtype]
+    smallest, most = NUMBER_RANGES[dtype]
+    typical = list(typical)
     tops = typical if largest is None else largest
     for i, (std, top) in enumerate(zip(typical, tops, strict=True)):
         if std < smallest or top > most:

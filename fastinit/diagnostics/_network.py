@@ -23,7 +23,7 @@ from fastinit.diagnostics._activations import ACTIVATIONS, Activation, Array
 EPSILON = 1e-5  # LayerNorm's, as in PyTorch
 
 
-class Pushed(NamedTuple):
+class LayerTrace(NamedTuple):
     """What a layer made of its input, and how gradients come back through it."""
 
     output: Array
@@ -41,7 +41,7 @@ class Network(NamedTuple):
     residual: bool = False
     layer_norm: bool = False
 
-    def forward(self, x: Array) -> list[Pushed]:
+    def forward(self, x: Array) -> list[LayerTrace]:
         """Push a batch through all layers; return what each made of it.
 
         Parameters
@@ -55,13 +55,13 @@ class Network(NamedTuple):
         >>> layers[-1].output.shape
         (5, 3)
         """
-        pushed = []
+        traces = []
         for weight in self.weights:
             phi = ACTIVATIONS[self.activation]
-            push = _with_skip if self.residual and keeps_width(weight, phi) else _plain
-            pushed.append(push(x, weight, phi, self.layer_norm))
-            x = pushed[-1].output
-        return pushed
+            trace = _with_skip if self.residual and keeps_width(weight, phi) else _plain
+            traces.append(trace(x, weight, phi, self.layer_norm))
+            x = traces[-1].output
+        return traces
 
 
 def keeps_width(weight: Array, phi: Activation) -> bool:
@@ -75,7 +75,7 @@ def keeps_width(weight: Array, phi: Activation) -> bool:
     return bool(weight.shape[-1] == weight.shape[-2] * (2 if phi.gated else 1))
 
 
-def backward(pushed: Sequence[Pushed], gradient: Array) -> list[Array]:
+def backward(traces: Sequence[LayerTrace], gradient: Array) -> list[Array]:
     """Return the gradients by the input and by each layer's output, the last being given.
 
     Examples
@@ -85,7 +85,7 @@ def backward(pushed: Sequence[Pushed], gradient: Array) -> list[Array]:
     array([2., 2., 2.])
     """
     gradients = [gradient]
-    for layer in reversed(pushed):
+    for layer in reversed(traces):
         gradients.append(layer.to_input(gradients[-1]))
     return gradients[::-1]
 
@@ -100,34 +100,34 @@ def jacobian(network: Network, x: Array) -> Array:
     >>> jacobian(Network([2 * np.eye(3)], "linear"), np.ones(3))[0]
     array([2., 0., 0.])
     """
-    pushed = network.forward(x[None])
-    output = pushed[-1].output[0]
+    traces = network.forward(x[None])
+    output = traces[-1].output[0]
     basis = np.eye(output.size, dtype=output.dtype).reshape(-1, *output.shape)
-    return backward(pushed, basis)[0].reshape(output.size, -1)
+    return backward(traces, basis)[0].reshape(output.size, -1)
 
 
-def _plain(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> Pushed:
+def _plain(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> LayerTrace:
     z, z_to_x, z_to_weight = _linear(x, weight)
     n, n_to_z = _norm(z, layer_norm)
     active, slope = phi.value(n), phi.slope(n)
-    return Pushed(
+    return LayerTrace(
         active,
         active,
         slope,
-        lambda gradient: z_to_x(n_to_z(slope * phi.spread(gradient))),
-        lambda gradient: z_to_weight(n_to_z(slope * phi.spread(gradient))),
+        lambda gradient: z_to_x(n_to_z(slope * phi.to_products(gradient))),
+        lambda gradient: z_to_weight(n_to_z(slope * phi.to_products(gradient))),
     )
 
 
-def _with_skip(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> Pushed:
+def _with_skip(x: Array, weight: Array, phi: Activation, layer_norm: bool) -> LayerTrace:
     n, n_to_x = _norm(x, layer_norm)
     active, slope = phi.value(n), phi.slope(n)
     z, z_to_active, z_to_weight = _linear(active, weight)
-    return Pushed(
+    return LayerTrace(
         x + z,
         active,
         slope,
-        lambda gradient: gradient + n_to_x(slope * phi.spread(z_to_active(gradient))),
+        lambda gradient: gradient + n_to_x(slope * phi.to_products(z_to_active(gradient))),
         z_to_weight,
     )
 

@@ -7,20 +7,24 @@ names what to use instead.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastinit._check import integer
+from fastinit._files import appearing
 from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict
 from fastinit.diagnostics._activations import ACTIVATIONS, Array
-from fastinit.diagnostics._model import Inside
+from fastinit.diagnostics._model import Inside, outside
 from fastinit.diagnostics._network import Network, backward, jacobian
 from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
@@ -106,9 +110,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How a layer's activations are distributed, in units of their own standard deviation."""
+    """How a layer's activations are distributed.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's number.
+    std : float
+        The activations' standard deviation.
+    edges, density : array
+        In units of the largest standard deviation of the layers that are shown, so that a signal
+        that vanishes or explodes is seen to.
+    """
 
     layer: str
+    std: float
     edges: Array
     density: Array
 
@@ -168,6 +184,39 @@ class Signal:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.divide(self.weight_norm, self.gradient_norm)
 
+    def out_of_range(self, dtype: str) -> tuple[str | None, str | None]:
+        """Return the layers at which activations and gradients do not fit a format any more.
+
+        They do not fit where the typical number, the standard deviation, is below the format's
+        smallest normal number, or where the largest is above its largest. The largest activation is
+        known of a model whose weights are drawn when they are used; otherwise, and for gradients,
+        the standard deviation stands for it.
+
+        Parameters
+        ----------
+        dtype : {"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"}
+            The format.
+
+        Returns
+        -------
+        tuple of (str or None, str or None)
+            The name of the first layer, from the input on, whose activations do not fit; and of the
+            first layer from the output back whose gradient does not. None if all fit.
+
+        Examples
+        --------
+        >>> (signal,) = fi.diagnostics.probe([64] * 21, "relu", "normal:0.01", seeds=[1])
+        >>> signal.out_of_range("float16"), signal.out_of_range("bfloat16")
+        (('4', '16'), (None, None))
+        """
+        std, gradient = map(_verdict.geometric_mean, (self.std, self.gradient))
+        largest = None if self.inside is None else [std[0], *self.inside.largest]
+        forward, back = outside(dtype, std, largest), outside(dtype, gradient[::-1])
+        return (
+            None if forward is None else self.layers[forward],
+            None if back is None else self.layers[::-1][back],
+        )
+
     @property
     def spread(self) -> float:
         """The Jacobian's largest singular value over their root mean square, seeds averaged.
@@ -219,6 +268,77 @@ class Probe:
         """
         everything: dict[str, Any] = plain(self)
         return everything
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return `as_dict` as JSON; write it to a file too, if one is given.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            The file; one that exists is replaced.
+
+        Returns
+        -------
+        str
+            The JSON text.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; then no file appears.
+
+        Examples
+        --------
+        >>> fi.diagnostics.probe([8, 8], "tanh", "xavier", seeds=[1]).to_json()[:25]
+        '{"setting": {"widths": [8'
+        """
+        text = json.dumps(self.as_dict(), allow_nan=False)
+        if path is not None:
+            with appearing(Path(path)) as file:
+                file.write(text.encode())
+        return text
+
+    def plot(self, panels: Sequence[str] | None = None) -> Any:
+        """Return the probe's pictures as a matplotlib figure; it needs the extra ``probe``.
+
+        Parameters
+        ----------
+        panels : sequence of {"depth", "histograms", "inside", "spectrum"}, optional
+            Which of them; all that have something to show if it is not given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> found = fi.diagnostics.probe([16] * 5, "relu", "he", seeds=[1])
+        >>> len(found.plot(["depth"]).axes)
+        2
+        """
+        from fastinit.diagnostics import pictures
+
+        return pictures.picture(self, panels=tuple(pictures.PANELS) if panels is None else panels)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: each initializer, its verdict, and what to use instead."""
+        rows = (
+            (s.name, s.verdict.kind, f"{s.verdict.signal.rate:.3g}",
+             f"{s.verdict.gradient.rate:.3g}", s.advice)
+            for s in self
+        )  # fmt: skip
+        head = ("initializer", "verdict", "signal per layer", "gradient per layer", "instead")
+        lines = ["".join(f"<th>{cell}</th>" for cell in head)]
+        lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        caption = escape(str(self.setting or "a model"))
+        return f"<table><caption>{caption}</caption>{table}</table>"
 
 
 def plain(value: Any) -> Any:
@@ -457,22 +577,22 @@ class _Run(NamedTuple):
 
 
 def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
-    pushed = network.forward(x)
-    output = pushed[-1].output
-    gradients = backward(pushed, rng.stream("gradient").standard_normal(output.shape))
+    traces = network.forward(x)
+    output = traces[-1].output
+    gradients = backward(traces, rng.stream("gradient").standard_normal(output.shape))
     by_weight = [
         layer.to_weight(gradient) / len(x)
-        for layer, gradient in zip(pushed, gradients[1:], strict=True)
+        for layer, gradient in zip(traces, gradients[1:], strict=True)
     ]
-    signals = [x, *(layer.output for layer in pushed)]
+    signals = [x, *(layer.output for layer in traces)]
     flat = ACTIVATIONS[network.activation].steep() * SATURATED
     small = max(x[0].size, output[0].size) <= _LARGEST_JACOBIAN
     return _Run(
         mean=[float(signal.mean()) for signal in signals],
         std=[float(signal.std()) for signal in signals],
         gradient=[float(gradient.std()) for gradient in gradients],
-        saturation=[float((abs(layer.slope) < flat).mean()) for layer in pushed],
-        dead=[_dead(layer.slope) for layer in pushed],
+        saturation=[float((abs(layer.slope) < flat).mean()) for layer in traces],
+        dead=[_dead(layer.slope) for layer in traces],
         weight_norm=[float(np.linalg.norm(weight)) for weight in network.weights],
         gradient_norm=[float(np.linalg.norm(gradient)) for gradient in by_weight],
         singular_values=_spectrum(network, x[0]) if spectrum and small else np.empty(0),
@@ -504,11 +624,13 @@ def histograms(signals: Sequence[Array]) -> Iterator[Histogram]:
     >>> [h.layer for h in histograms([np.ones(3), np.arange(3.0)])]
     ['1']
     """
-    for layer in np.unique(np.linspace(1, len(signals) - 1, _SHOWN).round().astype(int)):
-        std = signals[layer].std()
-        if 0 < std < math.inf:
-            density, edges = np.histogram(signals[layer] / std, _BINS, (-4, 4), density=True)
-            yield Histogram(str(layer), edges, density)
+    layers = np.unique(np.linspace(1, len(signals) - 1, _SHOWN).round().astype(int))
+    stds = {layer: float(signals[layer].std()) for layer in layers}
+    stds = {layer: std for layer, std in stds.items() if 0 < std < math.inf}
+    unit = max(stds.values(), default=1.0)
+    for layer, std in stds.items():
+        density, edges = np.histogram(signals[layer] / unit, _BINS, (-4, 4), density=True)
+        yield Histogram(str(layer), std, edges, density)
 
 
 def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
@@ -517,7 +639,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         key: np.array([getattr(run, key) for run in runs])
         for key in _Run._fields[: _Run._fields.index("histograms")]
     }
-    found = _verdict.judge(
+    verdict = _verdict.judge(
         _verdict.geometric_mean(series["std"]),
         _verdict.geometric_mean(series["gradient"]),
         all(run.symmetric for run in runs),
@@ -527,7 +649,7 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         layers=("input", *map(str, range(1, setting.depth + 1))),
         histograms=runs[0].histograms,
         theory=_theory(setting, _scales(runs), float(np.mean([run.second_moment for run in runs]))),
-        verdict=found,
+        verdict=verdict,
         advice="",
         inside=None,
         **series,
@@ -578,9 +700,9 @@ def _advice(setting: Setting, refused: Sequence[_Refused]) -> str:
             if changed == setting and any(other.is_(one, scales) for other in refused):
                 continue
             theory = _theory(changed, scales)
-            found = _verdict.judge(theory.std, theory.gradient)
-            if found.kind == "healthy":
-                healthy[one] = found
+            verdict = _verdict.judge(theory.std, theory.gradient)
+            if verdict.kind == "healthy":
+                healthy[one] = verdict
         if healthy:
             recommended = _candidates(changed)[0]
             flattest = min(healthy, key=lambda one: healthy[one].unevenness)

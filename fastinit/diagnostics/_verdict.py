@@ -37,7 +37,7 @@ themselves amplify.
 SAME = 1e-9
 """Units are alike if their weights, and the gradients by them, differ by less than this part."""
 
-FLOATS = {
+NUMBER_RANGES = {
     "float16": (2.0**-14, 65504.0),
     "bfloat16": (2.0**-126, float.fromhex("0x1.fep127")),
     "float8_e4m3fn": (2.0**-6, 448.0),
@@ -72,34 +72,6 @@ class Trend:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.float_power(self.rate, self.depth))
 
-    def leaves(self, dtype: str) -> float:
-        """Return after how many layers the typical number is not a normal one of a dtype.
-
-        Parameters
-        ----------
-        dtype : {"float16", "bfloat16"}
-            Which dtype.
-
-        Returns
-        -------
-        float
-            A whole number, or infinity.
-
-        Examples
-        --------
-        >>> Trend(start=1.0, rate=0.16, depth=50, ratio=0.16**50).leaves("float16")
-        6.0
-        """
-        smallest, largest = FLOATS[dtype]
-        if not smallest <= self.start <= largest:
-            return 0.0
-        if self.rate in (0.0, math.inf):
-            return 1.0
-        if self.rate == 1.0:
-            return math.inf
-        end = smallest if self.rate < 1.0 else largest
-        return math.ceil(math.log(end / self.start) / math.log(self.rate)) + 0.0
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -129,16 +101,6 @@ class Verdict:
         """How many powers of e the signal or the gradient changes by, over the whole depth."""
         with np.errstate(divide="ignore"):  # a rate of 0, where nothing comes through
             return max(float(abs(np.log(t.rate))) * t.depth for t in (self.signal, self.gradient))
-
-    def leaves(self, dtype: str) -> float:
-        """Return the depth at which the signal or the gradient leaves a 16-bit dtype.
-
-        The gradient counts from the output, where its standard deviation is taken as measured.
-        Infinity for a healthy network: what little its trend is, is not exponential.
-        """
-        if self.kind in ("healthy", "symmetric"):
-            return math.inf
-        return min(self.signal.leaves(dtype), self.gradient.leaves(dtype))
 
     def __str__(self) -> str:
         if self.kind == "symmetric":
@@ -221,7 +183,7 @@ def alike(weight: Array, gradient: Array) -> bool:
 
 def _constant_along_last(x: Array) -> bool:
     def constant(units: Array) -> bool:
-        spread = np.abs(units - units[..., :1]).max(initial=0.0)
-        return bool(spread <= SAME * np.abs(units).max(initial=0.0))
+        difference = np.abs(units - units[..., :1]).max(initial=0.0)
+        return bool(difference <= SAME * np.abs(units).max(initial=0.0))
 
     return constant(x[..., :2]) and constant(x)  # two units settle nearly every question

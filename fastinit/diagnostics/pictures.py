@@ -1,22 +1,24 @@
 """A probe in pictures, by matplotlib: made to be read in grey, too.
 
-Each initializer has its marker and dashes beside its colour. What is measured is a marker, what
-theory says a line.
+Each initializer has its marker and dashes beside its colour, the same in all pictures. What is
+measured is a marker, what theory says a line.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fastinit.diagnostics import Probe, Signal
 from fastinit.diagnostics._activations import Array
-from fastinit.diagnostics._verdict import FLOATS, geometric_mean
+from fastinit.diagnostics._verdict import NUMBER_RANGES, geometric_mean
 from fastinit.diagnostics.training import CLASSES, DIGITS, Run
 
 __all__ = ["PANELS", "Panel", "picture"]
@@ -25,14 +27,36 @@ __all__ = ["PANELS", "Panel", "picture"]
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vP"
 _DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (2, 1)))
+_FAVOURITES = {"zeros": 0, "xavier": 1, "he": 2, "orthogonal": 3, "lecun": 4, "normal": 5}
 _WIDTH = 10.0  # of a page, in inches
+_NARROW = 6.0  # below it, what stands side by side stands one below the other
 _MARKED = 25  # markers along the depth
 _SMALLEST, _LARGEST = 1e-45, 1e45  # of the depth's axis: a little more than bfloat16 holds
 
 
-def _style(index: int) -> dict[str, Any]:
-    i = index % len(_COLOURS)
-    return {"color": _COLOURS[i], "marker": _MARKERS[i], "linestyle": _DASHES[i], "markersize": 4}
+def _styles(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each initializer's style: its family's, or the next that is free."""
+    styles: list[dict[str, Any]] = []
+    taken: set[int] = set()
+    for name in names:
+        favourite = _FAVOURITES.get(re.split("[_:( ]", name)[0])
+        free = [i for i in (favourite, *range(len(_COLOURS))) if i is not None and i not in taken]
+        if not free:  # more initializers than styles
+            taken.clear()
+            free = [0]
+        taken.add(i := free[0])
+        styles.append(
+            {"color": _COLOURS[i], "marker": _MARKERS[i], "linestyle": _DASHES[i], "markersize": 4}
+        )
+    return styles
+
+
+def _names(probe: Probe) -> list[str]:
+    return [signal.name for signal in probe]
+
+
+def _is_narrow(figure: Any) -> bool:
+    return bool(figure.bbox.width / figure.dpi < _NARROW)
 
 
 def _some(count: int, index: int) -> slice:
@@ -41,9 +65,14 @@ def _some(count: int, index: int) -> slice:
     return slice(index * step // len(_MARKERS) % step, None, step)
 
 
-def _legend(figure: Any, labels: Sequence[str], title: str | None = None) -> None:
-    """Name the styles above the axes, where they hide nothing."""
-    handles = [Line2D([], [], **_style(index), label=label) for index, label in enumerate(labels)]
+def _legend(
+    figure: Any, names: Sequence[str], title: str | None = None, labels: Sequence[str] = ()
+) -> None:
+    """Name the initializers' styles above the axes, where they hide nothing."""
+    handles = [
+        Line2D([], [], **style, label=label)
+        for style, label in zip(_styles(names), labels or names, strict=True)
+    ]
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -74,9 +103,8 @@ def _note(axes: Any, height: float, text: str, side: str = "right") -> None:
 def _over_depth(axes: Any, probe: Probe, measured: str, side: str) -> None:
     """Draw a standard deviation over the depth: markers and range of the seeds, theory's line."""
     drawn: list[Array] = []
-    for index, signal in enumerate(probe):
+    for signal, style in zip(probe, _styles(_names(probe)), strict=True):
         series: Array = getattr(signal, measured)
-        style = _style(index)
         dashes = style.pop("linestyle")
         layers = np.arange(series.shape[1])
         middle = geometric_mean(series)
@@ -89,6 +117,7 @@ def _over_depth(axes: Any, probe: Probe, measured: str, side: str) -> None:
         axes.plot(layers, _positive(line), color=style["color"], linestyle=dashes, linewidth=1)
     axes.set_yscale("log")
     _limits(axes, np.concatenate(drawn), side)
+    _plain_ticks(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("layer (0: the input)")
     axes.grid(alpha=0.3)
@@ -108,13 +137,22 @@ def _limits(axes: Any, drawn: Array, side: str) -> None:
     low, high = 10 ** (shown.min() - margin), 10 ** (shown.max() + margin)
     axes.set_ylim(low, high)
     for dtype in ("float16", "bfloat16"):
-        for limit, text in zip(FLOATS[dtype], ("min", "max"), strict=True):
+        for limit, text in zip(NUMBER_RANGES[dtype], ("min", "max"), strict=True):
             if low < limit < high:
                 _note(axes, limit, f"{dtype} {text}", side)
 
 
+def _plain_ticks(axes: Any) -> None:
+    """Label a log axis by numbers as one writes them, a few in each decade if there are few."""
+    low, high = axes.get_ylim()
+    few = math.log10(high / low) < 2
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=10))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _depth(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
-    signal, gradient = figure.subplots(1, 2)
+    signal, gradient = figure.subplots(*((2, 1) if _is_narrow(figure) else (1, 2)))
     # Notes go to the side that the lines have left, or come from.
     _over_depth(signal, probe, "std", "right")
     signal.set_title("Forward: the signal")
@@ -124,7 +162,8 @@ def _depth(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
     gradient.set_ylabel("std of dJ/dx")
     labels = [signal.name + ": 0" * _all_zero(signal) for signal in probe]
     theory = all(signal.theory for signal in probe)
-    _legend(figure, labels, "markers: measured; lines: theory" if theory else None)
+    title = "markers: measured; lines: theory" if theory else None
+    _legend(figure, _names(probe), title, labels)
 
 
 def _all_zero(signal: Signal) -> bool:
@@ -134,46 +173,99 @@ def _all_zero(signal: Signal) -> bool:
 
 def _histograms(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
     """Draw a row of histograms for each initializer, a column for each layer shown."""
-    shown = [(i, signal) for i, signal in enumerate(probe) if signal.histograms]
-    columns = max(len(signal.histograms) for _, signal in shown)
+    styles = _styles(_names(probe))
+    shown = [(style, s) for style, s in zip(styles, probe, strict=True) if s.histograms]
+    every = 2 if _is_narrow(figure) else 1
+    columns = max(len(signal.histograms[::every]) for _, signal in shown)
     grid = figure.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
     grid[0, 0].set_yscale("log")
     grid[0, 0].set_ylim(1e-3, 2e1)
-    for row, (index, signal) in zip(grid, shown, strict=True):
-        for axes in row[len(signal.histograms) :]:
+    _plain_ticks(grid[0, 0])
+    for row, (style, signal) in zip(grid, shown, strict=True):
+        for axes in row[len(signal.histograms[::every]) :]:
             axes.set_axis_off()
-        for axes, histogram in zip(row, signal.histograms, strict=False):
-            colour = _style(index)["color"]
+        for axes, histogram in zip(row, signal.histograms[::every], strict=False):
+            colour = style["color"]
             axes.stairs(histogram.density, histogram.edges, fill=True, color=colour, alpha=0.35)
             axes.stairs(histogram.density, histogram.edges, color=colour, linewidth=0.8)
             axes.tick_params(labelsize=7)
-            axes.set_title(f"{signal.name}, layer {histogram.layer}", fontsize=8)
+            title = f"{signal.name}, layer {histogram.layer}\nstd {histogram.std:.2g}"
+            axes.set_title(title, fontsize=8)
     figure.suptitle("Histograms of the activations")
-    figure.supxlabel("activation / its std in that layer", fontsize=9)
+    figure.supxlabel("activation / the largest std of the layers in the row", fontsize=9)
     figure.supylabel("density", fontsize=9)
 
 
 def _spectrum(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
     axes = figure.subplots()
-    for index, signal in enumerate(probe):
+    axes.set_yscale("log")
+    labels = []
+    for index, (signal, style) in enumerate(zip(probe, _styles(_names(probe)), strict=True)):
         values = _positive(geometric_mean(signal.singular_values))
         # What rounding leaves where there is nothing.
         values = np.where(values > np.nanmax(values, initial=0.0) * 1e-14, values, np.nan)
         rank = (np.arange(len(values)) + 0.5) / len(values)
-        axes.plot(rank, values, **_style(index), markevery=_some(np.isfinite(values).sum(), index))
-    axes.set_yscale("log")
+        count = int(np.isfinite(values).sum())
+        axes.plot(rank, values, **style, markevery=_some(count, index))
+        lost = np.isnan(values)
+        if lost.any():  # at the lower edge, which stands for 0
+            style |= {"linestyle": "none", "markerfacecolor": "none"}
+            at = rank[lost][:: max(1, int(lost.sum()) // _MARKED)]
+            edge = axes.get_xaxis_transform()
+            axes.plot(at, np.zeros_like(at), **style, transform=edge, clip_on=False)
+        labels.append(f"{signal.name}: {count} of {len(values)} are not 0")
+    _plain_ticks(axes)
     axes.set_xlim(-0.02, 1.02)
     axes.set_title("Jacobian d output / d input")
     axes.set_xlabel("fraction of the directions")
-    axes.set_ylabel("singular value")
+    axes.set_ylabel("singular value (at the edge: 0)")
     axes.grid(alpha=0.3)
-    _legend(figure, [signal.name for signal in probe])
+    _legend(figure, _names(probe), labels=labels)
+
+
+def _inside(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
+    """Draw what was measured inside a model over its blocks, a part of the figure for each kind."""
+    drawn = [(title, of) for title, of in _OF_BLOCKS.items() if _known(probe, of)]
+    columns = 1 if _is_narrow(figure) else 3
+    rows = -(-len(drawn) // columns)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(drawn) :]:
+        axes.set_axis_off()
+    for axes, (title, of) in zip(grid, drawn, strict=False):
+        for index, (signal, style) in enumerate(zip(probe, _styles(_names(probe)), strict=True)):
+            if signal.inside is not None:
+                values = _positive(np.array(of(signal), float))
+                blocks = np.arange(1, len(values) + 1)
+                axes.plot(blocks, values, **style, markevery=_some(len(values), index))
+        axes.set_yscale("log")
+        _plain_ticks(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("block", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    _legend(figure, _names(probe))
+
+
+_OF_BLOCKS: dict[str, Callable[[Signal], Any]] = {
+    "std of what a block adds": lambda s: s.inside and s.inside.branch,
+    "largest |activation|": lambda s: s.inside and s.inside.largest,
+    "norm of the weights' gradient": lambda s: s.gradient_norm[0],
+    "step / weight, SGD at rate 1": lambda s: s.gradient_norm[0] / s.weight_norm[0],
+    "entropy of attention / largest": lambda s: s.inside and s.inside.entropy,
+    "load of the busiest expert": lambda s: s.inside and s.inside.load,
+}
+
+
+def _known(probe: Probe, of: Callable[[Signal], Any]) -> bool:
+    return any(np.isfinite(np.array(of(s), float)).any() for s in probe if s.inside is not None)
 
 
 def _loss(figure: Any, _: Probe, runs: Sequence[Run]) -> None:
     axes = figure.subplots()
-    for index, run in enumerate(runs):
-        axes.plot(run.loss, **_style(index), markevery=_some(len(run.loss), index))
+    names = [run.name for run in runs]
+    for index, (run, style) in enumerate(zip(runs, _styles(names), strict=True)):
+        axes.plot(run.loss, **style, markevery=_some(len(run.loss), index))
     _note(axes, np.log(CLASSES), "guessing")
     axes.set_ylim(0, 3.2)
     axes.set_title(f"Gradient descent on {DIGITS} digits")
@@ -181,17 +273,22 @@ def _loss(figure: Any, _: Probe, runs: Sequence[Run]) -> None:
     axes.set_ylabel("cross-entropy (nats)")
     axes.grid(alpha=0.3)
     ends = [f"alpha = {run.rate:g}" if np.isfinite(run.end) else "overflows" for run in runs]
-    _legend(figure, [f"{run.name}, {end}" for run, end in zip(runs, ends, strict=True)])
+    labels = [f"{name}, {end}" for name, end in zip(names, ends, strict=True)]
+    _legend(figure, names, labels=labels)
 
 
 class Panel(NamedTuple):
     """A part of a picture: its size in inches, what draws it, and when there is what to draw."""
 
     width: float
-    height: Callable[[Probe], float]
+    height: Callable[[Probe, bool], float]  # whether the picture is narrow
     draw: Callable[[Any, Probe, Sequence[Run]], None]
-    there: Callable[[Probe, Sequence[Run]], bool]
+    has_data: Callable[[Probe, Sequence[Run]], bool]
     text: str  # what it shows, for those who do not see it
+
+
+def _parts_inside(probe: Probe) -> int:
+    return sum(_known(probe, of) for of in _OF_BLOCKS.values())
 
 
 def _any(test: Callable[[Signal], object]) -> Callable[[Probe, Sequence[Run]], bool]:
@@ -201,28 +298,35 @@ def _any(test: Callable[[Signal], object]) -> Callable[[Probe, Sequence[Run]], b
 PANELS = {
     "depth": Panel(
         _WIDTH,
-        lambda _: 4.4,
+        lambda _, narrow: 7.6 if narrow else 4.4,
         _depth,
         lambda *_: True,
         "Standard deviations of activations and gradients over the depth, log scale",
     ),
     "histograms": Panel(
         _WIDTH,
-        lambda probe: 0.8 + 1.1 * sum(bool(signal.histograms) for signal in probe),
+        lambda probe, _: 0.8 + 1.3 * sum(bool(signal.histograms) for signal in probe),
         _histograms,
         _any(lambda signal: signal.histograms),
         "Histograms of the activations of some layers",
     ),
+    "inside": Panel(
+        _WIDTH,
+        lambda probe, narrow: 0.6 + 2.2 * _parts_inside(probe) / (1 if narrow else 3),
+        _inside,
+        lambda probe, _: _parts_inside(probe) > 0,
+        "What was measured inside the model, over its blocks, log scale",
+    ),
     "spectrum": Panel(
         _WIDTH / 2,
-        lambda _: 4.2,
+        lambda *_: 4.2,
         _spectrum,
         _any(lambda signal: np.nan_to_num(signal.singular_values).any()),
         "Singular values of the Jacobian, log scale",
     ),
     "loss": Panel(
         _WIDTH / 2,
-        lambda _: 4.2,
+        lambda *_: 4.2,
         _loss,
         lambda _, runs: bool(runs),
         "Loss over the steps of gradient descent",
@@ -231,7 +335,10 @@ PANELS = {
 
 
 def picture(
-    probe: Probe, runs: Sequence[Run] = (), panels: Sequence[str] = tuple(PANELS)
+    probe: Probe,
+    runs: Sequence[Run] = (),
+    panels: Sequence[str] = tuple(PANELS),
+    width: float = _WIDTH,
 ) -> Figure:
     """Return a figure with the panels asked for, from top to bottom; save it with `savefig`.
 
@@ -241,8 +348,11 @@ def picture(
         What to show.
     runs : sequence of Run
         Training runs, for the panel "loss".
-    panels : sequence of {"depth", "histograms", "spectrum", "loss"}
+    panels : sequence of {"depth", "histograms", "inside", "spectrum", "loss"}
         Those for which there is nothing to show are left out.
+    width : float
+        In inches, of a picture with more than half a panel in a row; below 6 all parts stand one
+        below the other, for a phone.
 
     Examples
     --------
@@ -250,9 +360,11 @@ def picture(
     >>> len(picture(found, panels=["depth"]).axes)
     2
     """
-    rows = _rows([PANELS[name] for name in panels if PANELS[name].there(probe, runs)])
-    heights = [max(panel.height(probe) for panel in row) for row in rows]
-    size = (max(sum(panel.width for panel in row) for row in rows), sum(heights))
+    narrow = width < _NARROW
+    rows = _rows([PANELS[name] for name in panels if PANELS[name].has_data(probe, runs)], narrow)
+    heights = [max(panel.height(probe, narrow) for panel in row) for row in rows]
+    widest = max(sum(panel.width for panel in row) for row in rows)
+    size = (width if narrow else widest * width / _WIDTH, sum(heights))
     figure = Figure(size, layout="constrained", dpi=120)
     parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
     for row, part in zip(rows, parts, strict=True):
@@ -261,8 +373,10 @@ def picture(
     return figure
 
 
-def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+def _rows(panels: Sequence[Panel], narrow: bool) -> list[list[Panel]]:
     """Return panels side by side where they fit."""
+    if narrow:
+        return [[panel] for panel in panels]
     rows: list[list[Panel]] = [[]]
     for panel in panels:
         if sum(other.width for other in rows[-1]) + panel.width > _WIDTH:

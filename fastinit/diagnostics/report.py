@@ -6,7 +6,8 @@ import base64
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def html(probe: Probe, runs: Sequence[Run] = ()) -> str:
     template = environment.from_string(text)
     page: str = template.render(
         setting=probe.setting or ", ".join(signal.name for signal in probe),
+        small=probe.setting is not None,
+        inside=any(signal.inside for signal in probe),
+        columns=lambda signal: _columns(signal, {run.name: run for run in runs}),
         probe=list(probe),
         seeds=len(next(iter(probe)).std),
         theory=any(signal.theory for signal in probe),
@@ -53,9 +57,41 @@ def html(probe: Probe, runs: Sequence[Run] = ()) -> str:
         saturated=diagnostics.SATURATED,
         limit=f"{_verdict.LIMIT:g}",
         rows=_rows,
-        image=lambda panel: _image(probe, runs, panel),
+        image=cache(lambda panel: _image(probe, runs, panel)),
     )
     return page
+
+
+def _columns(signal: Signal, runs: Mapping[str, Run]) -> Iterator[tuple[str, str]]:
+    """Yield the labels and cells of an initializer's row; what nothing is known of is left out."""
+    yield "initializer", signal.name
+    yield "verdict", signal.verdict.kind
+    yield "signal per layer", f"\N{MULTIPLICATION SIGN} {_number(signal.verdict.signal.rate)}"
+    yield "gradient per layer", f"\N{MULTIPLICATION SIGN} {_number(signal.verdict.gradient.rate)}"
+    for label, dtype in _SHOWN.items():
+        yield label, _fits(signal, dtype)
+    if np.isfinite(signal.saturation).any():
+        yield "saturated", f"{_number(100 * signal.saturation.mean())}\N{NO-BREAK SPACE}%"
+        yield "dead units", f"{_number(100 * signal.dead.mean())}\N{NO-BREAK SPACE}%"
+    if signal.singular_values.size:
+        yield "Jacobian's spread", _number(signal.spread)
+    if signal.inside is not None:
+        yield "loss", _number(signal.inside.loss)
+        yield "of a guess", _number(signal.inside.guess)
+        yield "std of logits", _number(signal.inside.logits)
+    if signal.name in runs:
+        yield "loss (nats)", _number(runs[signal.name].end)
+    yield "instead", signal.advice
+
+
+_SHOWN = {"float16": "float16", "bfloat16": "bfloat16", "float8 (e4m3)": "float8_e4m3fn"}
+
+
+def _fits(signal: Signal, dtype: str) -> str:
+    """Return the layers at which activations and gradients leave a format."""
+    forward, back = signal.out_of_range(dtype)
+    parts = [f"x: {forward}"] * (forward is not None) + [f"gradient: {back}"] * (back is not None)
+    return ", ".join(parts) or "all"
 
 
 def _rows(signal: Signal) -> Iterator[tuple[str, ...]]:
@@ -90,14 +126,22 @@ def _number(value: float) -> str:
 
 
 def _image(probe: Probe, runs: Sequence[Run], panel: str) -> Markup:
-    """Return a panel as an SVG inside an img element; nothing if there is nothing to show."""
+    """Return a panel in two widths; nothing if there is nothing to show."""
     drawn = pictures.PANELS[panel]
-    if not drawn.there(probe, runs):
+    if not drawn.has_data(probe, runs):
         return Markup("")
+    wide, narrow = (_svg(probe, runs, panel, width) for width in (10.0, 4.2))
+    return Markup(
+        '<picture><source media="(max-width: 40rem)" srcset="{}"><img alt="{}" src="{}"></picture>'
+    ).format(narrow, drawn.text, wide)
+
+
+def _svg(probe: Probe, runs: Sequence[Run], panel: str, width: float) -> str:
+    """Return a panel as the address of an SVG; its ground is the page's."""
     file = io.BytesIO()
-    pictures.picture(probe, runs, [panel]).savefig(file, format="svg", metadata={"Date": None})
-    data = base64.b64encode(file.getvalue()).decode()
-    return Markup('<img alt="{}" src="data:image/svg+xml;base64,{}">').format(drawn.text, data)
+    figure = pictures.picture(probe, runs, [panel], width)
+    figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _page(probe: Probe, runs: Sequence[Run]) -> bytes:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from fastinit._check import integer, positive
 from fastinit.diagnostics import Setting
 from fastinit.diagnostics._activations import Array
-from fastinit.diagnostics._network import Pushed, backward
+from fastinit.diagnostics._network import LayerTrace, backward
 from fastinit.diagnostics._probe import Filler, filler
 from fastinit.initializer import Initializer
 from fastinit.random import default_rng
@@ -159,15 +159,15 @@ def _descend(
 ) -> Array:
     loss = np.empty(steps + 1)
     for step in range(steps + 1):
-        pushed = setting.network(theta[:-1]).forward(x)
-        features = _centred(pushed[-1].output.reshape(len(x), -1))
+        traces = setting.network(theta[:-1]).forward(x)
+        features = _centred(traces[-1].output.reshape(len(x), -1))
         probability = _softmax(features @ theta[-1])
         loss[step] = -np.log(np.maximum((probability * labels).sum(axis=1), 1e-30)).mean()
         if not np.isfinite(loss[step]):
             loss[step:] = np.nan
             break
         for weight, gradient in zip(
-            theta, _gradients(pushed, features, theta[-1], probability - labels), strict=True
+            theta, _gradients(traces, features, theta[-1], probability - labels), strict=True
         ):
             weight -= rate / len(x) * gradient
     return loss
@@ -185,10 +185,12 @@ def _softmax(z: Array) -> Array:
     return probability
 
 
-def _gradients(pushed: Sequence[Pushed], features: Array, head: Array, error: Array) -> list[Array]:
+def _gradients(
+    traces: Sequence[LayerTrace], features: Array, head: Array, error: Array
+) -> list[Array]:
     """Return d loss / d theta, summed over the samples; error is d loss / d logits."""
-    by_output = _centred(error @ head.T).reshape(pushed[-1].output.shape)
+    by_output = _centred(error @ head.T).reshape(traces[-1].output.shape)
     return [
-        *(p.to_weight(g) for p, g in zip(pushed, backward(pushed, by_output)[1:], strict=True)),
+        *(p.to_weight(g) for p, g in zip(traces, backward(traces, by_output)[1:], strict=True)),
         features.T @ error,
     ]

@@ -39,7 +39,7 @@ from fastinit.numba._kernels import (
     Normal,
     Uniform,
 )
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator
 
 __all__ = [
     "BFloat16",
@@ -76,7 +76,7 @@ def key_of(rng: RNG) -> tuple[np.uint64, np.uint64]:
     >>> fi.numba.key_of(42) == fi.default_rng(42).key
     True
     """
-    k0, k1 = default_rng(rng).key
+    k0, k1 = as_generator(rng).key
     return np.uint64(k0), np.uint64(k1)
 
 

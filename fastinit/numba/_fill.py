@@ -151,7 +151,8 @@ def _after_fork_in_child() -> None:
     _one_at_a_time, _forked = threading.RLock(), True
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _layer() -> str | None:

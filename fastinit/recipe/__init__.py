@@ -43,13 +43,13 @@ variables that it has no value for: those of the model's own recipe, or the call
 from fastinit.recipe._expressions import RecipeError, evaluate
 from fastinit.recipe._model import Origin, Recipe, Rule
 from fastinit.recipe._patterns import escaped, template
-from fastinit.recipe._tensor import DTYPES, FLOATS, Tensor, as_dtype, dtype_name
+from fastinit.recipe._tensor import DTYPES, FLOAT_DTYPES, Tensor, as_dtype, dtype_name
 from fastinit.recipe._toml import builtin, load, parse
 from fastinit.recipe._values import Computed, Held, Missing, Values, digest
 
 __all__ = [
     "DTYPES",
-    "FLOATS",
+    "FLOAT_DTYPES",
     "Computed",
     "Held",
     "Missing",

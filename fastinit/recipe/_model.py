@@ -15,7 +15,7 @@ from fastinit.random import default_rng
 from fastinit.recipe._advice import suggestion
 from fastinit.recipe._expressions import Expression, RecipeError
 from fastinit.recipe._patterns import fits, match, template
-from fastinit.recipe._tensor import FLOATS, Tensor, as_dtype
+from fastinit.recipe._tensor import FLOAT_DTYPES, Tensor, as_dtype
 from fastinit.recipe._values import Values
 
 _DTYPE_KEYS = ("dtype", "torch_dtype")  # of a config.json
@@ -287,13 +287,13 @@ class Recipe:
         >>> load("gpt2").astype("float16").tensors[0].dtype
         dtype('float16')
         """
-        if dtype not in FLOATS:
-            raise RecipeError(f"dtype={dtype!r} is unknown; allowed: {', '.join(FLOATS)}")
+        if dtype not in FLOAT_DTYPES:
+            raise RecipeError(f"dtype={dtype!r} is unknown; allowed: {', '.join(FLOAT_DTYPES)}")
         new = as_dtype(dtype)
         return replace(
             self,
             tensors=tuple(
-                replace(t, dtype=new) if t.dtype.name in FLOATS else t for t in self.tensors
+                replace(t, dtype=new) if t.dtype.name in FLOAT_DTYPES else t for t in self.tensors
             ),
             config={k: dtype if k in _DTYPE_KEYS else v for k, v in self.config.items()},
         )

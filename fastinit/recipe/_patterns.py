@@ -132,21 +132,21 @@ def _fits(tokens: tuple[_Token, ...], name: str) -> list[int]:
     """
     places = _places(name)
     digits = _union(places, _DIGITS)
-    found = [1 << len(name)]
+    begins = [1 << len(name)]
     for token in reversed(tokens):
-        after = found[-1]
+        after = begins[-1]
         if token.literal is not None:
-            found.append(after >> 1 & places.get(token.literal, 0))
+            begins.append(after >> 1 & places.get(token.literal, 0))
         elif token.one is not None:
             allowed = [c for c in places if token.one.match(c)]
-            found.append(after >> 1 & _union(places, allowed))
+            begins.append(after >> 1 & _union(places, allowed))
         elif token.number is None:
-            found.append((1 << after.bit_length()) - 1)
+            begins.append((1 << after.bit_length()) - 1)
         else:
-            found.append(_runs(after >> 1 & digits, digits))
-        if not found[-1]:
+            begins.append(_runs(after >> 1 & digits, digits))
+        if not begins[-1]:
             return []
-    return found[::-1] if found[-1] & 1 else []
+    return begins[::-1] if begins[-1] & 1 else []
 
 
 @lru_cache
@@ -175,11 +175,11 @@ def _runs(ends: int, digits: int) -> int:
     return ends
 
 
-def _numbers(tokens: tuple[_Token, ...], found: list[int], name: str) -> dict[str, int]:
+def _numbers(tokens: tuple[_Token, ...], begins: list[int], name: str) -> dict[str, int]:
     """Walk through a name that fits; return the numbers in it."""
     numbers: dict[str, int] = {}
     at = 0
-    for token, after in zip(tokens, found[1:], strict=True):
+    for token, after in zip(tokens, begins[1:], strict=True):
         begin = at
         if token.one is not None or token.literal is not None:
             at += 1

@@ -13,7 +13,7 @@ from fastinit._fill import as_dtype as known_dtype
 
 # The dtypes of a model's tensors, and their codes in a safetensors header. This one table is
 # what is written, read, shown and allowed in recipes. The format has no complex128.
-FLOATS = {
+FLOAT_DTYPES = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
@@ -21,7 +21,7 @@ FLOATS = {
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
 }
-DTYPES = FLOATS | {
+DTYPES = FLOAT_DTYPES | {
     "float8_e8m0fnu": "F8_E8M0",  # powers of two: the scales of blocks of narrow numbers
     "complex64": "C64",
     "int64": "I64",

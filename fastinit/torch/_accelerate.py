@@ -8,12 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fastinit import random
 from fastinit.torch._fills import Fills, truncated_overridable
-from fastinit.torch._tensor import Generator, generator_of, is_plain, torchs_generator
+from fastinit.torch._private import TorchDispatchMode, tree_leaves
+from fastinit.torch._tensor import RandomSource, generator_of, is_plain, torchs_generator
 
 _CPU = torch.device("cpu")
 
@@ -58,7 +57,7 @@ class _Seeded(TorchDispatchMode):
 
 
 @contextmanager
-def accelerate(seed: Generator = None) -> Iterator[None]:
+def accelerate(seed: RandomSource = None) -> Iterator[None]:
     """Within the context, this thread's torch fills tensors at fastinit's speed.
 
     Whoever calls `torch.nn.init`, `Tensor.normal_` or `Tensor.uniform_`, by whatever name

@@ -21,6 +21,7 @@ from torch.nn.modules.module import (
 from torch.utils.hooks import RemovableHandle
 
 from fastinit.torch._noting import noting
+from fastinit.torch._private import buffers_of, parameters_of, storage_number, version
 from fastinit.torch._tape import Tape, View
 from fastinit.torch._tensor import is_plain
 
@@ -162,12 +163,12 @@ def _attach(module: nn.Module, tape: Tape) -> None:
             if (
                 isinstance(tensor, torch.Tensor)
                 and is_plain(tensor)
-                and tensor.untyped_storage()._cdata in tape.storages
+                and storage_number(tensor.untyped_storage()) in tape.storages
             ):
-                into[key] = Note(tape, tape.view(tensor), tensor._version)
+                into[key] = Note(tape, tape.view(tensor), version(tensor))
 
-    add(notes.parameters, module._parameters)
-    add(notes.buffers, module._buffers)
+    add(notes.parameters, parameters_of(module))
+    add(notes.buffers, buffers_of(module))
     add(notes.others, module.__dict__)
     if notes.parameters or notes.buffers or notes.others:
         module.__dict__[_KEY] = notes

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastinit import cuda
 from fastinit._distributions import Distribution
-from fastinit._fill import Float, check_overlap, fill_memory, params_in
+from fastinit._fill import FloatFormat, check_overlap, fill_memory, params_in
 from fastinit._kernels import Cursor
 
 # Fills a tensor of the CPU, which is the part of another that begins there.
@@ -79,7 +79,7 @@ def require_memory(tensor: torch.Tensor) -> None:
 
 def fill(
     memory: torch.Tensor,
-    dtype: Float,
+    dtype: FloatFormat,
     distribution: Distribution,
     rng: Cursor,
     start: int,

@@ -23,6 +23,7 @@ from fastinit.recipe import Recipe
 from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import initialize, numpys, plan_of
 from fastinit.torch._names import named
+from fastinit.torch._private import buffers_of, parameters_of
 from fastinit.torch._writes import Write, write_part
 
 ROWS = 2**26
@@ -65,9 +66,9 @@ class Moments:
 
 def moments(x: Tensor) -> Moments:
     """Return the moments of one tensor."""
-    found = Moments()
-    found.add(x)
-    return found
+    result = Moments()
+    result.add(x)
+    return result
 
 
 class Weights:
@@ -90,7 +91,7 @@ class Weights:
         self._places: dict[str, list[tuple[dict[str, Any], str, Tensor]]] = {}
         first = {id(tensor): name for name, tensor in named(model).items()}
         for module in model.modules():
-            for slots in (module._parameters, module._buffers):
+            for slots in (parameters_of(module), buffers_of(module)):
                 for key, tensor in slots.items():
                     if tensor is not None:
                         place = (slots, key, tensor)
@@ -195,7 +196,7 @@ def draws_of(
     model: nn.Module, root: random.Generator, rules: Recipe | None, names: Sequence[str]
 ) -> dict[str, Callable[[Tensor, int], object]]:
     """Return by name what draws rows of a weight, for those of which that can be done."""
-    found: dict[str, Callable[[Tensor, int], object]] = {}
+    draws: dict[str, Callable[[Tensor, int], object]] = {}
     tensors, plan = named(model), plan_of(model)
     for name in names:
         tensor = recipes.Tensor(name, tuple(tensors[name].shape), numpys(tensors[name].dtype))
@@ -203,12 +204,12 @@ def draws_of(
         if rule is not None:
             initializer = rule.bind(name).initializer
             if 0 not in initializer.whole_axes(tensor.shape):
-                found[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
+                draws[name] = partial(_by_rule, initializer, root.stream(name), tensor.shape)
         elif plan.has(name):
             writes = plan.writes(name)
             if writes is not None:
-                found[name] = partial(_by_writes, writes, root, tensor.shape)
-    return found
+                draws[name] = partial(_by_writes, writes, root, tensor.shape)
+    return draws
 
 
 def _by_writes(

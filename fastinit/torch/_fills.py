@@ -18,21 +18,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
-from torch.utils._pytree import tree_leaves
 
 from fastinit import _kernels
 from fastinit._distributions import Distribution
-from fastinit._fill import Float, params_in
+from fastinit._fill import FloatFormat, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._devices import has_memory
-from fastinit.torch._private import in_functorch
+from fastinit.torch._private import TRUNCATED, in_functorch, tree_leaves
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     cursor,
     fill,
     known_dtype,
     local_of,
+    say_torchs,
     storage_of,
 )
 
@@ -43,12 +43,6 @@ def overridable(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, 
         return handle_torch_function(overridable, (tensor,), original, tensor, *args, **kw)
     return original(tensor, *args, **kw)
 
-
-# The truncated normals that no mode can take over: each is found here by its callers.
-_TRUNCATED = (
-    ("torch.nn.init", "_no_grad_trunc_normal_"),
-    ("timm.layers.weight_init", "_trunc_normal_"),
-)
 
 _lock = threading.Lock()
 _within = 0
@@ -64,9 +58,12 @@ def truncated_overridable() -> Iterator[None]:
     global _within
     with _lock:
         if _within == 0:
-            for module, name in _TRUNCATED:
+            for module, name in TRUNCATED:
                 if module in sys.modules:
-                    original = getattr(sys.modules[module], name)
+                    original = getattr(sys.modules[module], name, None)
+                    if original is None:
+                        say_torchs(f"truncated normals of this version of {module}")
+                        continue
                     _originals.append((sys.modules[module], name, original))
                     setattr(sys.modules[module], name, partial(overridable, original))
         _within += 1
@@ -143,7 +140,7 @@ class _Fill(NamedTuple):
     """A fill that waits, with all that it needs."""
 
     tensor: torch.Tensor
-    dtype: Float
+    dtype: FloatFormat
     distribution: Distribution
     rng: Cursor
 
@@ -166,7 +163,7 @@ class Fills(TorchFunctionMode):
     They wait for `settle`, which whoever leaves the mode has to call.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: RandomSource) -> None:
         super().__init__()
         self._generator = generator
         self._waiting: dict[int | None, _Fill] = {}
@@ -194,14 +191,15 @@ class Fills(TorchFunctionMode):
         tensor: torch.Tensor,
         kind: init.Kind,
         params: tuple[float, ...],
-        generator: Generator | Cursor,
+        generator: RandomSource | Cursor,
+        part: init.Part | None = None,
     ) -> torch.Tensor:
         """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
-        if dtype is None or not _may_wait(local_of(tensor)):
+        if dtype is None or part is not None or not _may_wait(local_of(tensor)):
             self._settle([tensor])
-            return init.draw(tensor, kind, params, generator)
+            return init.draw(tensor, kind, params, generator, part)
         rng = cursor(generator)
         try:
             distribution = kind.distribution(*params)

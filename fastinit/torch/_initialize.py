@@ -20,9 +20,17 @@ from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._plan import Plan, attributes
+from fastinit.torch._private import (
+    is_sharded_by_fsdp,
+    parameters_of,
+    register_again,
+    storage_number,
+    unsaved_buffers,
+    version,
+)
 from fastinit.torch._rules import by_methods, foreign, noted, rebuilt
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     generator_of,
     is_plain,
     pieces,
@@ -31,7 +39,7 @@ from fastinit.torch._tensor import (
 
 def initialize(
     model: nn.Module,
-    seed: Generator,
+    seed: RandomSource,
     recipe: recipes.Recipe | str | Path | None = None,
     only: Collection[str] | None = None,
     device: torch.device | str | None = None,
@@ -208,8 +216,8 @@ def _written_since(tensor: torch.Tensor, note: Note) -> bool:
     if not is_plain(tensor) or not tensor.is_meta:
         return False
     same = note.tape.storages.get(note.view.storage)
-    ours = same is not None and same._cdata == tensor.untyped_storage()._cdata
-    return ours and tensor._version != note.version
+    ours = same is not None and storage_number(same) == storage_number(tensor.untyped_storage())
+    return ours and version(tensor) != note.version
 
 
 def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor) -> Slot | None:
@@ -222,7 +230,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 
     def rank(slot: Slot) -> tuple[bool, bool]:
         view = notes[slot.name].view
-        own = is_plain(tensor) and view.storage == tensor.untyped_storage()._cdata
+        own = is_plain(tensor) and view.storage == storage_number(tensor.untyped_storage())
         return not own, not isinstance(slot.module, nn.Embedding)
 
     return min(have, key=rank, default=None)
@@ -231,7 +239,7 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
 def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
-        for key, parameter in module._parameters.items():
+        for key, parameter in parameters_of(module).items():
             if parameter is not None and hasattr(parameter, "ds_id"):
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
@@ -244,19 +252,11 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 f"the weights of {name or 'the model'} are offloaded by Accelerate; call "
                 "initialize before cpu_offload or dispatch_model"
             )
-        handle = getattr(module, "_handle", None)
-        if getattr(handle, "uses_sharded_strategy", False) and _is_sharded_by(handle):
+        if is_sharded_by_fsdp(module):
             raise ValueError(
                 f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
                 "call initialize before it, or use fully_shard (FSDP2)"
             )
-
-
-def _is_sharded_by(handle: Any) -> bool:
-    """Return whether an FSDP1 handle's parameters are not whole at the moment."""
-    flat = getattr(handle, "flat_param", None)
-    size, whole = getattr(flat, "numel", int), getattr(flat, "_unpadded_unsharded_size", None)
-    return whole is not None and size() < whole.numel()
 
 
 def _wanted(
@@ -297,7 +297,7 @@ def _wanted(
 
 
 def _is_saved(slot: Slot) -> bool:
-    return slot.key not in slot.module._non_persistent_buffers_set
+    return slot.key not in unsaved_buffers(slot.module)
 
 
 def _streams(
@@ -331,8 +331,7 @@ def _replace(model: nn.Module, slots: list[Slot], new: Mapping[int, torch.Tensor
         if tensor is not None:
             slot.tensors[slot.key] = tensor
     if new:
-        # FSDP2 and recurrent layers keep their parameters elsewhere too, and look here after.
-        model._apply(lambda tensor: tensor)
+        register_again(model)
 
 
 def _by_recipe(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fastinit.torch._private import tensors_of
+
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
 # that the model itself has not. DDP and DataParallel, averages, Fabric, FSDP1, `torch.compile`,
 # activation checkpointing, DeepSpeed's engine, PEFT.
@@ -38,8 +40,7 @@ class Slot(NamedTuple):
     @property
     def tensors(self) -> dict[str, Any]:
         """Where the module keeps its tensors of this kind."""
-        held: dict[str, Any] = getattr(self.module, f"_{self.kind}")
-        return held
+        return tensors_of(self.module, self.kind)
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -75,7 +76,7 @@ def slots_of(model: nn.Module) -> list[Slot]:
     taken: set[str] = set()
     for name, module in walk(model):
         for kind, slots in found.items():
-            for key, tensor in getattr(module, f"_{kind}").items():
+            for key, tensor in tensors_of(module, kind).items():
                 if tensor is not None:
                     full = f"{name}{key}"
                     while full in taken:

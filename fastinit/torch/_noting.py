@@ -20,18 +20,24 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fastinit import random
 from fastinit._fill import params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._fills import ours_of, truncated_overridable
-from fastinit.torch._private import modes_off
+from fastinit.torch._private import (
+    TorchDispatchMode,
+    functions_off,
+    modes_off,
+    operator_arguments,
+    reads_a_number,
+    tree_leaves,
+    tree_map,
+)
 from fastinit.torch._replay import Replay
 from fastinit.torch._tape import Call, Check, Tape
-from fastinit.torch._tensor import DTYPES, Generator, cursor, generator_of, is_plain
+from fastinit.torch._tensor import DTYPES, RandomSource, cursor, generator_of, is_plain
 
 aten = torch.ops.aten
 
@@ -94,7 +100,7 @@ class _Traits(NamedTuple):
 
 @cache
 def _traits(operator: Any) -> _Traits:
-    name, arguments = operator.overloadpacket.__name__, operator._schema.arguments
+    name, arguments = operator.overloadpacket.__name__, operator_arguments(operator)
     written = tuple(
         (i, a.name) for i, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write
     )
@@ -124,7 +130,7 @@ class Noting(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run an operator."""
-        with torch._C.DisableTorchFunction():  # so that tensors say what they are
+        with functions_off():  # so that tensors say what they are
             return self._run(func, args, kwargs or {})
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -135,7 +141,7 @@ class Noting(TorchDispatchMode):
                 return func(*args, **kwargs)
         if func is aten.lift_fresh.default:
             return self._constant(args[0])
-        if func is aten._local_scalar_dense.default and args[0].is_meta:
+        if reads_a_number(func) and args[0].is_meta:
             return self._run_on_values(func, args, kwargs)
         if traits.moves_memory:
             return func(*args, **kwargs)
@@ -165,16 +171,24 @@ class Noting(TorchDispatchMode):
         return any(call.random for call in self.tape.history(*storages))
 
     def draw(
-        self, tensor: torch.Tensor, kind: init.Kind, params: tuple[float, ...], rng: Cursor | None
+        self,
+        tensor: torch.Tensor,
+        kind: init.Kind,
+        params: tuple[float, ...],
+        rng: Cursor | None,
+        part: init.Part | None = None,
     ) -> None:
-        """Note a fill of ours; `rng` is the author's own generator, if he gave one."""
+        """Note a fill of ours; `rng` is the author's own generator, if he gave one.
+
+        `part` is where in a larger tensor the tensor is, if the author said so.
+        """
         view = self.tape.view(tensor)
         if rng is not None:
-            rng = Cursor(rng.key, rng.take(tensor.numel()))
+            rng = Cursor(rng.key, rng.take(tensor.numel() if part is None else part.size))
         self._add(
             Call(
                 init.draw,
-                (view, kind, params, rng),
+                (view, kind, params, rng, part),
                 writes=(view,),
                 replaces={view.storage} if self.tape.is_whole(view) else (),
                 random=rng is None,
@@ -363,7 +377,7 @@ def _parameters(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     """Return the two numbers of `normal_` or `uniform_`, given or by default."""
     return tuple(
         float(args[i] if i < len(args) else kwargs.get(argument.name, argument.default_value))
-        for i, argument in enumerate(func._schema.arguments[1:3], start=1)
+        for i, argument in enumerate(operator_arguments(func)[1:3], start=1)
     )
 
 
@@ -427,12 +441,13 @@ class Looking(TorchFunctionMode):
         tensor: torch.Tensor,
         kind: init.Kind,
         params: tuple[float, ...],
-        generator: Generator | Cursor,
+        generator: RandomSource | Cursor,
+        part: init.Part | None = None,
     ) -> torch.Tensor:
         """Note a fill, or let PyTorch do what is its own."""
         dtype = DTYPES.get(tensor.dtype)
         if not tensor.is_meta or dtype is None:
-            return init.draw(tensor, kind, params, generator)
+            return init.draw(tensor, kind, params, generator, part)
         try:
             params_in(kind.distribution(*params), dtype)
         except (TypeError, ValueError):
@@ -443,7 +458,7 @@ class Looking(TorchFunctionMode):
         if generator is not None:
             with modes_off():
                 rng = cursor(generator)
-        self._noting.draw(tensor, kind, params, rng)
+        self._noting.draw(tensor, kind, params, rng, part)
         return tensor
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd.graph import increment_version
 
 from fastinit import random
-from fastinit._fill import FLOATS
+from fastinit._fill import FLOAT_FORMATS
 from fastinit.torch import init
 from fastinit.torch._deferred import Note, notes_of
 from fastinit.torch._names import walk
@@ -177,8 +177,9 @@ class Plan:
             return
         if not fallback:
             raise TypeError(
-                f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: a "
-                f"dense tensor of {', '.join(FLOATS)}; or fallback=True, and PyTorch draws it"
+                f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: "
+                f"a dense tensor of {', '.join(FLOAT_FORMATS)}; or fallback=True, with which "
+                "PyTorch draws it"
             )
         say_torchs(reason)
 

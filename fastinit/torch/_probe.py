@@ -18,7 +18,7 @@ from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 from fastinit.recipe import Recipe, load
 from fastinit.torch._signals import ADVICE, advised, signals_of
 from fastinit.torch._streaming import Streaming, stacks
-from fastinit.torch._tensor import Generator, generator_of
+from fastinit.torch._tensor import RandomSource, generator_of
 
 Loss = Callable[[Any], Tensor]
 
@@ -28,7 +28,7 @@ def probe(
     batch: Any,
     loss: Loss,
     *,
-    seed: Generator = 0,
+    seed: RandomSource = 0,
     compare: Sequence[Recipe | str | Path | None] = (None,),
     progress: Callable[[int], object] = lambda _: None,
 ) -> Probe:
@@ -90,8 +90,8 @@ def probe(
     Examples
     --------
     >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
-    >>> found = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
-    >>> found["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
+    >>> signals = probe(model, torch.randn(32, 64), lambda y: y.square().mean())
+    >>> signals["Sequential"].verdict.kind  # PyTorch's own start: a third of the variance is kept
     'vanishing'
 
     The same of a model that takes no memory:
@@ -256,7 +256,7 @@ def _signal(
     std = np.array([_std(x) for x in stream])
     gradient = np.array([_std(g) for g in by_stream])
     pairs = zip(chain.from_iterable(weights), chain.from_iterable(by_weight), strict=True)
-    found = _verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
+    verdict = _verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
         name=name,
@@ -271,8 +271,8 @@ def _signal(
         singular_values=np.empty(0),
         histograms=tuple(histograms([x.detach().double().numpy(force=True) for x in stream])),
         theory=None,
-        verdict=found,
-        advice=ADVICE[found.kind],
+        verdict=verdict,
+        advice=ADVICE[verdict.kind],
     )
 
 
@@ -281,8 +281,8 @@ def _gradients(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
     wanted = [x for x in tensors if x.requires_grad]
     if not loss.requires_grad:
         raise ValueError("loss does not depend on the model's weights")
-    found = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in tensors]
+    gradients = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
+    return [next(gradients) if x.requires_grad else None for x in tensors]
 
 
 def _std(x: Tensor | None) -> float:

@@ -223,7 +223,7 @@ def _rule_of(writes: Sequence[Write], name: str, shape: tuple[int, ...]) -> Init
 def _is_own(write: Write, name: str) -> bool:
     """Return whether a draw comes from the stream of a name."""
     assert write.call is not None
-    return write.stream == name and write.call.args[3] is None
+    return write.stream == name and write.call.args[3:] == (None, None)
 
 
 def _constant(value: float) -> Initializer:

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fastinit import random
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._private import modes_off
+from fastinit.torch._private import modes_off, negated_view, tree_leaves, tree_map
 from fastinit.torch._tape import Call, Check, Tape, View
 from fastinit.torch._tensor import DTYPES, fill
 
@@ -111,16 +110,18 @@ class Replay:
         tensor = torch.empty(0, dtype=view.dtype, device=_CPU)
         tensor.set_(memory, view.offset, view.shape, view.stride)
         tensor = tensor.conj() if view.conjugated else tensor
-        return torch._neg_view(tensor) if view.negated else tensor
+        return negated_view(tensor) if view.negated else tensor
 
     def _draw(self, call: Call) -> None:
-        view, kind, params, rng = call.args
+        view, kind, params, rng, part = call.args
         start, steps = None, None
         if rng is None:
             name, start, steps = self.stream(call)
             rng = Cursor(self._root.stream(name).key)
         else:
             rng = Cursor(rng.key, rng.position)  # a fill moves it on
+        if part is not None:
+            start, steps = part.start, list(part.steps)
         fill(self._real(view), DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
 
     def stream(self, call: Call) -> tuple[str, int | None, list[int] | None]:

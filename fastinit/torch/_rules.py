@@ -18,6 +18,7 @@ from torch import nn
 from fastinit.torch._deferred import Note, deferred, notes_of
 from fastinit.torch._names import Slot, slots_of, walk
 from fastinit.torch._noting import noting
+from fastinit.torch._private import functions_off, version
 from fastinit.torch._replay import default_dtype
 from fastinit.torch._tape import Tape
 
@@ -101,7 +102,7 @@ def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:
             for slot in slots:
                 if slot.name not in skip and isinstance(slot.tensors.get(slot.key), torch.Tensor):
                     tensor = slot.tensor
-                    found[slot.name] = Note(notes.tape, notes.tape.view(tensor), tensor._version)
+                    found[slot.name] = Note(notes.tape, notes.tape.view(tensor), version(tensor))
         finally:
             for slot, tensor in originals.items():
                 slot.tensors[slot.key] = tensor
@@ -110,7 +111,7 @@ def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:
 
 def _stand_in(tensor: torch.Tensor, tape: Tape) -> torch.Tensor:
     """Return a tensor without memory for one of the model's, of the whole tensor's shape."""
-    with torch._C.DisableTorchFunction():
+    with functions_off():
         new = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
         if not tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter):
             tape.initial[tape.view(new).storage] = tensor

@@ -48,7 +48,7 @@ def _signal(
     borders = [blocks[0].entered, *(block.left for block in blocks)]
     std = np.array([border.signal.std for border in borders])
     gradient = np.array([border.gradient.std for border in borders])
-    found = _verdict.judge(std, gradient, run.symmetric)
+    verdict = _verdict.judge(std, gradient, run.symmetric)
     unknown = np.full((1, len(blocks)), np.nan)
     return Signal(
         name=name,
@@ -63,8 +63,8 @@ def _signal(
         singular_values=np.empty(0),
         histograms=tuple(histograms([border.sample for border in borders])),
         theory=None,
-        verdict=found,
-        advice=ADVICE[found.kind],
+        verdict=verdict,
+        advice=ADVICE[verdict.kind],
         inside=_inside(run, blocks, weights),
     )
 

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  PyTorch's own habit
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fastinit import random
 from fastinit.diagnostics import _verdict
@@ -26,6 +25,7 @@ from fastinit.recipe import Recipe
 from fastinit.torch import _drawing
 from fastinit.torch._drawing import Cut, Moments, Weights, moments
 from fastinit.torch._names import named
+from fastinit.torch._private import buffers_of, parameters_of, tree_flatten, tree_unflatten
 
 _SAMPLE = 2**16  # activations of a layer that are kept for its histogram
 _MOST_EXPERTS = 4096  # of a choice among more, we do not know what it is
@@ -87,16 +87,16 @@ class Block:
 
 def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the runs of children of one class that hold weights, none within another, by path."""
-    found: dict[str, dict[str, nn.Module]] = {}
+    runs_by_path: dict[str, dict[str, nn.Module]] = {}
     for path, module in model.named_modules():
         if not isinstance(module, nn.ModuleList | nn.Sequential):
             continue
         children = {f"{path}.{key}".lstrip("."): child for key, child in module.named_children()}
-        inside = any(path.startswith(f"{name}.") for run in found.values() for name in run)
+        inside = any(path.startswith(f"{name}.") for run in runs_by_path.values() for name in run)
         alike = len({type(child) for child in children.values()}) == 1
         if alike and len(children) > 1 and not inside and any(True for _ in module.parameters()):
-            found[path] = children
-    return found
+            runs_by_path[path] = children
+    return runs_by_path
 
 
 class Streaming:
@@ -398,11 +398,11 @@ class _CutEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cut: Cut, ids: Tensor, padding: int | None, _: Tensor) -> Tensor:
         ctx.cut, ctx.ids, ctx.padding = cut, ids, padding
-        found = torch.empty((*ids.shape, cut.shape[1]), dtype=cut.meta.dtype)
+        vectors = torch.empty((*ids.shape, cut.shape[1]), dtype=cut.meta.dtype)
         for first, last, rows in cut.rows():
             here = (ids >= first) & (ids < last)
-            found[here] = rows[ids[here] - first]
-        return found
+            vectors[here] = rows[ids[here] - first]
+        return vectors
 
     @staticmethod
     def backward(ctx: Any, by_output: Tensor) -> Any:
@@ -550,7 +550,7 @@ def _is_float(x: Any) -> bool:
 
 def _own(module: nn.Module) -> Iterator[Tensor]:
     """Yield the tensors that a module itself holds."""
-    for slots in (module._parameters, module._buffers):
+    for slots in (parameters_of(module), buffers_of(module)):
         yield from (tensor for tensor in slots.values() if tensor is not None)
 
 
@@ -572,7 +572,9 @@ def _leaves(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _can_cut(module: nn.Module, tensor: Tensor) -> bool:
-    return isinstance(module, nn.Embedding | nn.Linear) and tensor is module._parameters["weight"]
+    return (
+        isinstance(module, nn.Embedding | nn.Linear) and tensor is parameters_of(module)["weight"]
+    )
 
 
 def _dead(x: Tensor) -> float:

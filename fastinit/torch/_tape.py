@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+
+from fastinit.torch._private import storage_number, tree_leaves, tree_map
 
 
 class View(NamedTuple):
@@ -130,7 +131,7 @@ class Tape:
     def view(self, tensor: torch.Tensor) -> View:
         """Return the memory that a tensor shows."""
         storage = tensor.untyped_storage()
-        number = int(storage._cdata)
+        number = storage_number(storage)
         self.storages.setdefault(number, storage)
         return View(
             number,

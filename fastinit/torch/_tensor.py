@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fastinit import random
 from fastinit._distributions import Distribution
 from fastinit._fill import (
-    FLOATS,
-    Float,
+    FLOAT_FORMATS,
+    FloatFormat,
     check_overlap,
     fill_line,
     index_steps,
@@ -28,14 +28,15 @@ from fastinit._fill import (
     params_in,
 )
 from fastinit._kernels import Cursor
-from fastinit.random import RNG, default_rng
+from fastinit.random import RNG, as_generator, default_rng
 from fastinit.torch import _devices
 from fastinit.torch._devices import require_memory
+from fastinit.torch._private import count_write, local_tensor, split, storage_number
 
-Generator: TypeAlias = torch.Generator | RNG
+RandomSource: TypeAlias = torch.Generator | RNG
 
-DTYPES: dict[torch.dtype, Float] = {
-    getattr(torch, name): known for name, known in FLOATS.items() if hasattr(torch, name)
+DTYPES: dict[torch.dtype, FloatFormat] = {
+    getattr(torch, name): known for name, known in FLOAT_FORMATS.items() if hasattr(torch, name)
 }
 _PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
@@ -60,7 +61,7 @@ class _Words(threading.local):
 _words = _Words()
 
 
-def cursor(generator: Generator | Cursor) -> Cursor:
+def cursor(generator: RandomSource | Cursor) -> Cursor:
     """Return where to draw from: a key from torch's generator, or a fastinit generator.
 
     A key is two numbers of 63 bits. They are the generator's output, not a seed, so that no
@@ -72,18 +73,22 @@ def cursor(generator: Generator | Cursor) -> Cursor:
     elif type(generator) is torch.Generator:
         words.draw(generator=generator)
     else:
-        return generator if isinstance(generator, Cursor) else default_rng(generator)
+        return generator if isinstance(generator, Cursor) else as_generator(generator, "generator")
     return Cursor(words.read())
 
 
-def generator_of(seed: Generator) -> random.Generator:
+def generator_of(seed: RandomSource | Cursor) -> random.Generator:
     """Return a fastinit generator, which unlike a cursor has streams by name."""
     if seed is None or isinstance(seed, torch.Generator):
-        return default_rng(cursor(seed).key)
+        seed = cursor(seed)
+    if isinstance(seed, Cursor) and not isinstance(seed, random.Generator):
+        return default_rng(seed.key)
     return default_rng(seed)
 
 
-def torchs_generator(generator: Generator | Cursor, device: torch.device) -> torch.Generator | None:
+def torchs_generator(
+    generator: RandomSource | Cursor, device: torch.device
+) -> torch.Generator | None:
     """Return what torch's own functions take: one of theirs, or one seeded from ours.
 
     On the meta device nothing is drawn, and there are no generators.
@@ -101,7 +106,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return type(tensor) in _PLAIN and tensor.layout is torch.strided
 
 
-def known_dtype(tensor: torch.Tensor) -> Float | None:
+def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
     """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
         ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
@@ -110,7 +115,7 @@ def known_dtype(tensor: torch.Tensor) -> Float | None:
         return DTYPES.get(tensor.dtype) if ours else None
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
-    return known_dtype(tensor._local_tensor)
+    return known_dtype(local_tensor(tensor))
 
 
 def refusal(tensor: torch.Tensor) -> str:
@@ -119,7 +124,7 @@ def refusal(tensor: torch.Tensor) -> str:
         return ""
     if is_sharded(tensor):
         partial = any(p.is_partial() for p in tensor.placements)
-        return "a DTensor with a partial placement" if partial else refusal(tensor._local_tensor)
+        return "a DTensor with a partial placement" if partial else refusal(local_tensor(tensor))
     if tensor.is_meta:
         return "a tensor without memory"
     if type(tensor) not in _PLAIN:
@@ -149,7 +154,7 @@ def say_torchs(what: str) -> None:
 
 def local_of(tensor: torch.Tensor) -> torch.Tensor:
     """Return what of a tensor is in this process's memory."""
-    local: torch.Tensor = tensor._local_tensor if is_sharded(tensor) else tensor
+    local: torch.Tensor = local_tensor(tensor) if is_sharded(tensor) else tensor
     return local
 
 
@@ -158,12 +163,12 @@ def storage_of(tensor: torch.Tensor) -> int | None:
     local = local_of(tensor)
     if type(local) not in _PLAIN or local.layout is not torch.strided:
         return None
-    return int(local.untyped_storage()._cdata)
+    return storage_number(local.untyped_storage())
 
 
 def fill(
     tensor: torch.Tensor,
-    dtype: Float,
+    dtype: FloatFormat,
     distribution: Distribution,
     rng: Cursor,
     start: int | None = None,
@@ -179,14 +184,13 @@ def fill(
         fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)
-    # torch.autograd.graph.increment_version without its check, which takes as long as 64 values.
-    torch._C._increment_version((tensor,))
+    count_write(tensor)
     return tensor
 
 
 def _fill_pieces(
     tensor: torch.Tensor,
-    dtype: Float,
+    dtype: FloatFormat,
     distribution: Distribution,
     rng: Cursor,
     start: int | None,
@@ -240,7 +244,7 @@ def _runs(tensor: torch.Tensor) -> list[list[_Run]]:
         held = torch.arange(length, device="cpu").reshape(line)
         for n, at, placement in zip(mesh.shape, coordinate, tensor.placements, strict=True):
             if not placement.is_replicate() and placement.dim == axis:
-                held = placement._split_tensor(held, n, with_padding=False)[0][at]
+                held = split(placement, held, n)[at]
         runs.append(_consecutive(held.numpy().ravel()))
     return runs
 

@@ -53,6 +53,12 @@ class Write(NamedTuple):
         kind: init.Kind = self.call.args[1]
         return kind
 
+    @property
+    def part(self) -> init.Part | None:
+        """Where in a larger tensor the tensor is, if its author said so."""
+        part: init.Part | None = None if self.call is None else self.call.args[4]
+        return part
+
     def cursor(self, root: random.Generator) -> Cursor:
         """Return where it draws from: its stream, or the generator that the author gave it."""
         assert self.call is not None
@@ -98,7 +104,8 @@ def writes_of(tape: Tape, view: View, before: int | None = None) -> list[Write] 
                 return None
             writes = moved
             continue
-        if write.call is not None and write.call.args[3] is not None and not is_whole:
+        own = write.call is not None and write.call.args[3:] != (None, None)
+        if own and not is_whole:
             return None
         if write.call is None and is_whole:
             writes.clear()
@@ -183,7 +190,7 @@ def _affine(
         return write if same or (not any(write.params) and shift == 0) else None
     if not (scale and old.is_floating_point and new.is_floating_point):
         return None
-    if new.itemsize > old.itemsize or write.call.args[3] is not None:
+    if new.itemsize > old.itemsize or write.call.args[3:] != (None, None):
         return None  # the values of a narrow dtype are few; an author's own generator has its bits
     exact = scale == 1 and shift == 0 and (old == new or old.itemsize < 8)
     kind, params = write.call.args[1], write.params
@@ -234,7 +241,7 @@ def write(tensor: torch.Tensor, writes: Sequence[Write], root: random.Generator)
     """Do writes to what this process holds of a tensor."""
     dtype, shape = known_dtype(tensor), tuple(tensor.shape)
     for each in writes:
-        if each.kind is not None and each.box == whole(shape):
+        if each.kind is not None and each.box == whole(shape) and each.part is None:
             assert dtype is not None
             fill(tensor, dtype, each.kind.distribution(*each.params), each.cursor(root))
             continue
@@ -262,8 +269,9 @@ def write_part(
             continue
         dtype = known_dtype(inner)
         assert dtype is not None
-        start = sum(p.start * step for p, step in zip(part, steps, strict=True))
-        fill(inner, dtype, each.kind.distribution(*each.params), each.cursor(root), start, steps)
+        start, along = (0, steps) if each.part is None else (each.part.start, [*each.part.steps])
+        start += sum(p.start * step for p, step in zip(part, along, strict=True))
+        fill(inner, dtype, each.kind.distribution(*each.params), each.cursor(root), start, along)
 
 
 def _common(a: Box, b: Box) -> Box | None:

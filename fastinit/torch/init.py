@@ -7,8 +7,8 @@ to `draw`. Constants are torch's own: it stores them at the speed of memory alre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._check import positive, real
+from fastinit._check import Axes, Shape, axes, positive, real
+from fastinit._check import shape as check_shape
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
@@ -36,12 +37,19 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import check_gain, fill_orthogonal, is_sharded, params_in
+from fastinit._fill import (
+    check_gain,
+    fill_orthogonal,
+    index_steps,
+    is_sharded,
+    params_in,
+    place,
+)
 from fastinit._kernels import Cursor
-from fastinit.initializers import scaled_variance
+from fastinit.initializers import fan_of, scaled_variance
 from fastinit.structured import matrix_of
 from fastinit.torch._tensor import (
-    Generator,
+    RandomSource,
     cursor,
     fill,
     generator_of,
@@ -52,7 +60,11 @@ from fastinit.torch._tensor import (
     torchs_generator,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 __all__ = [
+    "blocks_",
     "calculate_gain",
     "constant",
     "constant_",
@@ -113,8 +125,49 @@ TRUNCATED = Kind(
 NORMAL_WITHIN = Kind(absolute_truncated_normal_distribution, nn.init.trunc_normal_)
 
 
+class Part(NamedTuple):
+    """Where in a larger tensor a part of it is: the index of its first element, each axis' step."""
+
+    size: int
+    start: int
+    steps: tuple[int, ...]
+
+
+def _part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> Part | None:
+    """Return where in a larger tensor a tensor is, if it is said to be a part of one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not within it, or has a place of its own.
+    """
+    if global_shape is None and offset is None:
+        return None
+    if is_sharded(tensor):
+        raise TypeError(
+            "global_shape and offset: a DTensor knows which part it is; allowed: a plain tensor"
+        )
+    shape, at = place(tuple(tensor.shape), global_shape, offset)
+    steps = index_steps(shape)
+    start = sum(first * step for first, step in zip(at, steps, strict=True))
+    return Part(math.prod(shape), start, tuple(steps))
+
+
+def _whole(
+    tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of the tensor that this is all or a part of, and where it begins there."""
+    if _part(tensor, global_shape, offset) is None:
+        return tuple(tensor.shape), (0,) * tensor.ndim
+    return place(tuple(tensor.shape), global_shape, offset)
+
+
 def draw(
-    tensor: torch.Tensor, kind: Kind, params: tuple[float, ...], generator: Generator | Cursor
+    tensor: torch.Tensor,
+    kind: Kind,
+    params: tuple[float, ...],
+    generator: RandomSource | Cursor,
+    part: Part | None = None,
 ) -> torch.Tensor:
     """Fill the tensor, by fastinit if it can, otherwise by torch with a warning; return it.
 
@@ -122,7 +175,7 @@ def draw(
     """
     if has_torch_function_unary(tensor):
         taken: torch.Tensor = handle_torch_function(
-            draw, (tensor,), tensor, kind, params, generator
+            draw, (tensor,), tensor, kind, params, generator, part
         )
         return taken
     dtype, reason = known_dtype(tensor), ""
@@ -131,9 +184,19 @@ def draw(
         if any(isinstance(number, torch.Tensor) for number in params):
             params = tuple(float(number) for number in params)
         try:
-            return fill(tensor, dtype, kind.distribution(*params), rng)
+            distribution = kind.distribution(*params)
+            if part is None:
+                return fill(tensor, dtype, distribution, rng)
+            params_in(distribution, dtype)  # before the generator moves on
+            at = Cursor(rng.key, rng.take(part.size))
+            return fill(tensor, dtype, distribution, at, part.start, list(part.steps))
         except (TypeError, ValueError) as error:
             reason = f"a tensor for which {error}"  # for torch to refuse, in its own words
+    if part is not None and not tensor.is_meta:
+        raise TypeError(
+            f"global_shape and offset: fastinit cannot fill {reason or refusal(tensor)}, and "
+            "PyTorch knows no parts"
+        )
     return _by_torch(tensor, kind.torchs, *params, generator=generator, reason=reason)
 
 
@@ -141,7 +204,7 @@ def _by_torch(
     tensor: torch.Tensor,
     function: Callable[..., torch.Tensor],
     *arguments: Any,
-    generator: Generator | Cursor,
+    generator: RandomSource | Cursor,
     reason: str = "",
 ) -> torch.Tensor:
     """Have torch fill the tensor, or refuse to; say so if it has, and return the tensor."""
@@ -152,7 +215,13 @@ def _by_torch(
 
 
 def uniform_(
-    tensor: torch.Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor,
+    a: float = 0.0,
+    b: float = 1.0,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill the tensor with uniforms on [a, b); as `torch.nn.init.uniform_`.
 
@@ -170,6 +239,10 @@ def uniform_(
         Where the key is from: drawn from torch's generator, which moves on; a fastinit
         generator, which moves on; or a seed. None: torch's default generator, so that
         `torch.manual_seed` decides.
+    global_shape, offset : sequence of int, optional
+        Both are given where `tensor` is a part of a larger tensor: the shape of that tensor, and
+        the index in it at which the part begins. The part then gets the values that it has in
+        the whole, bit for bit, and the generator moves on by the whole.
 
     Returns
     -------
@@ -187,11 +260,17 @@ def uniform_(
     >>> bool(w.abs().max() <= 0.1)
     True
     """
-    return draw(tensor, UNIFORM, (a, b), generator)
+    return draw(tensor, UNIFORM, (a, b), generator, _part(tensor, global_shape, offset))
 
 
 def normal_(
-    tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill the tensor with normals; as `torch.nn.init.normal_`.
 
@@ -199,7 +278,7 @@ def normal_(
     ----------
     mean, std : float
         std >= 0.
-    tensor, generator
+    tensor, generator, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -223,7 +302,7 @@ def normal_(
     >>> round(w.std().item(), 3)
     0.02
     """
-    return draw(tensor, NORMAL, (mean, std), generator)
+    return draw(tensor, NORMAL, (mean, std), generator, _part(tensor, global_shape, offset))
 
 
 def trunc_normal_(
@@ -232,7 +311,10 @@ def trunc_normal_(
     std: float = 1.0,
     a: float = -2.0,
     b: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill the tensor with normals that lie within a and b; as `torch.nn.init.trunc_normal_`.
 
@@ -245,7 +327,7 @@ def trunc_normal_(
         Of the normal before it is cut; std > 0.
     a, b : float
         The bounds themselves. Not in standard deviations: for these `truncated_normal_`.
-    tensor, generator
+    tensor, generator, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -271,7 +353,9 @@ def trunc_normal_(
     """
     if std == 0 or not a - 2 * std <= mean <= b + 2 * std:
         _no_grad_trunc_normal_(torch.empty(0), mean, std, a, b)  # to refuse, or to warn
-    return draw(tensor, NORMAL_WITHIN, (mean, std, a, b), generator)
+    return draw(
+        tensor, NORMAL_WITHIN, (mean, std, a, b), generator, _part(tensor, global_shape, offset)
+    )
 
 
 def truncated_normal_(
@@ -280,7 +364,10 @@ def truncated_normal_(
     std: float = 1.0,
     low: float = -2.0,
     high: float = 2.0,
-    generator: Generator = None,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill the tensor with normals within ``mean + low * std`` and ``mean + high * std``.
 
@@ -294,7 +381,7 @@ def truncated_normal_(
         0.87962566 * std.
     low, high : float
         The bounds, in standard deviations from the mean.
-    tensor, generator
+    tensor, generator, global_shape, offset
         As in `uniform_`.
 
     Returns
@@ -318,7 +405,68 @@ def truncated_normal_(
     >>> bool(w.abs().max() <= 0.04)
     True
     """
-    return draw(tensor, TRUNCATED, (mean, std, low, high), generator)
+    return draw(
+        tensor, TRUNCATED, (mean, std, low, high), generator, _part(tensor, global_shape, offset)
+    )
+
+
+class Fans(TypedDict, total=False):
+    """What says of which layer a weight is, where its shape does not, and of which tensor a part.
+
+    Attributes
+    ----------
+    fan_in, fan_out : float, optional
+        How many inputs an output has, and the reverse; in place of what the shape says.
+    in_axis, out_axis : int or sequence of int
+        Which axes count inputs and outputs: 1 and 0, as in `torch.nn.Linear`.
+    batch_axis : int or sequence of int
+        Axes that count layers, such as the experts of a stacked weight; none if not given. All
+        others are a convolution's window.
+    global_shape, offset : sequence of int, optional
+        As in `uniform_`; fans are those of the whole tensor.
+    """
+
+    fan_in: float | None
+    fan_out: float | None
+    in_axis: Axes
+    out_axis: Axes
+    batch_axis: Axes
+    global_shape: Shape | None
+    offset: Shape | None
+
+
+def _known(fans: Fans, function: str) -> None:
+    """Raise TypeError for an option that there is not."""
+    if unknown := fans.keys() - Fans.__annotations__.keys():
+        raise TypeError(
+            f"{function}() has no argument {', '.join(map(repr, sorted(unknown)))}; allowed: "
+            f"{', '.join(Fans.__annotations__)}"
+        )
+
+
+def _fan(tensor: torch.Tensor, mode: str, fans: Fans, function: str) -> float:
+    """Return a fan of the whole tensor."""
+    if not fans:  # torch refuses what has no fans, in its own words
+        if mode == "fan_avg":
+            return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
+        return float(_calculate_correct_fan(tensor, mode))
+    if mode not in ("fan_in", "fan_out", "fan_avg"):
+        raise ValueError(f"mode={mode!r} is unknown; allowed: fan_in, fan_out")
+    shape, layout = _layout(tensor, fans, function)
+    return fan_of(shape, mode, layout, fans.get("fan_in"), fans.get("fan_out"))
+
+
+def _layout(
+    tensor: torch.Tensor, fans: Fans, function: str
+) -> tuple[tuple[int, ...], tuple[Axes, Axes, Axes]]:
+    """Return the whole tensor's shape, and its axes of inputs, outputs and layers."""
+    _known(fans, function)
+    shape, _ = _whole(tensor, fans.get("global_shape"), fans.get("offset"))
+    return shape, (fans.get("in_axis", 1), fans.get("out_axis", 0), fans.get("batch_axis", ()))
+
+
+def _part_of(tensor: torch.Tensor, fans: Fans) -> Part | None:
+    return _part(tensor, fans.get("global_shape"), fans.get("offset"))
 
 
 def _std(gain: float, fan: float) -> float:
@@ -335,7 +483,7 @@ def _bound(gain: float, fan: float) -> float:
 
 
 def xavier_uniform_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(6 / (fan_in + fan_out)); as torch's.
 
@@ -345,6 +493,11 @@ def xavier_uniform_(
         See `calculate_gain`.
     tensor, generator
         As in `uniform_`; the tensor has at least two axes: (out, in, ...).
+    **fans
+        Whose fans: see `Fans`. A stacked weight of experts (expert, out, in) has
+        ``batch_axis=0, out_axis=1, in_axis=2``; a convolution of g groups, which torch takes for
+        a dense one, the `fan_out` of a group; a part has `global_shape` and `offset`. For
+        several layers in one weight see `blocks_`.
 
     Returns
     -------
@@ -367,12 +520,12 @@ def xavier_uniform_(
     >>> bool(w.abs().max() <= (6 / 300) ** 0.5)
     True
     """
-    bound = _bound(gain, sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
-    return draw(tensor, UNIFORM, (-bound, bound), generator)
+    bound = _bound(gain, _fan(tensor, "fan_avg", fans, "xavier_uniform_"))
+    return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
 
 
 def xavier_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)); as torch's.
 
@@ -388,8 +541,8 @@ def xavier_normal_(
     >>> bool(abs(w.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
-    std = _std(gain, sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
-    return draw(tensor, NORMAL, (0.0, std), generator)
+    std = _std(gain, _fan(tensor, "fan_avg", fans, "xavier_normal_"))
+    return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
 
 
 def kaiming_uniform_(
@@ -397,7 +550,8 @@ def kaiming_uniform_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
+    **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with uniforms on +- gain * sqrt(3 / fan); as torch's.
 
@@ -412,6 +566,8 @@ def kaiming_uniform_(
     tensor, generator
         As in `uniform_`; the tensor has at least two axes: (out, in, ...). One without
         elements is left alone, with torch's warning.
+    **fans
+        As in `xavier_uniform_`.
 
     Returns
     -------
@@ -434,10 +590,11 @@ def kaiming_uniform_(
     >>> bool(w.abs().max() <= (6 / 200) ** 0.5)
     True
     """
-    if 0 in tensor.shape:
+    if 0 in tensor.shape and not fans:
         return nn.init.kaiming_normal_(tensor)  # to warn
-    bound = _bound(calculate_gain(nonlinearity, a), _calculate_correct_fan(tensor, mode))
-    return draw(tensor, UNIFORM, (-bound, bound), generator)
+    fan = _fan(tensor, mode, fans, "kaiming_uniform_")
+    bound = _bound(calculate_gain(nonlinearity, a), fan)
+    return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
 
 
 def kaiming_normal_(
@@ -445,7 +602,8 @@ def kaiming_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
+    **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with normals of standard deviation gain / sqrt(fan); as torch's.
 
@@ -461,13 +619,13 @@ def kaiming_normal_(
     >>> bool(abs(w.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
-    if 0 in tensor.shape:
+    if 0 in tensor.shape and not fans:
         return nn.init.kaiming_normal_(tensor)  # to warn
-    std = _std(calculate_gain(nonlinearity, a), _calculate_correct_fan(tensor, mode))
-    return draw(tensor, NORMAL, (0.0, std), generator)
+    fan = _fan(tensor, mode, fans, "kaiming_normal_")
+    std = _std(calculate_gain(nonlinearity, a), fan)
+    return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
 
 
-_TORCHS_AXES = 1, 0, ()  # in, out, batch
 _OF_VARIANCE: dict[str, Callable[[float], tuple[Kind, tuple[float, ...]]]] = {
     "normal": lambda variance: (NORMAL, (0.0, math.sqrt(variance))),
     "uniform": lambda variance: (UNIFORM, (-math.sqrt(3.0 * variance), math.sqrt(3.0 * variance))),
@@ -483,7 +641,8 @@ def variance_scaling_(
     scale: float = 1.0,
     mode: str = "fan_in",
     distribution: str = "normal",
-    generator: Generator = None,
+    generator: RandomSource = None,
+    **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill the tensor so that its variance is ``scale / fan``; torch has none.
 
@@ -498,6 +657,11 @@ def variance_scaling_(
         nevertheless, as JAX and Keras do it.
     tensor, generator
         As in `uniform_`; the tensor has at least two axes: (out, in, ...).
+    **fans
+        Whose fans: see `Fans`. A stacked weight of experts (expert, out, in) has
+        ``batch_axis=0, out_axis=1, in_axis=2``; a convolution of g groups, which torch takes for
+        a dense one, the `fan_out` of a group; a part has `global_shape` and `offset`. For
+        several layers in one weight see `blocks_`.
 
     Returns
     -------
@@ -519,11 +683,16 @@ def variance_scaling_(
         raise ValueError(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_OF_VARIANCE)}"
         )
-    variance = scaled_variance(tuple(tensor.shape), scale, mode, _TORCHS_AXES)
-    return draw(tensor, *_OF_VARIANCE[distribution](variance), generator)
+    shape, layout = _layout(tensor, fans, "variance_scaling_")
+    given = fans.get("fan_in"), fans.get("fan_out")
+    variance = scaled_variance(shape, scale, mode, layout, *given)
+    kind, params = _OF_VARIANCE[distribution](variance)
+    return draw(tensor, kind, params, generator, _part_of(tensor, fans))
 
 
-def lecun_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_normal_(
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
+) -> torch.Tensor:
     """Fill with normals of standard deviation sqrt(1 / fan_in).
 
     Parameters, returns and raises are those of `variance_scaling_`.
@@ -538,10 +707,12 @@ def lecun_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Te
     >>> bool(abs(w.std() / 0.1 - 1) < 0.02)
     True
     """
-    return variance_scaling_(tensor, 1.0, "fan_in", "normal", generator)
+    return variance_scaling_(tensor, 1.0, "fan_in", "normal", generator, **fans)
 
 
-def lecun_uniform_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_uniform_(
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
+) -> torch.Tensor:
     """Fill with uniforms on +- sqrt(3 / fan_in).
 
     Parameters, returns and raises are those of `variance_scaling_`.
@@ -556,11 +727,11 @@ def lecun_uniform_(tensor: torch.Tensor, generator: Generator = None) -> torch.T
     >>> bool(w.abs().max() <= 0.03**0.5)
     True
     """
-    return variance_scaling_(tensor, 1.0, "fan_in", "uniform", generator)
+    return variance_scaling_(tensor, 1.0, "fan_in", "uniform", generator, **fans)
 
 
 def xavier_truncated_normal_(
-    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None
+    tensor: torch.Tensor, gain: float = 1.0, generator: RandomSource = None, **fans: Unpack[Fans]
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain * sqrt(2 / (fan_in + fan_out)).
 
@@ -578,7 +749,7 @@ def xavier_truncated_normal_(
     True
     """
     scale = positive("gain", gain) ** 2
-    return variance_scaling_(tensor, scale, "fan_avg", "truncated_normal", generator)
+    return variance_scaling_(tensor, scale, "fan_avg", "truncated_normal", generator, **fans)
 
 
 def kaiming_truncated_normal_(
@@ -586,7 +757,8 @@ def kaiming_truncated_normal_(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: RandomSource = None,
+    **fans: Unpack[Fans],
 ) -> torch.Tensor:
     """Fill with truncated normals of standard deviation gain / sqrt(fan).
 
@@ -604,10 +776,12 @@ def kaiming_truncated_normal_(
     True
     """
     scale = calculate_gain(nonlinearity, a) ** 2
-    return variance_scaling_(tensor, scale, mode, "truncated_normal", generator)
+    return variance_scaling_(tensor, scale, mode, "truncated_normal", generator, **fans)
 
 
-def lecun_truncated_normal_(tensor: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def lecun_truncated_normal_(
+    tensor: torch.Tensor, generator: RandomSource = None, **fans: Unpack[Fans]
+) -> torch.Tensor:
     """Fill with truncated normals of standard deviation sqrt(1 / fan_in).
 
     Cut as `xavier_truncated_normal_`. Parameters, returns and raises are those of
@@ -623,26 +797,46 @@ def lecun_truncated_normal_(tensor: torch.Tensor, generator: Generator = None) -
     >>> bool(abs(w.std() / 0.1 - 1) < 0.02)
     True
     """
-    return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator)
+    return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator, **fans)
 
 
 def _by_parts(
-    tensor: torch.Tensor, make: Callable[[NDArray[Any], tuple[int, ...]], object]
+    tensor: torch.Tensor,
+    make: Callable[[NDArray[Any], tuple[int, ...]], object],
+    begin: tuple[int, ...] | None = None,
 ) -> torch.Tensor:
     """Fill each part that this process holds, of which `make` is told where it begins.
 
     It is made in the CPU's memory, in the dtype that the values have before they are rounded.
+    The tensor itself begins at `begin` in a larger one.
     """
+    begin = (0,) * tensor.ndim if begin is None else begin
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     for memory, box in pieces(tensor):
         part = torch.empty(memory.shape, dtype=wide, device="cpu")
-        make(part.numpy(), tuple(side.start for side in box))
+        make(part.numpy(), tuple(i + side.start for i, side in zip(begin, box, strict=True)))
         memory.copy_(part)
     increment_version(tensor)
     return tensor
 
 
-def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = None) -> torch.Tensor:
+def _no_part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> None:
+    """Raise if what torch has to fill or to refuse is a part of a larger tensor."""
+    if _part(tensor, global_shape, offset) is not None and tensor.numel():
+        raise TypeError(
+            f"global_shape and offset: allowed for a matrix that fastinit can fill; this is "
+            f"{refusal(tensor) or f'of shape {tuple(tensor.shape)}'}"
+        )
+
+
+def orthogonal_(
+    tensor: torch.Tensor,
+    gain: float = 1,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> torch.Tensor:
     """Fill the tensor with `gain` times a random orthogonal matrix; as torch's.
 
     Parameters
@@ -682,21 +876,29 @@ def orthogonal_(tensor: torch.Tensor, gain: float = 1, generator: Generator = No
     True
     """
     dtype = known_dtype(tensor)
-    if tensor.ndim < 2 or tensor.numel() == 0 or dtype is None:
+    if tensor.ndim < 2 or dtype is None or (tensor.numel() == 0 and global_shape is None):
+        _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.orthogonal_, gain, generator=generator)
-    shape, factor = tuple(tensor.shape), real("gain", gain)
+    factor = real("gain", gain)
     check_gain(factor, dtype)  # before the generator moves on
+    shape, begin = _whole(tensor, global_shape, offset)
     rng = cursor(generator)
-    first = rng.take(tensor.numel())
+    first = rng.take(math.prod(shape))
 
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         fill_orthogonal(factor, part, matrix_of(shape, at, 0), Cursor(rng.key, first))
 
-    return _by_parts(tensor, make)
+    return _by_parts(tensor, make, begin)
 
 
 def sparse_(
-    tensor: torch.Tensor, sparsity: float, std: float = 0.01, generator: Generator = None
+    tensor: torch.Tensor,
+    sparsity: float,
+    std: float = 0.01,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill a matrix with normals, and a part of each column with 0; as torch's.
 
@@ -732,21 +934,24 @@ def sparse_(
     """
     dtype = known_dtype(tensor)
     if tensor.ndim != 2 or dtype is None:
+        _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator)
     try:
         params_in(normal_distribution(0.0, std), dtype)
         fastinit.Initializer("sparse", sparsity=sparsity, std=std).check((1, 1))
     except (TypeError, ValueError) as error:  # for torch to refuse, in its own words
         reason = f"a tensor for which {error}"
+        _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator, reason=reason)
-    rng, shape = generator_of(generator), tuple(tensor.shape)
-    first = rng.take(tensor.numel())
+    shape, begin = _whole(tensor, global_shape, offset)
+    rng = generator_of(generator)
+    first = rng.take(math.prod(shape))
 
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         again = fastinit.Generator(rng.seed_seq, first)
         fastinit.sparse_(part, sparsity, std, rng=again, global_shape=shape, offset=at)
 
-    return _by_parts(tensor, make)
+    return _by_parts(tensor, make, begin)
 
 
 def eye_(tensor: torch.Tensor) -> torch.Tensor:
@@ -819,6 +1024,99 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
         fastinit.dirac_(part, groups, in_axis=1, out_axis=0, global_shape=shape, offset=at)
 
     return _by_parts(tensor, make)
+
+
+def blocks_(
+    tensor: torch.Tensor,
+    initializer: Callable[..., Any],
+    sizes: Sequence[int],
+    axis: int = 0,
+    generator: RandomSource = None,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+    **options: Any,
+) -> torch.Tensor:
+    """Fill the tensor piece by piece along an axis, each as a tensor of its own, with its fans.
+
+    So for weights that several layers share: query, key and value in one, the gates of a
+    recurrent layer, the groups of a convolution.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        Filled in place; what `initializer` takes.
+    initializer : callable
+        A function of this module with a generator, such as `xavier_uniform_` or `orthogonal_`.
+    sizes : sequence of int
+        The pieces' lengths; their sum is the axis's, of the whole tensor.
+    axis : int
+        The axis that they share: outputs, as in `torch.nn.LSTM`.
+    generator, global_shape, offset
+        As in `uniform_`. The pieces take the generator's indices, or keys, one after the other.
+    **options
+        What the initializer takes besides.
+
+    Returns
+    -------
+    torch.Tensor
+        `tensor`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or as the initializer; if it refuses a later piece,
+        the pieces before are filled.
+
+    References
+    ----------
+    `torch.nn.MultiheadAttention` fills its fused weight as one, with too large a fan_out.
+
+    Examples
+    --------
+    >>> lstm = torch.nn.LSTM(8, 16)
+    >>> w = blocks_(lstm.weight_hh_l0, init.orthogonal_, [16] * 4, generator=42)
+    >>> torch.allclose(w[16:32] @ w[16:32].T, torch.eye(16), atol=1e-5)
+    True
+    """
+    whole, at = _whole(tensor, global_shape, offset)
+    ((along,),) = axes(whole, axis=axis)
+    if not callable(initializer):
+        raise TypeError(f"initializer={initializer!r} must be a function, such as xavier_uniform_")
+    lengths = list(check_shape("sizes", sizes))
+    if sum(lengths) != whole[along]:
+        raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        generator = generator_of(generator)  # a seed gives each piece other values
+    boxes = [
+        (memory, [i + side.start for i, side in zip(at, box, strict=True)])
+        for memory, box in pieces(tensor)
+    ]
+    begin = 0
+    for length in lengths:
+        shape = (*whole[:along], length, *whole[along + 1 :])
+        rng = _again(generator, shape) if is_sharded(tensor) else lambda: generator
+        for memory, corner in boxes:
+            first = corner[along] - begin
+            low, high = (min(max(0, i - first), memory.shape[along]) for i in (0, length))
+            piece = memory.narrow(along, low, high - low)
+            where = (*corner[:along], min(max(0, first), length), *corner[along + 1 :])
+            part = {"global_shape": shape, "offset": where} if piece.shape != shape else {}
+            initializer(piece, generator=rng(), **part, **options)
+        begin += length
+    if is_sharded(tensor):
+        increment_version(tensor)
+    return tensor
+
+
+def _again(generator: RandomSource, shape: tuple[int, ...]) -> Callable[[], RandomSource | Cursor]:
+    """Return what gives a generator for a tensor's values as often as there are parts of it."""
+    if generator is None or isinstance(generator, torch.Generator):
+        key = cursor(generator).key
+        return lambda: Cursor(key)
+    rng = generator_of(generator)
+    first = rng.take(math.prod(shape))
+    return lambda: fastinit.Generator(rng.seed_seq, first)
 
 
 glorot_uniform_, glorot_normal_ = xavier_uniform_, xavier_normal_

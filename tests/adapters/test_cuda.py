@@ -20,7 +20,7 @@ from cases import CASES, KEY, TRUNCATED
 
 import fastinit as fi
 from fastinit import cuda
-from fastinit._fill import FLOATS
+from fastinit._fill import FLOAT_FORMATS
 from fastinit.cuda import _launch, _plan
 
 SRC = Path(fi.__file__).parent / "src"
@@ -34,13 +34,13 @@ except (ImportError, RuntimeError) as error:
 
 needs_nvrtc = pytest.mark.skipif(bool(nvrtc_missing), reason=nvrtc_missing)
 
-NARROW = [name for name in FLOATS if name not in ("float32", "float64")]
-NAMES32 = [name for name in FLOATS if name != "float64"]
+NARROW = [name for name in FLOAT_FORMATS if name not in ("float32", "float64")]
+NAMES32 = [name for name in FLOAT_FORMATS if name != "float64"]
 KERNELS = [
     *(f"fi_constant_uint{bits}" for bits in (8, 16, 32, 64)),
     "fi_bits_uint32",
     "fi_bits_uint64",
-    *(f"fi_{name}_{dtype}" for name in ("uniform", "normal", "hard") for dtype in FLOATS),
+    *(f"fi_{name}_{dtype}" for name in ("uniform", "normal", "hard") for dtype in FLOAT_FORMATS),
     *(f"fi_{name}_{dtype}" for name in ("central", "wide") for dtype in NAMES32),
 ]
 HOT = [kernel for kernel in KERNELS if "hard" not in kernel]

@@ -146,7 +146,7 @@ def test_small_shapes(shape):
         (lambda: fd.orthogonal(3), ValueError, "two axes or more"),
         (lambda: fd.normal((-3,)), ValueError, "must not be negative"),
         (lambda: fd.zeros((3,), rng=1), TypeError, "rng"),
-        (lambda: fd.normal((3,), rng=-1), ValueError, "seed=-1 is not a seed"),
+        (lambda: fd.normal((3,), rng=-1), ValueError, "rng=-1 is not a seed"),
         (lambda: fd.normal((3,), sttd=1), TypeError, "normal: sttd is not an .*allowed: mean, std"),
         (lambda: fd.normal((3,), offset=(1,)), TypeError, "normal: offset is not an argument"),
         (lambda: fd.normal((3,), 0, mean=1), TypeError, "normal: mean is given twice"),

@@ -64,9 +64,9 @@ def sabotage(client, calls, what):
     """Have one worker do something terrible in the middle of a file."""
 
     def patch():
-        from fastinit.checkpoint import _write
+        from fastinit.checkpoint import _shard
 
-        put, left = _write._put, [calls]
+        put, left = _shard._put, [calls]
 
         def broken(file, values, at):
             left[0] -= 1
@@ -75,7 +75,7 @@ def sabotage(client, calls, what):
                 what()
             put(file, values, at)
 
-        _write._put = broken
+        _shard._put = broken
 
     client.run(patch, workers=[next(iter(client.scheduler_info()["workers"]))])
 

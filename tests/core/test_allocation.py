@@ -30,5 +30,5 @@ def test_an_array_is_what_numpy_would_make(shape):
 
 
 def test_no_array_of_objects_is_made_of_raw_memory():
-    with pytest.raises(TypeError, match=r"x has dtype '\|O'"):
+    with pytest.raises(TypeError, match=r"dtype='\|O'"):
         fi.constant(PAGE, 1, dtype=object)

@@ -183,7 +183,7 @@ def overlapping():
         (lambda: poisoned(10, "complex64"), TypeError, "x has dtype 'complex64'"),
         (lambda: np.full(3, None), TypeError, "x has dtype 'object'"),
         (lambda: [1.0, 2.0], TypeError, "x is a (list|float); allowed: a NumPy array"),
-        (lambda: 1.0, TypeError, "x is a float"),
+        (lambda: 1.0, TypeError, "x=1.0 is no array"),
         (lambda: memoryview(bytes(8)).cast("f"), ValueError, "x is read-only"),
     ],
 )
@@ -423,7 +423,7 @@ def test_a_list_is_filled_as_if_it_were_one_array(fill):
 @pytest.mark.parametrize(
     ("second", "options", "error", "message"),
     [
-        (3, {}, TypeError, r"x\[1\]: x is a int; allowed"),
+        (3, {}, TypeError, r"x\[1\]: x=3 is no array; allowed"),
         (np.zeros(3, np.int32), {}, TypeError, r"x\[1\]: x has dtype 'int32'; allowed"),
         (np.broadcast_to(np.float32(0), 3), {}, ValueError, r"x\[1\]: x is read-only"),
         (np.zeros(3, np.float16), {"mean": 1e9}, ValueError, r"x\[1\]: mean=.* finite in float16"),

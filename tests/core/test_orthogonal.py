@@ -181,7 +181,7 @@ def test_as_orthogonal_as_lapacks(dtype: str, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_no_element_is_past_the_gain(dtype: str) -> None:
-    known = fi._fill.FLOATS[dtype]
+    known = fi._fill.FLOAT_FORMATS[dtype]
     for seed in range(50):
         x = fi.orthogonal((2, 1), known.max, rng=seed, dtype=dtype).astype(np.float64)
         assert (np.abs(x) <= known.max).all()

@@ -188,8 +188,8 @@ def test_absolute_bounds_are_kept_exactly():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1, 2, 1), r"mean=0\.0, std=1\.0, a=2\.0, b=1\.0: .*must not be greater"),
-        ((0, -1, -2, 2), r"a=-2\.0, b=2\.0: .*std=-1\.0 must be 0 or greater"),
+        ((0, 1, 2, 1), r"a=2\.0 must not be greater than b=1\.0"),
+        ((0, -1, -2, 2), r"^std=-1\.0 must be 0 or greater"),
         ((0, 1, math.nan, 2), "a=nan"),
         ((0, 0, 1, 2), "must not be greater than high=inf, nor infinite both"),
         ((0, 1, 1 + 1e-9, 1 + 2e-9), "no float32 lies between"),

@@ -8,8 +8,6 @@ compared by two-sample tests (see tests/alike.py). Prints what differs, and a li
 
 import argparse
 import importlib
-import importlib.util
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from alike import differences
+from without_operators import define_torchvision
 
 import fastinit.torch as init
 
@@ -28,21 +27,6 @@ Make = Callable[[], nn.Module]
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
          "num_attention_heads": 4, "vocab_size": 99}  # fmt: skip
-
-
-def torchvision_without_operators() -> None:
-    """Let torchvision load beside a PyTorch for which its operators were not built."""
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return
-    text = Path(spec.origin).with_name("_meta_registrations.py").read_text("utf-8")
-    names = {*re.findall(r"""register_(?:meta|fake)\(["'](?:torchvision::)?(\w+)["']""", text)}
-    _kept.append(library := torch.library.Library("torchvision", "FRAGMENT"))
-    for name in sorted(names):
-        library.define(f"{name}(Tensor x) -> Tensor")
-
-
-_kept: list[object] = []
 
 
 def of_torch() -> Iterator[tuple[str, Make]]:
@@ -361,7 +345,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=2 * 10**7, help="parameters of a model")
     parser.add_argument("--limit", type=int, default=10**9, help="models of a package")
     options = parser.parse_args()
-    torchvision_without_operators()
+    define_torchvision()
     bad = 0
     for package in options.packages or PACKAGES:
         try:

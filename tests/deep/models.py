@@ -32,6 +32,7 @@ import numpy as np
 import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from without_operators import define_torchvision
 
 from fastinit import checkpoint
 from fastinit.checkpoint._configs import classes_of
@@ -319,6 +320,7 @@ def main() -> None:
     parser.add_argument("--again", action="append", default=[], metavar="STATE")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    define_torchvision()  # some types have a part of timm's, which needs it
     transformers.utils.logging.set_verbosity(60)
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """The core's tests on every other CPython that is here, the oldest with the oldest NumPy.
 
-``python tests/deep/pythons.py``; it looks where `packages.py` does. The package is built from the
+``python tests/deep/pythons.py``; it looks where `make wheels` does. The package is built from the
 source in an environment of its own for each, in build/pythons. Tests of the arithmetic are left
 out: it is C code that knows nothing of Python, and the recorded bits are compared on each.
 """
@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from packages import ROOT, VERSIONS, interpreters, venv
+sys.path.insert(0, str(Path(__file__).parents[2] / "packaging"))
+
+from environments import ROOT, VERSIONS, interpreters, venv
 
 ARITHMETIC = (
     "test_accuracy.py",
@@ -55,7 +57,7 @@ def test(version: str, interpreter: Path, numpy: str) -> bool:
 
 
 def main() -> None:
-    found = interpreters()
+    found = interpreters(VERSIONS)
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     others = [v for v in VERSIONS if v in found and v != here]  # this one runs all the tests
     numpys = [oldest_numpy(), *["numpy"] * len(others)]

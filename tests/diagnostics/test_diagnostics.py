@@ -16,7 +16,7 @@ from fastinit import Initializer, gains
 from fastinit.diagnostics import Setting, plain, probe, training
 from fastinit.diagnostics import _mean_field as mean_field
 from fastinit.diagnostics import _network as network
-from fastinit.diagnostics import _verdict as verdict
+from fastinit.diagnostics._model import outside
 from fastinit.diagnostics._network import Network, backward
 
 MODULES = (
@@ -54,9 +54,9 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
     shapes = Setting((4, 6, 6, 3), activation, residual, layer_norm, image).shapes
     weights = [rng.normal(size=shape) / 3 for shape in shapes]
     x = rng.normal(size=(2, *(image or ()), 4))
-    pushed = Network(weights, activation, residual, layer_norm).forward(x)
-    g = rng.normal(size=pushed[-1].output.shape)
-    gradients = backward(pushed, g)
+    traces = Network(weights, activation, residual, layer_norm).forward(x)
+    g = rng.normal(size=traces[-1].output.shape)
+    gradients = backward(traces, g)
 
     def value():
         return float(
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences(activation, residual, layer_n
 
     for array, gradient in [
         (x, gradients[0]),
-        *((w, p.to_weight(by)) for w, p, by in zip(weights, pushed, gradients[1:], strict=True)),
+        *((w, p.to_weight(by)) for w, p, by in zip(weights, traces, gradients[1:], strict=True)),
     ]:
         for flat in rng.choice(array.size, size=4, replace=False):
             index = np.unravel_index(flat, array.shape)
@@ -314,18 +314,40 @@ def test_what_no_number_holds_is_judged_all_the_same(activation, initializer, op
     """Nothing comes through, or more than float64 holds, as measured and by theory."""
     for widths in ([16] * 7, [16, 8, 16]):
         (signal,) = probe(widths, activation, initializer, batch=4, seeds=[1], **options)
-        assert signal.verdict.leaves("float16") >= 0
+        assert all(layer in (None, *signal.layers) for layer in signal.out_of_range("float16"))
         assert signal.verdict.unevenness >= 0
         json.dumps(found := plain(signal), allow_nan=False)
         assert found["verdict"]["kind"] == signal.verdict.kind
 
 
-def test_the_depth_at_which_16_bits_end():
+def test_the_layer_at_which_a_format_ends():
     found = probe([256] * 51, "tanh", "normal:0.01", batch=64, spectrum=False)["normal:0.01"]
-    depth = found.verdict.leaves("float16")
-    assert found.std.mean(axis=0)[int(depth)] < 2.0**-14 < found.std.mean(axis=0)[int(depth) - 2]
-    assert found.verdict.leaves("bfloat16") == pytest.approx(-126 / math.log2(0.16), abs=1)
-    assert verdict.Trend(1.0, 2.0, 50, 2.0**50).leaves("float16") == 16  # 2 ** 16 = 65536 > 65504
+    for dtype, smallest in {"float16": 2.0**-14, "bfloat16": 2.0**-126}.items():
+        layer, back = found.out_of_range(dtype)
+        fits = found.std.mean(axis=0) > smallest
+        assert fits[: int(layer)].all()
+        assert not fits[int(layer) :].any()
+        fits = found.gradient.mean(axis=0) > smallest
+        assert not fits[: int(back) + 1].any()
+        assert fits[int(back) + 1 :].all()
+    healthy = probe([64] * 21, "relu", "he", batch=64, spectrum=False)["he"]
+    assert healthy.out_of_range("float16") == healthy.out_of_range("bfloat16") == (None, None)
+
+
+def test_a_format_ends_where_the_largest_number_does():
+    assert outside("float16", [1.0, 1.0], [1.0, 65505.0]) == 1
+    assert outside("float8_e4m3fn", [1.0, 0.015]) == 1
+    assert outside("float8_e5m2", [1.0, math.inf]) == 1
+
+
+def test_a_result_shows_itself(tmp_path):
+    found = probe([16] * 4, "tanh", {"<b>": "xavier", "normal:0.01": "normal:0.01"}, seeds=[1])
+    shown = found._repr_html_()
+    assert "<td>&lt;b&gt;</td><td>healthy</td>" in shown
+    assert shown.count("<tr>") == 3
+    text = found.to_json(tmp_path / "probe.json")
+    assert json.loads(text) == json.loads((tmp_path / "probe.json").read_text()) == found.as_dict()
+    assert [len(found.plot(panels).axes) for panels in (["depth"], ["spectrum"])] == [2, 1]
 
 
 def test_saturation_dead_units_and_the_jacobian():

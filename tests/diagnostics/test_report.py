@@ -33,7 +33,9 @@ def written(found, runs, tmp_path_factory):
 
 def test_the_page_needs_no_other_file(written):
     page = (written / "a.html").read_text("utf-8")
-    assert page.count('src="data:image/svg+xml;base64,') == len(pictures.PANELS)
+    shown = len(pictures.PANELS) - 1  # nothing is known of a model's inside
+    assert page.count(' src="data:image/svg+xml;base64,') == shown
+    assert page.count('srcset="data:image/svg+xml;base64,') == shown  # for phones
     assert not re.search(r'(src|href)="(?!data:)', page)
     for kind in ("healthy", "vanishing", "symmetric"):
         assert f'<tr class="{kind}">' in page
@@ -44,7 +46,51 @@ def test_the_page_without_training_and_jacobian():
     page = report.html(probe([8] * 3, "tanh", "xavier", seeds=[1], spectrum=False))
     assert "gradient descent" not in page
     assert "directions beyond" not in page
-    assert page.count('src="data:') == len(pictures.PANELS) - 2
+    assert page.count(' src="data:') == len(pictures.PANELS) - 3
+
+
+def test_the_page_for_phones_and_for_the_dark(written):
+    page = (written / "a.html").read_text("utf-8")
+    assert '<meta name="color-scheme" content="light dark">' in page
+    assert "prefers-color-scheme: dark" in page
+    assert page.count('data-label="verdict"') == 3
+
+
+def test_what_fits_is_not_told_in_layers_that_there_are_not(written):
+    page = (written / "a.html").read_text("utf-8")
+    assert '<td data-label="bfloat16">all</td>' in page
+    assert '<td data-label="float16">x: 4, gradient: input</td>' in page
+
+
+def test_histograms_show_vanishing(found):
+    first, *_, last = found["normal:0.01"].histograms
+    middle = len(last.density) // 2
+    assert last.std < first.std * 1e-3
+    assert last.density[middle] == last.density.sum() > 2 * first.density[middle]
+    healthy = found["xavier"].histograms[-1]
+    assert healthy.density[middle] < 0.2 * healthy.density.sum()
+
+
+def test_one_style_for_an_initializer_in_all_pictures():
+    styles = pictures._styles(["he", "xavier", "he:0.14", "normal:0.01"])
+    assert styles[1] == pictures._styles(["orthogonal", "xavier_uniform"])[1]
+    assert len({style["color"] for style in styles}) == 4
+
+
+def test_what_is_zero_is_drawn():
+    found = probe([16] * 5, "tanh", ["zeros", "xavier"], seeds=[1])
+    (axes,) = pictures.picture(found, panels=["spectrum"]).axes
+    at_the_edge = [line for line in axes.lines if not any(line.get_ydata())]
+    assert len(at_the_edge) == 1
+    assert len(at_the_edge[0].get_xdata()) == 16
+
+
+def test_ticks_read_as_numbers(found):
+    figure = pictures.picture(found, panels=["depth", "spectrum", "histograms"])
+    figure.savefig(io.BytesIO())
+    for axes in figure.axes:
+        labels = [text.get_text() for text in axes.get_yticklabels() if text.get_text()]
+        assert all(float(label.replace("\N{MINUS SIGN}", "-")) >= 0 for label in labels)
 
 
 def test_a_network_with_nothing_to_show():

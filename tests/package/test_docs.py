@@ -1,6 +1,6 @@
 """The pages that programs write are what those programs write now."""
 
-import importlib.util
+import importlib
 import inspect
 import re
 import subprocess
@@ -17,16 +17,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 INITIALIZERS = sorted(registry())
 
 
-def program(name):
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def maker():
-    return program("make_initializers")
+    return importlib.import_module("make_initializers")
 
 
 def test_the_page_of_initializers_is_up_to_date(maker):
@@ -53,14 +46,14 @@ def test_what_takes_no_part_is_what_the_page_says(maker):
 
 
 def test_the_tables_of_validation_are_up_to_date():
-    validation = program("make_validation")
+    validation = importlib.import_module("make_validation")
     text = validation.DOCUMENT.read_text("utf-8")
     assert validation.page(text) == text
 
 
 @pytest.fixture(scope="module")
 def guide():
-    return program("make_guide")
+    return importlib.import_module("make_guide")
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +98,26 @@ def test_what_programs_write_into_the_source_is_up_to_date(program):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_page_of_errors_is_up_to_date_and_names_every_argument():
+    writer = importlib.import_module("make_errors")
+    page = (DOCS / "errors.md").read_text("utf-8")
+    assert page == writer.page(), "python docs/make_errors.py"
+    for section in page.split("\n## ")[1:]:
+        argument, *lines = section.splitlines()
+        for line in lines[4:]:
+            _values, error, *_ = line.replace("\\|", "").split(" | ")
+            assert error.startswith(("TypeError: ", "ValueError: ")), line
+            named = {argument, "initializer"} if argument == "text" else {argument}
+            assert any(name in error for name in named), line
+            assert len(error) < 1000, line
+
+
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_a_docstring_explains_every_argument(name):
-    writer = program("make_docstrings")
+    writer = importlib.import_module("make_docstrings")
     for function in (getattr(fi, name), getattr(fi, f"{name}_")):
         doc = inspect.getdoc(function)
-        entries = writer._entries(writer._sections(doc)["Parameters"])
+        entries = writer.entries(writer.sections(doc)["Parameters"])
         explained = {argument for names in entries for argument in names.split(", ")}
         assert explained >= set(inspect.signature(function).parameters) - {"options"}
         assert "As in `" not in doc

@@ -106,3 +106,57 @@ def test_a_missing_extra_is_named_as_it_is_installed(tmp_path, monkeypatch):
     for name in ("pyproject.toml", "setup.py"):
         (tmp_path / name).touch()
     assert _extras.missing("numba", "This").endswith(f"pip install '.[numba]' in {tmp_path}")
+
+
+# Private names that are not PyTorch's: of Python, of transformers and Accelerate, and of named
+# tuples.
+OTHERS = {"_fields", "_from_config", "_getframe", "_hf_hook", "_init_weights", "_is_hf_initialized"}
+OTHERS |= {"_replace"}
+
+
+BY_NAME = ("_known", "getattr", "hasattr")
+
+
+def private_names(tree):
+    """Yield the private attributes that a module reads of what is not itself, and its imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            own |= isinstance(node.value, ast.Call) and ast.unparse(node.value) == "super()"
+            if not own:
+                yield node.attr
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch"):
+            yield from (node.module or "").split(".")
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "_known",
+            "getattr",
+            "hasattr",
+        ):
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant))
+
+
+def is_private(name):
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+def test_private_names_of_pytorchs_are_in_one_file():
+    one = PACKAGE / "torch" / "_private.py"
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
+    torchs = {name for name in private_names(trees.pop(one)) if is_private(name)}
+    assert {"_version", "_cdata", "_local_tensor", "_pytree"} <= torchs
+    ours = {path.stem for path in trees} | {
+        name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        for name in (
+            getattr(node, "name", None),
+            node.attr if isinstance(node, ast.Attribute) and "self" in ast.unparse(node) else None,
+            node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None,
+        )
+    }
+    for path, tree in trees.items():
+        if path.parent.name == "torch" or path.stem == "keras":
+            used = {name for name in private_names(tree) if is_private(name)}
+            assert not used & torchs, path
+            assert used <= ours | OTHERS, path

@@ -46,6 +46,24 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+def test_with_the_repository_s_address_readme_s_links_lead_there_from_anywhere(monkeypatch):
+    (readme,) = (
+        node
+        for node in ast.parse((ROOT / "setup.py").read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == "readme"
+    )
+    names = {"Path": Path, "re": re}
+    exec(compile(ast.Module([readme], []), "setup.py", "exec"), names)
+    monkeypatch.chdir(ROOT)
+    text = names["readme"]("https://example.org/fi")
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    assert len(links) > 10
+    assert all(link.startswith(("https:", "#")) for link in links)
+    assert "(https://example.org/fi/blob/main/docs/guide.md)" in text
+    assert '"https://example.org/fi/raw/main/docs/pictures/speed-dark.svg"' in text
+    assert names["readme"]("") == (ROOT / "README.md").read_text("utf-8")
+
+
 def test_the_chart_is_of_the_table_in_performance_md():
     pytest.importorskip("matplotlib")
     chart = program(ROOT / "bench" / "chart.py")

@@ -37,11 +37,22 @@ FILLS = {
     "sparse, moving on": lambda w: _twice(w, lambda g: init.sparse_(w, 0.3, 2.0, generator=g)),
     "orthogonal, moving on": lambda w: _twice(w, lambda g: init.orthogonal_(w, generator=g)),
 }
+FILLS |= {
+    "blocks": lambda w: _blocks(w, 3),
+    "blocks, manual_seed": lambda w: _blocks(w, None),
+    "blocks, moving on": lambda w: _twice(w, lambda g: _blocks(w, g)),
+}
 OF_THREE_AXES = {
     "dirac": init.dirac_,
     "dirac of groups": lambda w: init.dirac_(w, 3),
     "orthogonal": lambda w: init.orthogonal_(w, generator=3),
 }
+
+
+def _blocks(w: torch.Tensor, generator: fi.Generator | int | None) -> torch.Tensor:
+    """A weight in two blocks, of outputs."""
+    first = w.shape[0] // 2
+    return init.blocks_(w, init.normal_, [first, w.shape[0] - first], generator=generator)
 
 
 def _twice(w: torch.Tensor, fill: Callable[[fi.Generator], object]) -> torch.Tensor:
