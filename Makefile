@@ -41,7 +41,7 @@ deep-models: .venv/with-test .venv/with-hf
 deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/kills.py
 	$(BIN)/python tests/deep/headers.py
-	$(BIN)/python tests/deep/recipes.py --count 100000
+	$(BIN)/python tests/deep/recipes.py
 	$(BIN)/python tests/deep/sanitizers.py
 
 # A quarter of an hour; with the compilers and emulators that are there.
@@ -52,13 +52,19 @@ deep-bits: .venv/with-test wheels
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
-# Of a quiet machine; the peers are those that .venv has.
+# Of a quiet machine, some 8 minutes of 2 CPUs, 8 GB; the peers are those that .venv has.
+BENCH := $(BIN)/fastinit bench
 tables: .venv/with-cli .venv/with-bench
-	$(BIN)/fastinit bench --output build/bench --power 26 \
+	$(BENCH) --output build/large --memory touched --power 25 \
 	    --dtype float32 --dtype bfloat16 --dtype float64
-	$(BIN)/fastinit bench --output build/sizes --distribution normal --dtype float32 --threads 1 \
-	    --power 6 --power 10 --power 14 --power 18 --power 22 --power 26
-	$(BIN)/python bench/tables.py build/bench/results.json build/sizes/results.json
+	$(BENCH) --output build/cold --memory cold --power 25 --dtype float32 --dtype bfloat16 \
+	    --distribution normal --distribution uniform
+	$(BENCH) --output build/sizes --memory touched --distribution normal --dtype float32 \
+	    --threads 1 --power 6 --power 10 --power 14 --power 18 --power 22
+	$(BENCH) --output build/scaling --memory touched --alone --dtype float32 --all-threads \
+	    --distribution normal --distribution uniform $(foreach n,8 11 14 17 20 23 26 28 30,--power $(n))
+	$(BENCH) orthogonal start files --output build/jobs --directory build
+	$(BIN)/python bench/tables.py build
 
 # What programs write into docs/: tables, the guides' output, pictures.
 docs: .venv/with-docs

@@ -1,14 +1,16 @@
-"""Write the tables of docs/performance.md and README's chart from benchmarks' results.
+"""Write the tables and the pictures of docs/performance.md, and README's chart, from measurements.
 
-    fastinit bench --power 26 --output build/bench
-    fastinit bench --distribution normal --dtype float32 --output build/sizes
-    python bench/tables.py build/bench/results.json build/sizes/results.json
+    make tables                     # measures, too
+    python bench/tables.py build    # keeps what `make tables` measured, and writes
+    python bench/tables.py          # writes what docs/measured holds
 
-A table stands between ``<!-- table NAME -->`` and ``<!-- end of table -->``; NAME is that of a
-function in TABLES. What a table holds is of one run: those of large arrays of the first, that of
-all sizes of the second.
+Each machine has a directory in docs/measured, named after its instruction set, with a file of
+results for each of PARTS. A table stands between ``<!-- table NAME MACHINE -->`` and
+``<!-- end of table -->``; NAME is that of a function in TABLES, and the tables of COMPARED, which
+are of all machines, have no MACHINE. What a column holds is of one run.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -20,59 +22,88 @@ from fastinit import benchmark as bench
 from fastinit._files import appearing
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCUMENT, MEASURED = ROOT / "docs" / "performance.md", ROOT / "docs" / "measured"
 MARKED = re.compile("(<!-- table (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 MAIN_KINDS = ("normal float32", "uniform float32", "normal bfloat16", "truncated_normal float32")
+PARTS = ("large", "cold", "sizes", "scaling", "jobs")
+DIGITS = 4  # of what is kept
 
 Results = list[bench.Result]
 Text = Callable[[bench.Result], str]
+Machine = dict[str, bench.Report]
 
 
-def libraries(report: bench.Report) -> str:
+def libraries(machine: Machine) -> str:
     """Each library at its best; we come last, beside the ceiling."""
-    some = [r for name in MAIN_KINDS for r in in_dram(report) if kind(r) == name]
+    report = machine["large"]
+    some = [r for name in MAIN_KINDS for r in largest(report.results) if kind(r) == name]
     some.sort(key=lambda r: (r.library in OURS, r.library == bench.CONSTANT))
     table = pivot("ns per element", some, lambda r: f"{r.library}{threads(r)}", kind)
     return f"{table}\n\n{about(report, some)}"
 
 
-def peers(report: bench.Report) -> str:
+def peers(machine: Machine) -> str:
     """Every way of every library."""
-    some = [r for r in in_dram(report) if r.library not in OURS]
+    some = [r for r in largest(machine["large"].results) if r.library not in OURS]
     return pivot("ns per element", some, lambda r: f"{r.name}{threads(r)}", kind)
 
 
-def shares(report: bench.Report) -> str:
+def shares(machine: Machine) -> str:
     """What fastinit reaches on each instruction set, and of the ceiling."""
-    some = [r for r in in_dram(report) if r.library in OURS]
+    some = [r for r in largest(machine["large"].results) if r.library in OURS]
     column = lambda r: r.library if r.library == bench.CONSTANT else r.way  # noqa: E731
     cell = lambda r: f"{r.best:.2f} ({r.share:.0%})"  # noqa: E731
     return pivot("ns per element", some, case, column, cell)
 
 
-def sizes(report: bench.Report) -> str:
+def sizes(machine: Machine) -> str:
     """Microseconds of one fill, from the smallest to the largest, one thread."""
-    some = [r for r in report.results if not r.case.cold and r.case.threads == 1]
-    some = [r for r in some if kind(r) == "normal float32"]
+    some = [r for r in machine["sizes"].results if kind(r) == "normal float32"]
     cell = lambda r: f"{r.best * r.case.size / 1e3:.2f}"  # noqa: E731
     return pivot("us per fill", some, lambda r: r.name, lambda r: f"{r.case.size:,}", cell)
 
 
-def cold(report: bench.Report) -> str:
+def cold(machine: Machine) -> str:
     """New memory: what the system's pages cost."""
-    some = largest([r for r in report.results if r.case.cold])
+    some = largest(machine["cold"].results)
     column = lambda r: r.name if r.way.startswith("in ") else r.library  # noqa: E731
     return pivot("ns per element", some, case, column)
 
 
+def jobs(machine: Machine) -> str:
+    """Whole jobs, each a table of who did it."""
+    return "\n\n".join(map(bench.job_table, machine["jobs"].jobs)) or "Not measured yet."
+
+
+def machines(those: dict[str, Machine]) -> str:
+    """Return fastinit's time on each machine, and how many times as long peers and limit take."""
+    columns, rows = [""], {}
+    for name, machine in those.items():
+        report = machine["large"]
+        columns += [f"{name}: ns", "NumPy", "PyTorch", "JAX", "of the limit"]
+        results = largest(report.results)
+        for label in dict.fromkeys(map(where, results)):
+            row = rows.setdefault(label, [])
+            row += beside([r for r in results if where(r) == label])
+    return bench.markdown(columns, [[label, *row] for label, row in rows.items()])
+
+
+def beside(results: Results) -> list[str]:
+    best = {
+        library: min(r.best for r in results if r.library == library)
+        for library in {r.library for r in results}
+    }
+    ours = best["fastinit"]
+    ratios = [
+        f"{best[peer] / ours:.1f} x" if peer in best else "-"
+        for peer in ("NumPy", "PyTorch", "JAX")
+    ]
+    return [f"{ours:.2f}", *ratios, f"{best[bench.CONSTANT] / ours:.0%}"]
+
+
 OURS = ("fastinit", bench.CONSTANT)
-OF_LARGE = {function.__name__: function for function in (libraries, peers, shares, cold)}
-OF_SIZES = {sizes.__name__: sizes}
-TABLES = OF_LARGE | OF_SIZES
-
-
-def in_dram(report: bench.Report) -> Results:
-    return largest([r for r in report.results if not r.case.cold])
+TABLES = {function.__name__: function for function in (libraries, peers, shares, sizes, cold, jobs)}
+COMPARED = {machines.__name__: machines}
 
 
 def largest(results: Results) -> Results:
@@ -92,12 +123,19 @@ def case(result: bench.Result) -> str:
     return f"{kind(result)}{threads(result)}"
 
 
+def where(result: bench.Result) -> str:
+    """Return a case so that those of machines of different numbers of CPUs are alike."""
+    return f"{kind(result)}, {'all threads' if result.case.threads > 1 else '1 thread'}"
+
+
 def about(report: bench.Report, results: Results) -> str:
     return (
-        f"{results[0].case.size:,} elements in place, memory touched; best of up to "
-        f"{max(len(r.seconds) for r in results)} turns, all in one run on {report.machine['cpu']} "
-        f"({report.machine['fastinit']['isa']}); only the ratios travel. "
-        "`fastinit bench` measures, and `bench/tables.py` writes this."
+        f"{results[0].case.size:,} elements in place, memory touched; best of several turns, all "
+        f"in one run on {report.machine['cpu']} "
+        f"({report.machine['fastinit']['isa']}), stream `{report.machine['fastinit']['stream']}`; "
+        "only the ratios travel. "
+        + ("The machine was busy: these numbers say little. " if chart.busy(report) else "")
+        + "`fastinit bench` measures, and `bench/tables.py` writes this."
     )
 
 
@@ -122,26 +160,61 @@ def pivot(
     return bench.markdown([corner, *columns], lines)
 
 
-def write_tables(document: Path, large: bench.Report, all_sizes: bench.Report) -> None:
+def measured(directory: Path = MEASURED) -> dict[str, Machine]:
+    """Return what was measured on each machine; a part that was not is an empty report."""
+    return {
+        machine.name: {part: part_of(machine / f"{part}.json") for part in PARTS}
+        for machine in sorted(directory.iterdir())
+    }
+
+
+def part_of(path: Path) -> bench.Report:
+    return bench.load(path) if path.exists() else bench.Report({}, [])
+
+
+def keep(build: Path, directory: Path = MEASURED) -> None:
+    """Take over the results of `make tables`, with as many digits as tell something."""
+    reports = {part: bench.load(build / part / "results.json") for part in PARTS}
+    isa = reports["large"].machine["fastinit"]["isa"]
+    place = directory / isa.removesuffix("bf16")
+    place.mkdir(parents=True, exist_ok=True)
+    for part, report in reports.items():
+        rows = json.loads(json.dumps(bench.as_dict(report)), parse_float=rounded)
+        with appearing(place / f"{part}.json") as file:
+            file.write(json.dumps(rows).encode() + b"\n")
+
+
+def rounded(digits: str) -> float:
+    return float(f"{float(digits):.{DIGITS}g}")
+
+
+def write_tables(document: Path, those: dict[str, Machine]) -> None:
     """Write each of the document's tables between its marks."""
+    allowed = [*COMPARED, *(f"{table} {machine}" for table in TABLES for machine in those)]
 
     def written(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
-        if name not in TABLES:
-            raise ValueError(f"{document}: table {name!r} is unknown; allowed: {', '.join(TABLES)}")
-        return f"{begin}{TABLES[name](large if name in OF_LARGE else all_sizes)}\n{end}"
+        if name not in allowed:
+            raise ValueError(
+                f"{document}: table {name!r} is unknown; allowed: {', '.join(allowed)}"
+            )
+        table, _, machine = name.partition(" ")
+        text = COMPARED[name](those) if name in COMPARED else TABLES[table](those[machine])
+        return f"{begin}{text}\n{end}"
 
-    text = MARKED.sub(written, document.read_text())
+    text = MARKED.sub(written, document.read_text("utf-8"))
     with appearing(document) as file:
         file.write(text.encode())
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.exit(__doc__)
-    large, all_sizes = (bench.load(Path(path)) for path in sys.argv[1:])
-    write_tables(DOCUMENT, large, all_sizes)
-    chart.draw()
+    if len(sys.argv) == 2:
+        keep(Path(sys.argv[1]))
+    those = measured()
+    write_tables(DOCUMENT, those)
+    chart.draw(those)
 
 
 if __name__ == "__main__":

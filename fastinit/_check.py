@@ -94,12 +94,13 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
     """
     groups = []
     for name, given in named.items():
-        group = list(given) if isinstance(given, Sequence) else [given]
-        if not all(isinstance(a, Integral) and not isinstance(a, bool) for a in group):
+        group: list[object] = list(given) if isinstance(given, Sequence) else [given]
+        numbers = [int(a) for a in group if not isinstance(a, bool) and isinstance(a, Integral)]
+        if len(numbers) < len(group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
-        if not all(-len(shape) <= a < len(shape) for a in group):
+        if not all(-len(shape) <= axis < len(shape) for axis in numbers):
             raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
-        groups.append([int(a) % len(shape) for a in group])
+        groups.append([axis % len(shape) for axis in numbers])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):
         text = " and ".join(f"{name}={shown(given)}" for name, given in named.items())

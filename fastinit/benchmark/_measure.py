@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from itertools import product, repeat
 from math import ceil
@@ -22,11 +22,13 @@ import fastinit as fi
 from fastinit import _check, _kernels
 from fastinit._files import appearing
 from fastinit._fill import empty
+from fastinit.benchmark._job import Job
 from fastinit.benchmark._peers import CONSTANT, Case, Contender, contenders
 
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
 DTYPES: tuple[str, ...] = ("float32", "bfloat16", "float64", "float16")
 POWERS: tuple[int, ...] = tuple(range(4, 31, 2))
+MEMORY = ("touched", "cold")
 QUICK_DTYPES: tuple[str, ...] = DTYPES[:2]
 QUICK_POWERS: tuple[int, ...] = (6, 12, 18, 24)
 
@@ -111,6 +113,8 @@ class Report:
         As `machine` returns it.
     results : list of Result
         In the order of measurement.
+    jobs : list of Job
+        Whole jobs, likewise.
 
     Examples
     --------
@@ -121,6 +125,7 @@ class Report:
 
     machine: dict[str, Any]
     results: list[Result]
+    jobs: list[Job] = field(default_factory=list)
 
 
 def cases(
@@ -128,6 +133,7 @@ def cases(
     dtypes: Iterable[str] = QUICK_DTYPES,
     powers: Iterable[int] = QUICK_POWERS,
     threads: Iterable[int] | None = None,
+    memory: Iterable[str] = MEMORY,
 ) -> list[Case]:
     """Return the cases of all combinations, into touched memory and into cold.
 
@@ -142,6 +148,8 @@ def cases(
         For arrays of 2^power elements.
     threads : iterable of int, optional
         Unless given: 1, and as many as a fill uses.
+    memory : iterable of str
+        Of `MEMORY`.
 
     Raises
     ------
@@ -164,7 +172,7 @@ def cases(
             _check.integer("threads", n, 1, 1024)
             for n in threads or sorted({1, fi.get_num_threads()})
         ],
-        (False, True),
+        [_known("memory", name, MEMORY) == "cold" for name in memory],
     )
     free = psutil.virtual_memory().available
     possible = [
@@ -200,7 +208,7 @@ def all_threads() -> list[int]:
     return sorted({2**k for k in range(n.bit_length())} | {n})
 
 
-def measure(case: Case, repeats: int = 7) -> list[Result]:
+def measure(case: Case, repeats: int = 7, alone: bool = False) -> list[Result]:
     """Return what each contender took for a case, all of them taking turns.
 
     Parameters
@@ -209,6 +217,8 @@ def measure(case: Case, repeats: int = 7) -> list[Result]:
         What to fill.
     repeats : int
         How many turns each takes, 3 to 1000. What has taken long takes no more than 3.
+    alone : bool
+        Whether to leave out peers and all but the best instruction set.
 
     Raises
     ------
@@ -223,6 +233,9 @@ def measure(case: Case, repeats: int = 7) -> list[Result]:
     """
     _check.integer("repeats", repeats, _FEWEST_TURNS, 1000)
     chosen = contenders(case, touched(case))
+    if alone:
+        best = ("fastinit", _kernels.isas()[-1])
+        chosen = [c for c in chosen if c.library == CONSTANT or (c.library, c.way) == best]
     times = take_turns(chosen, repeats)
     ceiling = min(
         min(seconds)
@@ -430,12 +443,12 @@ def save(report: Report, path: Path) -> None:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """Return a report as what JSON has: the machine, and a dictionary for each result.
+    """Return a report as what JSON has: the machine, a dictionary for each result and each job.
 
     Examples
     --------
     >>> sorted(as_dict(Report(machine(), [])))
-    ['machine', 'results']
+    ['jobs', 'machine', 'results']
     """
     rows = [
         {
@@ -452,7 +465,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         }
         for result in report.results
     ]
-    return {"machine": report.machine, "results": rows}
+    return {"machine": report.machine, "results": rows, "jobs": list(map(asdict, report.jobs))}
 
 
 def load(path: Path) -> Report:
@@ -481,6 +494,10 @@ def load(path: Path) -> Report:
             )
             for row in report["results"]
         ]
-        return Report(report["machine"], results)
+        jobs = [
+            Job(**{**row, "seconds": {who: tuple(s) for who, s in row["seconds"].items()}})
+            for row in report.get("jobs", ())
+        ]
+        return Report(report["machine"], results, jobs)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a report of fastinit's benchmark: {error!r}") from None

@@ -88,7 +88,7 @@ def _fastinit(case: Case, x: Array | None) -> Iterator[Contender]:
     fill = new if x is None else partial(in_place, x)
     for isa in reversed(_kernels.isas()):
         yield Contender("fastinit", isa, fill, partial(_kernels.use_isa, isa))
-    if _module("numba") is not None:
+    if module("numba") is not None:
         yield Contender("fastinit", "Numba", partial(fill, backend="numba"))
     if x is None:
         use_best = partial(_kernels.use_isa, _kernels.isas()[-1])
@@ -164,7 +164,7 @@ def _threads(n: int) -> ThreadPoolExecutor:
 
 def _randomgen(case: Case, x: Array | None) -> Iterator[Contender]:
     """Yield NumPy's distributions over randomgen's fastest bit generator."""
-    randomgen = _module("randomgen")
+    randomgen = module("randomgen")
     if randomgen is None or case.threads > 1 or case.distribution == "truncated_normal":
         return
     rng = np.random.Generator(randomgen.SFC64(1))
@@ -173,7 +173,7 @@ def _randomgen(case: Case, x: Array | None) -> Iterator[Contender]:
 
 def _mkl_random(case: Case, _: Array | None) -> Iterator[Contender]:
     """Yield what there is: only float64, and never in place."""
-    mkl_random = _module("mkl_random")
+    mkl_random = module("mkl_random")
     if mkl_random is None or case.threads > 1 or case.dtype != "float64":
         return
     rng = mkl_random.MKLRandomState(1, brng="SFMT19937")  # its fastest for normals
@@ -187,7 +187,7 @@ def _mkl_random(case: Case, _: Array | None) -> Iterator[Contender]:
 
 def _torch(case: Case, x: Array | None) -> Iterator[Contender]:
     """Yield PyTorch's fill; threads serve its truncated normal alone."""
-    torch = _module("torch")
+    torch = module("torch")
     if torch is None:
         return
     dtype = getattr(torch, case.dtype)
@@ -207,7 +207,7 @@ def _torch(case: Case, x: Array | None) -> Iterator[Contender]:
 
 def _jax(case: Case, x: Array | None) -> Iterator[Contender]:
     """Yield JAX on all the threads, as XLA takes them when it starts; in place by donation."""
-    jax = _module("jax")
+    jax = module("jax")
     if jax is None or case.threads != fi.get_num_threads():
         return
     jax.config.update("jax_enable_x64", True)
@@ -241,7 +241,7 @@ def _jax_again(draw: Callable[..., Any], donated: list[Any], key: object) -> obj
 
 def _numba(case: Case, x: Array | None) -> Iterator[Contender]:
     """Yield np.random as Numba compiles it, in a parallel loop."""
-    numba = _module("numba")
+    numba = module("numba")
     if numba is None or case.dtype not in ("float32", "float64"):
         return
     if case.distribution == "truncated_normal" or case.threads > numba.config.NUMBA_NUM_THREADS:
@@ -267,7 +267,8 @@ def _numba_loops(numba: Any) -> dict[str, Callable[[Array], None]]:
 
 
 @cache
-def _module(name: str) -> Any | None:
+def module(name: str) -> Any | None:
+    """Return a module if it is installed."""
     try:
         return import_module(name)
     except ImportError:

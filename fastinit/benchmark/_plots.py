@@ -18,6 +18,8 @@ Lines = dict[str, dict[int, float]]
 def draw(report: Report, directory: Path) -> list[Path]:
     """Write a report's plots; return their files, each of which appears when it is whole."""
     touched = [result for result in report.results if not result.case.cold]
+    if not touched:
+        return []
     kinds = list(dict.fromkeys(_kind(result) for result in touched))
     figures = {"share": _share_of_ceiling(touched, kinds)}
     for kind in kinds:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import cases
 import numpy as np
@@ -19,7 +20,17 @@ import pytest
 
 from fastinit import _kernels, benchmark
 from fastinit._fill import as_dtype
-from fastinit.benchmark import CONSTANT, Case, Contender, Report, Result, _measure, _peers
+from fastinit.benchmark import (
+    CONSTANT,
+    Case,
+    Contender,
+    Report,
+    Result,
+    _job,
+    _jobs,
+    _measure,
+    _peers,
+)
 
 N = 1 << 16
 STD = {"normal": 1.0, "uniform": math.sqrt(1 / 12), "truncated_normal": 0.87962566}
@@ -178,6 +189,7 @@ def test_plots(report, tmp_path):
     files = _plots.draw(report, tmp_path)
     names = {"share", *(f"{a}-{b}" for a in ("size", "threads") for b in ("normal-float32",))}
     assert names < {path.stem for path in files}
+    assert _plots.draw(Report(report.machine, []), tmp_path) == []
     assert sorted(files) == sorted(tmp_path.iterdir())
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
 
@@ -194,13 +206,18 @@ def tables():
 def test_tables_stand_between_their_marks(report, tables, tmp_path):
     document = tmp_path / "a.md"
     document.write_text(
-        "before\n<!-- table libraries -->\nold\n<!-- end of table -->\nbetween\n"
-        "<!-- table sizes -->\n<!-- end of table -->\nafter\n"
+        "before\n<!-- table libraries here -->\nold\n<!-- end of table -->\nbetween\n"
+        "<!-- table sizes here -->\n<!-- end of table -->\nafter\n"
+        "<!-- table machines -->\n<!-- end of table -->\n"
     )
-    tables.write_tables(document, report, report)
+    those = {"here": dict.fromkeys(tables.PARTS, report)}
+    tables.write_tables(document, those)
     text = document.read_text()
     assert "old" not in text
-    for kept in ("before\n<!-- table libraries -->\n| ns", "-->\nbetween\n<!--", "-->\nafter\n"):
+    for kept in (
+        *("before\n<!-- table libraries here -->\n| ns", "-->\nbetween\n<!--", "-->\nafter\n"),
+        "| normal float32, all threads",
+    ):
         assert kept in text
     best = min(
         r.best
@@ -209,24 +226,90 @@ def test_tables_stand_between_their_marks(report, tables, tmp_path):
     )
     [row] = [line for line in text.splitlines() if line.startswith("| fastinit, 1 thread")]
     assert row.split("|")[2].strip() == f"{best:.2f}"
-    tables.write_tables(document, report, report)
+    tables.write_tables(document, those)
     assert document.read_text() == text
 
 
-def test_every_table_of_the_document_is_known(tables):
-    marks = tables.MARKED.findall(tables.DOCUMENT.read_text())
-    assert {name for _, name, _ in marks} == set(tables.TABLES)
+def test_the_tables_of_the_document_are_those_of_what_was_measured(tables, tmp_path):
+    those = tables.measured()
+    assert len(those) >= 2
+    text = tables.DOCUMENT.read_text("utf-8")
+    (tmp_path / "a.md").write_text(text, "utf-8")
+    tables.write_tables(tmp_path / "a.md", those)
+    assert (tmp_path / "a.md").read_text("utf-8") == text
+    marks = {name for _, name, _ in tables.MARKED.findall(text)}
+    assert {"machines", *(f"libraries {name}" for name in those)} < marks
+
+
+def test_what_is_kept_is_what_was_measured(tables, report, tmp_path):
+    jobs = [benchmark.Job("write", 4.0, "GB", {"fastinit": (2.00004, 2.5), "limit": (1.0, 2.0)})]
+    for part in tables.PARTS:
+        (tmp_path / "build" / part).mkdir(parents=True)
+        some = Report(report.machine, report.results, jobs)
+        benchmark.save(some, tmp_path / "build" / part / "results.json")
+    tables.keep(tmp_path / "build", tmp_path / "measured")
+    [name] = tables.measured(tmp_path / "measured")
+    assert name == _kernels.isas()[-1].removesuffix("bf16")
+    machine = tables.measured(tmp_path / "measured")[name]
+    assert machine.keys() == set(tables.PARTS)
+    for ours, kept in zip(report.results, machine["large"].results, strict=True):
+        assert (ours.case, ours.name) == (kept.case, kept.name)
+        assert kept.best == pytest.approx(ours.best, rel=1e-3)
+    assert "| fastinit | 2 " in tables.jobs(machine)
 
 
 def test_an_unknown_table_is_refused_and_nothing_written(report, tables, tmp_path):
     document = tmp_path / "a.md"
     document.write_text("<!-- table speeds -->\n<!-- end of table -->\n")
-    with pytest.raises(ValueError, match="table 'speeds' is unknown; allowed: libraries"):
-        tables.write_tables(document, report, report)
+    with pytest.raises(
+        ValueError, match="table 'speeds' is unknown; allowed: machines, libraries here"
+    ):
+        tables.write_tables(document, {"here": dict.fromkeys(tables.PARTS, report)})
     assert list(tmp_path.iterdir()) == [document]
 
 
-@pytest.mark.parametrize("module", [_measure, _peers], ids=lambda module: module.__name__)
+def test_jobs_are_read_as_they_were_written(report, tmp_path):
+    job = benchmark.Job("write", 4.0, "GB", {"fastinit": (2.0, 2.5), "limit 1 thread": (1.0, 2.0)})
+    some = Report(report.machine, [], [job])
+    benchmark.save(some, tmp_path / "results.json")
+    assert benchmark.load(tmp_path / "results.json") == some
+
+
+def test_orthogonal_matrices_are_beside_their_limit():
+    pytest.importorskip("torch")
+    pytest.importorskip("numba")
+    [job] = benchmark.orthogonal([(48, 16)], threads=2, repeats=3)
+    assert list(job.seconds) == ["fastinit", "PyTorch 1 thread", "PyTorch 2 threads", "limit"]
+    assert job.work == pytest.approx((2 * 48 * 16**2 - 2 / 3 * 16**3) / 1e9)
+    [narrow] = benchmark.orthogonal([(48, 16)], "bfloat16", threads=1, repeats=3)
+    assert list(narrow.seconds) == ["fastinit", "limit"]
+
+
+def test_the_limit_does_the_operations_that_it_says():
+    """By its own definition each chain is a multiply-add by 0.5 and 1, which tends to 2."""
+    pytest.importorskip("numba")
+    from fastinit.benchmark import _peak
+
+    assert _peak._loop(8)(0) == sum(range(_peak._CHAINS))
+    assert _peak._loop(8)(200) == 2 * _peak._CHAINS
+    counted = []
+    with mock.patch.object(_peak, "_loop", return_value=counted.append):
+        _peak.multiply_adds(2 * _peak._CHAINS * 8 * 3 * 1000.0, 3, 32)()
+    assert counted == [1000] * 3
+
+
+def test_files_are_written_checked_and_removed(tmp_path):
+    jobs = list(benchmark.files(tmp_path, 0.02, threads=2, repeats=3))
+    assert [job.name.split(",")[0] for job in jobs] == ["init", "check"]
+    for job in jobs:
+        assert list(job.seconds) == ["fastinit", "limit 1 thread", "limit 2 threads"]
+        assert job.work == pytest.approx(11008 * 4096 * 2 / 1e9)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "module", [_job, _jobs, _measure, _peers], ids=lambda module: module.__name__
+)
 def test_docstring_examples(module):
     results = doctest.testmod(module)
     assert results.attempted > 0
@@ -241,6 +324,21 @@ def run(*arguments, **environment):
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
         check=False,
     )
+
+
+def test_command_prints_jobs_and_keeps_them(tmp_path):
+    pytest.importorskip("torch")
+    done = run("orthogonal", "--shape", "16x8", "--threads", 1, "-o", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("| orthogonal 16 x 8 float32, 1 thread ")
+    [job] = benchmark.load(tmp_path / "new" / "results.json").jobs
+    assert job.name == "orthogonal 16 x 8 float32, 1 thread"
+
+
+def test_alone_leaves_fastinit_and_the_limit():
+    results = benchmark.measure(CASE, 3, alone=True)
+    assert {r.library for r in results} == {CONSTANT, "fastinit"}
+    assert {r.way for r in results if r.library == "fastinit"} == {_kernels.isas()[-1]}
 
 
 def test_command_prints_tables_and_keeps_results(tmp_path):
@@ -262,6 +360,9 @@ def test_command_prints_tables_and_keeps_results(tmp_path):
         (["--power", "41"], "power=41 must be 0 to 40"),
         (["--threads", "0"], "threads=0 must be 1 to 1024"),
         (["--power", "4", "--repeats", "2"], "repeats=2 must be 3 to 1000"),
+        (["disks"], "what='disks' is unknown; allowed: fills, orthogonal, start, files"),
+        (["orthogonal", "--shape", "4x0"], "shape='4x0' must be two lengths, such as 4096x1024"),
+        (["--memory", "warm"], "memory='warm' is unknown; allowed: touched, cold"),
     ],
 )
 def test_command_errors_are_one_line(arguments, reason):

@@ -64,11 +64,11 @@ def test_with_the_repository_s_address_readme_s_links_lead_there_from_anywhere(m
     assert names["readme"]("") == (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_chart_is_of_the_table_in_performance_md():
+def test_the_chart_is_of_what_was_measured():
     pytest.importorskip("matplotlib")
     chart = program(ROOT / "bench" / "chart.py")
-    table = chart.TABLE.search((ROOT / "docs" / "performance.md").read_text("utf-8"))[1]
-    speeds = chart.speeds(table)
+    tables = program(ROOT / "bench" / "tables.py")
+    speeds = chart.speeds(chart.latest(tables.measured()))
     assert speeds["fastinit"] > 3 * max(speeds["NumPy"], speeds["PyTorch"])
     for mode in ("light", "dark"):
         drawn = (ROOT / "docs" / "pictures" / f"speed-{mode}.svg").read_text("utf-8")
