@@ -30,7 +30,7 @@ from fastinit.torch import _configs, _drawing
 
 RESULTS = Path(__file__).parent / "results" / "probing.json"
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "probe-memory.png"
-LAYERS = (2, 4, 8, 16, 32, 64, 128)
+LAYERS = (2, 4, 8, 16, 32)
 WIDTH, TOKENS = 768, 64
 
 
