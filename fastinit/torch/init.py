@@ -108,7 +108,7 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """A distribution of ours, by its parameters, and torch's own function of the same."""
+    """One of fastinit's distributions, by its parameters, and torch's own function of the same."""
 
     distribution: Callable[..., Distribution]
     torchs: Callable[..., torch.Tensor]
@@ -944,7 +944,7 @@ def sparse_(
         _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator, reason=reason)
     shape, begin = _whole(tensor, global_shape, offset)
-    rng = generator_of(generator)
+    rng = generator_of(generator, "generator")
     first = rng.take(math.prod(shape))
 
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
@@ -1087,7 +1087,7 @@ def blocks_(
     if sum(lengths) != whole[along]:
         raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
     if not (generator is None or isinstance(generator, torch.Generator)):
-        generator = generator_of(generator)  # a seed gives each piece other values
+        generator = generator_of(generator, "generator")  # a seed gives each piece other values
     boxes = [
         (memory, [i + side.start for i, side in zip(at, box, strict=True)])
         for memory, box in pieces(tensor)
@@ -1114,7 +1114,7 @@ def _again(generator: RandomSource, shape: tuple[int, ...]) -> Callable[[], Rand
     if generator is None or isinstance(generator, torch.Generator):
         key = cursor(generator).key
         return lambda: Cursor(key)
-    rng = generator_of(generator)
+    rng = generator_of(generator, "generator")
     first = rng.take(math.prod(shape))
     return lambda: fastinit.Generator(rng.seed_seq, first)
 

@@ -58,6 +58,7 @@ EXACT = {
     "NumPy's": lambda w: w.copy_(torch.from_numpy(np.arange(24.0).reshape(6, 4))),
     "Python's": lambda w: w.copy_(torch.tensor([x.item() for x in torch.linspace(0, 1, 4)])),
     "a list": lambda w: w.copy_(torch.tensor(torch.linspace(0, 1, 4).tolist())),
+    "a list of tensors": lambda w: w.copy_(torch.tensor([x * 2 for x in torch.linspace(0, 1, 4)])),
     "a condition": lambda w: w.fill_(2.0 if bool(torch.ones(2).all()) else 1.0),
     "its own generator": lambda w: w.normal_(generator=torch.Generator().manual_seed(7)),
     "identity": init.eye_,
