@@ -8,14 +8,13 @@ RecipeError, and within a few seconds. Every other one is put into a checkpoint 
 was written by it, with odd variables and seeds.
 """
 
-import argparse
 import json
 import random
 import re
 import time
-from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+import fuzz
 
 from fastinit import checkpoint, recipe
 from fastinit.recipe import RecipeError
@@ -106,21 +105,6 @@ NAMES = (
     "é",
     "",
 )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    rng, seen = random.Random(arguments.seed), Counter[str]()
-    with TemporaryDirectory() as directory:
-        for i in range(arguments.count):
-            seen[outcome(rng, Path(directory) if i % 2 else None)] += 1
-    for what, count in seen.most_common():
-        print(f"{count:7} {what}")
 
 
 def hostile(rng: random.Random) -> str:
@@ -218,4 +202,4 @@ def words(error: RecipeError) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    fuzz.main(__doc__, lambda rng, at: outcome(rng, at if rng.random() < 0.5 else None))
