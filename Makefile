@@ -47,6 +47,7 @@ deep-faults: .venv/with-test
 # A quarter of an hour; with the compilers and emulators that are there.
 deep-bits: .venv/with-test wheels
 	$(BIN)/python tests/deep/same_bits.py
+	$(BIN)/python tests/deep/avx512.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from fastinit import random
 from fastinit._fill import is_sharded
 from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 from fastinit.recipe import Recipe, load
+from fastinit.torch._private import tree_flatten
 from fastinit.torch._signals import ADVICE, advised, signals_of
 from fastinit.torch._streaming import Streaming, only, stacks
 from fastinit.torch._tensor import RandomSource, generator_of

@@ -116,24 +116,30 @@ def only(model: nn.Module, layers: slice | None) -> Iterator[None]:
     if layers is None:
         yield
         return
-    before: list[tuple[nn.Module, dict[str, nn.Module | None]]] = []
     runs = stacks(model)
     if not runs:
         raise ValueError(f"layers={layers!r} needs a model with a stack of blocks; it has none")
+    for path, run in runs.items():
+        if not list(run)[layers]:
+            raise ValueError(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
+    before = {path: dict(model.get_submodule(path).named_children()) for path in runs}
     try:
-        for path, run in runs.items():
-            names = [name.rpartition(".")[2] for name in run][layers]
-            if not names:
-                raise ValueError(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
-            stack = model.get_submodule(path)
-            before.append((stack, stack._modules))
-            _NARROWED.add(stack)
-            stack._modules = {name: stack._modules[name] for name in names}
+        for path, blocks in before.items():
+            _put(model.get_submodule(path), dict(list(blocks.items())[layers]))
+            _NARROWED.add(model.get_submodule(path))
         yield
     finally:
-        for stack, modules in before:
-            stack._modules = modules
-            _NARROWED.discard(stack)
+        for path, blocks in before.items():
+            _put(model.get_submodule(path), blocks)
+            _NARROWED.discard(model.get_submodule(path))
+
+
+def _put(stack: nn.Module, blocks: Mapping[str, nn.Module]) -> None:
+    """Let a stack have these blocks in this order, and no others."""
+    for key in [key for key, _ in stack.named_children()]:
+        delattr(stack, key)
+    for key, block in blocks.items():
+        stack.add_module(key, block)
 
 
 class Streaming:
