@@ -41,12 +41,13 @@ deep-models: .venv/with-test .venv/with-hf
 deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/kills.py
 	$(BIN)/python tests/deep/headers.py
-	$(BIN)/python tests/deep/recipes.py --count 100000
+	$(BIN)/python tests/deep/recipes.py
 	$(BIN)/python tests/deep/sanitizers.py
 
 # A quarter of an hour; with the compilers and emulators that are there.
 deep-bits: .venv/with-test wheels
 	$(BIN)/python tests/deep/same_bits.py
+	$(BIN)/python tests/deep/avx512.py
 
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench

@@ -124,7 +124,7 @@ def truncated_std(low: float, high: float) -> float:
 
     By the Taylor series of the density, panel after panel away from its highest point, in plain
     arithmetic: the result enters values, and exp and erf differ from system to system. Relative
-    error below 1e-14 (`tests/test_truncated.py`).
+    error below 1e-14 (`tests/core/test_truncated.py`).
     """
     _kernels.check_rounding()
     low, high = real("low", low), real("high", high)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -93,6 +93,8 @@ def _words(key: jax.Array) -> jax.Array:
         raise TypeError(f"key has dtype {key.dtype}; allowed: a key of jax.random.key")
     if words.ndim != 1:
         raise ValueError(f"key has shape {key.shape}; allowed: one key (jax.vmap takes several)")
+    if words.size not in (2, 4):  # of the generators that JAX has
+        raise ValueError(f"key has {words.size} words; allowed: a key of jax.random.key")
     return words
 
 
@@ -100,8 +102,17 @@ def _generator(words: NDArray[np.uint32]) -> Generator:
     return default_rng(int.from_bytes(words.astype(">u4").tobytes(), "big"))
 
 
+def _number(name: str, value: object) -> float:
+    """Return a number, which may be JAX's, but not one that is known when XLA runs alone."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name}={_check.shown(value)} is traced; allowed: a number")
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    return _check.real(name, value)
+
+
 def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
-    """Return JAX's kind of function for an initializer of ours.
+    """Return JAX's kind of function for one of fastinit's initializers.
 
     Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws.
     """
@@ -109,10 +120,14 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
     def init(
         key: jax.Array, shape: Sequence[int], dtype: Any = dtype, out_sharding: Any = None
     ) -> jax.Array:
-        known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        try:
+            known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        except TypeError:
+            raise TypeError(f"dtype={_check.shown(dtype)} is not a dtype of JAX's") from None
+        lengths = _check.shape("shape", cast(_check.Shape, shape))
         if known.name not in FLOAT_FORMATS:
-            return jaxs(key, tuple(shape), dtype, out_sharding)
-        return draw(_words(key), _check.shape("shape", tuple(shape)), known, out_sharding, ours)
+            return jaxs(key, lengths, dtype, out_sharding)
+        return draw(_words(key), lengths, known, out_sharding, ours)
 
     return init
 
@@ -286,7 +301,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     >>> init.normal(0.02)(jax.random.key(42), (2, 3)).shape
     (2, 3)
     """
-    ours = fastinit.Initializer("normal", std=float(stddev))
+    ours = fastinit.Initializer("normal", std=_number("stddev", stddev))
     return _initializer(ours, jax.nn.initializers.normal(stddev), dtype)
 
 
@@ -315,7 +330,7 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     >>> bool(init.uniform(0.1)(jax.random.key(42), (100,)).max() <= 0.1)
     True
     """
-    ours = fastinit.Initializer("uniform", high=float(scale))
+    ours = fastinit.Initializer("uniform", high=_number("scale", scale))
     return _initializer(ours, jax.nn.initializers.uniform(scale), dtype)
 
 
@@ -349,7 +364,10 @@ def truncated_normal(
     True
     """
     ours = fastinit.Initializer(
-        "truncated_normal", std=float(stddev), low=float(lower), high=float(upper)
+        "truncated_normal",
+        std=_number("stddev", stddev),
+        low=_number("lower", lower),
+        high=_number("upper", upper),
     )
     jaxs = jax.nn.initializers.truncated_normal(stddev, None, lower, upper)
     return _initializer(ours, jaxs, dtype)
@@ -400,7 +418,7 @@ def variance_scaling(
     )
     ours = fastinit.Initializer(
         "variance_scaling",
-        scale=float(scale),
+        scale=_number("scale", scale),
         mode=mode,
         distribution=distribution,
         in_axis=in_axis,
@@ -469,7 +487,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     >>> bool(np.allclose(w.T @ w, np.eye(3), atol=1e-6))
     True
     """
-    ours = fastinit.Initializer("orthogonal", gain=float(scale), column_axis=column_axis)
+    ours = fastinit.Initializer("orthogonal", gain=_number("scale", scale), column_axis=column_axis)
     return _initializer(ours, jax.nn.initializers.orthogonal(scale, column_axis), dtype)
 
 
@@ -504,7 +522,9 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     >>> bool(np.allclose(w[1, 1].T @ w[1, 1], np.eye(2), atol=1e-6)), int((w != 0).sum())
     (True, 4)
     """
-    ours = _Centre(fastinit.Initializer("orthogonal", gain=float(scale), column_axis=column_axis))
+    ours = _Centre(
+        fastinit.Initializer("orthogonal", gain=_number("scale", scale), column_axis=column_axis)
+    )
     return _initializer(ours, jax.nn.initializers.delta_orthogonal(scale, column_axis), dtype)
 
 

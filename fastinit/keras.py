@@ -154,7 +154,9 @@ class RandomNormal(_Drawn, keras.initializers.RandomNormal):
     stddev: float
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
-        return Initializer("normal", mean=float(self.mean), std=float(self.stddev))
+        return Initializer(
+            "normal", mean=_check.real("mean", self.mean), std=_check.real("stddev", self.stddev)
+        )
 
 
 @_registered
@@ -184,7 +186,11 @@ class TruncatedNormal(_Drawn, keras.initializers.TruncatedNormal):
     stddev: float
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
-        return Initializer("truncated_normal", mean=float(self.mean), std=float(self.stddev))
+        return Initializer(
+            "truncated_normal",
+            mean=_check.real("mean", self.mean),
+            std=_check.real("stddev", self.stddev),
+        )
 
 
 @_registered
@@ -214,7 +220,11 @@ class RandomUniform(_Drawn, keras.initializers.RandomUniform):
     maxval: float
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
-        return Initializer("uniform", low=float(self.minval), high=float(self.maxval))
+        return Initializer(
+            "uniform",
+            low=_check.real("minval", self.minval),
+            high=_check.real("maxval", self.maxval),
+        )
 
 
 _DISTRIBUTIONS = {
@@ -237,7 +247,7 @@ class _Scaled(_Drawn):
         fan_in, fan_out = _fans(shape, self.input_axes, self.output_axes)
         return Initializer(
             "variance_scaling",
-            scale=float(self.scale),
+            scale=_check.real("scale", self.scale),
             mode=self.mode,
             distribution=_DISTRIBUTIONS[self.distribution],
             fan_in=max(1, fan_in),
@@ -428,4 +438,4 @@ class Orthogonal(_Drawn, keras.initializers.Orthogonal):
     gain: float
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
-        return Initializer("orthogonal", gain=float(self.gain))
+        return Initializer("orthogonal", gain=_check.real("gain", self.gain))

@@ -4,12 +4,13 @@
 """
 
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from cases import CASES, EXTREMES, KEY, TRUNCATED, Case
 from conftest import SRC
 
 from fastinit import _kernels
+from fastinit._fill import as_dtype
 
 VALUES = Path(__file__).with_name("values.c")
 STRESS = Path(__file__).with_name("stress.c")
@@ -62,7 +64,7 @@ class Build(NamedTuple):
         program = directory / source.with_suffix(".exe").name
         paths = [f"-I{SRC}", f"-I{SRC.parent / 'include'}"]
         inputs = [source, directory / "libfastinit.a", "-pthread", "-lm"]
-        static = ["-static"] if self.runner.startswith("qemu") else []
+        static = ["-static"] if self.runner.startswith(("qemu", "bochs")) else []
         compiler = [*self.compiler(), *flags.split(), "-std=gnu11", *static]
         subprocess.run([*compiler, *paths, *inputs, "-o", program], check=True)
         return program
@@ -80,6 +82,9 @@ class Question(NamedTuple):
     n: int
     sha256: str
 
+    def __str__(self) -> str:
+        return str(self.case)
+
     def line(self) -> str:
         numbers = [self.case.distribution.upper(), self.case.dtype.upper()]
         codes = [str(getattr(_kernels, name)) for name in numbers]
@@ -96,33 +101,71 @@ class Question(NamedTuple):
         return self.n * self.case.pattern.itemsize
 
 
-def questions() -> Iterator[Question]:
+class Matrix(NamedTuple):
+    """A random orthogonal matrix of the golden file."""
+
+    dtype: str
+    start: int
+    shape: tuple[int, int]
+    gain: float
+    sha256: str
+
+    def __str__(self) -> str:
+        rows, columns = self.shape
+        return f"orthogonal-{self.dtype}-{rows}x{columns}"
+
+    def line(self) -> str:
+        code = getattr(_kernels, self.dtype.upper())
+        numbers = [code, *KEY, self.start, *self.shape, 3, float(self.gain).hex()]
+        return " ".join(["orthogonal", *map(str, numbers)]) + "\n"
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * as_dtype(self.dtype).itemsize
+
+
+def questions() -> Iterator[Question | Matrix]:
     """Of the golden file's cases, and of all others, at the least and the greatest numbers too."""
     recorded = json.loads(golden.FILE.read_text())
     assert recorded["stream"] == _kernels.STREAM
     for entry in recorded["outputs"]:
         case = Case(entry["distribution"], entry["dtype"], tuple(entry["params"]))
         yield Question(case, entry["start"], entry["n"], entry["sha256"])
+    for entry in recorded["orthogonal"]:
+        yield Matrix(**{**entry, "shape": tuple(entry["shape"])})
     for case in CASES + TRUNCATED + EXTREMES:
         yield Question(case, 2**64 - 100, 1500, golden.digest(case.filled(1500, 2**64 - 100)))
 
 
+def request(asked: Sequence[Question | Matrix]) -> bytes:
+    """What the program reads."""
+    return "".join(question.line() for question in asked).encode()
+
+
+def compare(values: bytes, asked: Sequence[Question | Matrix]) -> list[str]:
+    """The cases whose values, which the program wrote, are not those asked for."""
+    found, at = [], 0
+    for question in asked:
+        if sha256(values[at : at + question.nbytes]).hexdigest() != question.sha256:
+            found.append(str(question))
+        at += question.nbytes
+    assert at == len(values)
+    return found
+
+
 def differences(
-    program: Path, build: Build, isa: str, asked: list[Question], mode: str = "default"
+    program: Path,
+    build: Build,
+    isa: str,
+    asked: Sequence[Question | Matrix],
+    mode: str = "default",
 ) -> list[str]:
     """The cases whose values are not those asked for, as the program makes them."""
     done = subprocess.run(
         [*filter(None, [build.runner]), program, mode],
-        input="".join(question.line() for question in asked).encode(),
+        input=request(asked),
         stdout=subprocess.PIPE,
         env={**os.environ, "FASTINIT_ISA": isa},
         check=True,
     )
-    found, at = [], 0
-    for question in asked:
-        values = done.stdout[at : at + question.nbytes]
-        at += question.nbytes
-        if sha256(values).hexdigest() != question.sha256:
-            found.append(str(question.case))
-    assert at == len(done.stdout)
-    return found
+    return compare(done.stdout, asked)

@@ -1,5 +1,6 @@
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,26 +51,43 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes
     return compile_
 
 
-# The matrices that take most of the time, by parts of their tests' names: `make test` leaves them
-# to `make test-all`. Each has a smaller test of the same kind among the others.
+# What takes most of the time, by regular expressions that are found in tests' names: `make test`
+# leaves it to `make test-all`. Of each matrix some smaller case stays among the others.
 EXHAUSTIVE = (
+    # Matrices of dtypes, shapes and ways; all that Numba compiles, but for one fill.
     "numba",
-    "test_any_box_by_any_way",
-    "test_builds.py",
-    "test_capi.py",
-    "test_cluster.py",
     "cuda",
-    "test_deep.py",
+    "test_any_box_by_any_way",
+    r"test_as_orthogonal_as_lapacks\[shape[0-2]",
+    r"test_conversions\[(b?float16)",
+    r"test_distribution\[(?!-2-2|2-3)",
+    "test_everyone_fills_what_is_asked",
     "test_extreme_parameters",
     "test_far_starts",
-    "test_keras.py",
-    "test_killed_at_random_moments",
+    r"test_log\[float32",
+    r"test_mean_field_theory_agrees_with_measurement\[(?!gelu|relu|tanh)",
+    r"test_the_other_backend_gives_the_same_bits\[normal",
+    r"test_the_verdict_predicts_who_trains\[(?!relu-initializers2)",
+    # What compiles, or reads what was compiled.
+    "test_builds.py",
+    "test_capi.py",
     "test_objects.py",
-    "test_torch_sharded.py",
-    "test_everyone_fills_what_is_asked",
+    "test_the_sums_of_a_tile_stay_in_registers",
+    # Whole programs, processes and models.
+    "test_both_guides_show_what_their_code_prints",
+    "test_cluster.py",
+    "test_command_prints_tables_and_keeps_results",
+    "test_ctrl_c_ends_it_and_nothing_is_written",
+    "test_deep.py",
+    r"test_docstring_examples\[fastinit.benchmark._measure",
+    "test_every_picture_is_made_and_there",
     "test_examples_run",
     "test_gpt2_loads_and_knows_nothing",
+    "test_keras.py",
+    "test_killed_at_random_moments",
+    "test_numpy_and_fastinit_fill_the_memory_given",
     "test_torch_devices.py",
+    "test_torch_sharded.py",
     "test_torch_streaming.py",
     "test_transformers.py",
 )
@@ -80,5 +98,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "numba" in item.nodeid and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("numba"))
-        if any(part in item.nodeid for part in EXHAUSTIVE):
+        if any(re.search(pattern, item.nodeid) for pattern in EXHAUSTIVE):
             item.add_marker(pytest.mark.exhaustive)

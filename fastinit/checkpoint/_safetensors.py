@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastinit._check import shown
 from fastinit._files import contents, opened
 from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype, dtype_name
 
@@ -21,6 +22,10 @@ _NAMES = {code: name for name, code in DTYPES.items()}
 
 _MAX_HEADER = 100_000_000  # bytes, as in the library
 _MAX_BYTES = 2**63 - 1
+
+
+class UnknownDtypeError(RecipeError):
+    """A file, which may be sound, has a dtype that fastinit does not know."""
 
 
 class Header(NamedTuple):
@@ -65,8 +70,10 @@ def read(path: Path) -> Header:
         text = file.read(length)
     try:
         header = parse(loads(text), str(path), file=True)
+    except UnknownDtypeError:
+        raise
     except RecipeError as error:
-        raise _not(path, error) from None
+        raise _not(path, str(error).removeprefix(f"{path}: ")) from None
     begins = tuple(begin + 8 + length for begin in header.begins)
     if 8 + length + sum(tensor.nbytes for tensor in header.tensors) != nbytes:
         raise _not(path, f"its tensors do not add up to its {nbytes:,} bytes")
@@ -153,7 +160,11 @@ def _tensor(origin: str, name: str, entry: Any) -> Tensor:
                 f"{origin}: {name!r} must have a dtype and a shape, as in a safetensors header"
             )
     if code not in _NAMES:
-        raise RecipeError(f"{origin}: {name!r} has dtype {code!r}; allowed: {', '.join(_NAMES)}")
+        allowed = ", ".join(_NAMES)
+        raise UnknownDtypeError(
+            f"{origin}: {shown(name)} has the dtype {shown(code)}, which fastinit does not know; "
+            f"allowed: {allowed}"
+        )
     tensor = Tensor(name, tuple(shape), as_dtype(_NAMES[code]))
     if tensor.nbytes > _MAX_BYTES:
         raise RecipeError(f"{origin}: {name!r} has more than 2**63 bytes")

@@ -24,47 +24,63 @@ def bench(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            help="fills, unless given; or jobs: orthogonal matrices, the start of a model of "
-            "transformers', files of weights."
+            help="What is measured: fills (the default), or jobs: orthogonal matrices, the start "
+            "of a model of transformers, and files of weights."
         ),
     ] = None,
     distribution: Annotated[
-        list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DISTRIBUTIONS)}.")
+        list[str] | None,
+        typer.Option(help=f"Which distributions: {', '.join(benchmark.DISTRIBUTIONS)}."),
     ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(benchmark.DTYPES)}.")] = (
-        None
-    ),
+    dtype: Annotated[
+        list[str] | None, typer.Option(help=f"Which dtypes: {', '.join(benchmark.DTYPES)}.")
+    ] = None,
     power: Annotated[
-        list[int] | None, typer.Option(help="For arrays of 2^POWER elements, if memory holds them.")
+        list[int] | None,
+        typer.Option(help="Fill arrays of 2^POWER elements, if memory holds them."),
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option(help="1 and all this process may use, unless given.")
+        list[int] | None,
+        typer.Option(help="Numbers of threads; by default 1, and all that this process may use."),
     ] = None,
     memory: Annotated[
-        list[str] | None, typer.Option(help="touched or cold; both unless given.")
+        list[str] | None,
+        typer.Option(help="Which memory is filled: touched or cold; by default, both."),
     ] = None,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Without peers, and with the best kernels alone.")
+        bool, typer.Option("--alone", help="Measure fastinit's best kernels, and no other library.")
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Whatever is not given: all there is, for hours.")
+        bool,
+        typer.Option(
+            "--full", help="Measure all cases of every option that is not given. This takes hours."
+        ),
     ] = False,
     every: Annotated[
-        bool, typer.Option("--all-threads", help="1, 2, 4 and so on to all, if none are given.")
+        bool,
+        typer.Option(
+            "--all-threads",
+            help="Measure 1, 2, 4 and so on up to all threads, if --threads is not given.",
+        ),
     ] = False,
     repeats: Annotated[
-        int | None, typer.Option(help="Turns that each takes; 7 for fills and 3 for jobs.")
+        int | None,
+        typer.Option(
+            help="How often each library is timed; by default 7 times for fills, 3 for jobs."
+        ),
     ] = None,
     shape: Annotated[
-        list[str] | None, typer.Option(help="Of orthogonal matrices, such as 4096x1024.")
+        list[str] | None, typer.Option(help="The shape of orthogonal matrices, such as 4096x1024.")
     ] = None,
-    layers: Annotated[int, typer.Option(help="Of start's model: 16 million values each.")] = 20,
-    gigabytes: Annotated[float, typer.Option(help="Of files.")] = 2.0,
+    layers: Annotated[
+        int, typer.Option(help="For start: the layers of its model, each of 16 million values.")
+    ] = 20,
+    gigabytes: Annotated[float, typer.Option(help="For files: how many gigabytes.")] = 2.0,
     directory: Annotated[
-        Path, typer.Option(help="On the disk for files, which are removed again.")
+        Path, typer.Option(help="For files: a directory on the disk; the files are removed again.")
     ] = Path(),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory for results.json and plots.")
+        Path | None, typer.Option("--output", "-o", help="A directory for results.json and plots.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -46,18 +46,22 @@ Source = Annotated[
         "Hugging Face config.json.",
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Seed = Annotated[int | None, typer.Option(help="The seed, instead of the recipe's own.")]
 Dtype = Annotated[
-    str | None, typer.Option(help=f"Of all floating tensors: {', '.join(FLOAT_DTYPES)}.")
+    str | None, typer.Option(help=f"The dtype of all floating tensors: {', '.join(FLOAT_DTYPES)}.")
 ]
-Threads = Annotated[int | None, typer.Option(help="Instead of all this process may use.")]
+Threads = Annotated[
+    int | None, typer.Option(help="How many threads; by default, all that this process may use.")
+]
 Rules = Annotated[
     str | None,
-    typer.Option("--recipe", help="Recipe whose rules and seed to use for SOURCE's tensors."),
+    typer.Option(
+        "--recipe", help="A recipe whose rules and seed are used for the tensors of SOURCE."
+    ),
 ]
 Variables = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=NUMBER", help="A variable that a recipe has or needs."),
+    typer.Option("--set", metavar="NAME=NUMBER", help="Give a variable of the recipe a value."),
 ]
 
 
@@ -65,7 +69,9 @@ def init(
     source: Source,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Directory for the files; needed but for --dry-run."),
+        typer.Option(
+            "--output", "-o", help="The directory for the files. Only --dry-run does without."
+        ),
     ] = None,
     seed: Seed = None,
     dtype: Dtype = None,
@@ -77,15 +83,18 @@ def init(
         typer.Option(
             "--from",
             metavar="OLD",
-            help="Checkpoint whose tensors stay as they are; only what it lacks is drawn, such as "
-            "new layers, or the new rows of a larger vocabulary.",
+            help="An older checkpoint whose tensors are copied. Only what it lacks is drawn, such "
+            "as new layers, or the new rows of a larger vocabulary.",
         ),
     ] = None,
     max_shard_size: Annotated[
-        str, typer.Option(help="Of tensors in a file, such as 500MB; of 10^9 bytes a GB.")
+        str,
+        typer.Option(
+            help="The largest size of the tensors in one file, such as 500MB. 1 GB is 10^9 bytes."
+        ),
     ] = MAX_SHARD_SIZE,
     format: Annotated[  # noqa: A002
-        str, typer.Option(help=f"One of {', '.join(FORMATS)}; npy: a file for each tensor.")
+        str, typer.Option(help=f"{' or '.join(FORMATS)}; npy writes a file for each tensor.")
     ] = FORMATS[0],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     resume: Annotated[
@@ -95,12 +104,12 @@ def init(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Of a Dask scheduler whose workers share DIR, or local:N for N processes here: "
-            "they write the files.",
+            help="The address of a Dask scheduler whose workers write the files; they must see the "
+            "same directory. local:N starts N processes on this machine instead.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the tensors and their rules.")
+        bool, typer.Option("--dry-run", help="List the tensors and their rules, and write nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -158,30 +167,40 @@ def _options_named() -> Iterator[None]:
 
 def check(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Directory of a checkpoint, or .safetensors.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The directory of a checkpoint, or one .safetensors file."
+        ),
     ],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="A recipe whose rules to use instead of those in the files."),
+        typer.Option(
+            "--recipe", help="A recipe whose rules are used instead of those in the files."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of that in the files.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed, instead of that in the files.")
+    ] = None,
     threads: Threads = None,
     statistics: Annotated[
         bool,
         typer.Option(
             "--statistics",
-            help="Also for files written by other tools: moments, copies, a test of the recipe.",
+            help="Print moments and copies, and test the values against the recipe. This "
+            "also works for files written by other tools.",
         ),
     ] = False,
     as_json: AsJson = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory for pictures of them.")
+        Path | None,
+        typer.Option("--output", "-o", help="A directory for pictures of the statistics."),
     ] = None,
 ) -> None:
     """Prove a checkpoint: draw every tensor again, and compare it bit for bit.
 
-    Exit status 3, and the first element that differs, if one does; with --statistics, the
-    tensors that are not as the recipe draws them (one false alarm in 1000 checkpoints).
+    If an element differs, the first one is named, and the exit status is 3. With --statistics,
+    those tensors are named whose values are not distributed as the recipe says; one checkpoint
+    in 1000 is named although it is right.
     """
     with one_line_errors():
         if statistics:
@@ -266,10 +285,15 @@ def _row(each: checkpoint.Statistics) -> list[str]:
 def show(
     source: Source,
     tensor: Annotated[
-        str, typer.Argument(metavar="TENSOR[SLICE]", help="A name, or such as 'h.0.w[:4, -1]'.")
+        str,
+        typer.Argument(
+            metavar="TENSOR[SLICE]",
+            help="A tensor's name, or a slice of it such as 'h.0.w[:4, -1]'.",
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File (.npy) to save it to.")
+        Path | None,
+        typer.Option("--output", "-o", help="A file (.npy) in which the slice is saved."),
     ] = None,
     seed: Seed = None,
     dtype: Dtype = None,
@@ -278,7 +302,7 @@ def show(
     variables: Variables = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show any slice of a tensor that init would write, without writing it."""
+    """Show any slice of a tensor that init would write. The model is not written."""
     with one_line_errors():
         if output is not None and output.suffix != ".npy":
             raise UsageError(f"--output {output} must end in .npy")
@@ -303,7 +327,7 @@ def show(
 
 
 def list_sources(as_json: AsJson = False) -> None:
-    """List what comes with fastinit: models to start, and rules for the tensors of any source."""
+    """List the recipes of fastinit: models to start from, and rules for any model's tensors."""
     about = {name: described(name) for name in builtin()}
     models = {name: text for name, (text, is_model) in about.items() if is_model}
     rules = {name: text for name, (text, is_model) in about.items() if not is_model}

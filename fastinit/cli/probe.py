@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastinit import diagnostics, initializer
+from fastinit._check import integer
 from fastinit.cli._terminal import (
     AsJson,
     PeakMemory,
@@ -20,6 +22,9 @@ from fastinit.cli._terminal import (
     steps_bar,
 )
 from fastinit.gains import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from fastinit.torch import _configs
 
 _COMPARED = ["xavier", "he", "normal:0.01"]
 
@@ -36,65 +41,99 @@ def probe(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [INITIALIZER]...",
-            help="A Hugging Face config.json, or its directory, whose model to probe at full "
-            "size; and more for --compare.",
+            help="A Hugging Face config.json, or its directory: its model is probed at full size. "
+            "All others are initializers or recipes to compare, as with --compare.",
         ),
     ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(
             metavar="INITIALIZER...",
-            help=f"Which to compare, by default {' '.join(_COMPARED)}; of {initializer.FORMS}.",
+            help=f"The initializers to compare, by default {' '.join(_COMPARED)}. Allowed: "
+            f"{initializer.FORMS}.",
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Number of layers.")] = 50,
-    width: Annotated[int, typer.Option(min=1, help="Of each; channels with --image.")] = 128,
-    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
-    residual: Annotated[bool, typer.Option("--residual", help="Skip connections.")] = False,
+    depth: Annotated[int, typer.Option(min=1, help="The number of layers.")] = 50,
+    width: Annotated[
+        int, typer.Option(min=1, help="The width of each layer; with --image, its channels.")
+    ] = 128,
+    activation: Annotated[
+        str, typer.Option(help=f"The activation: one of {', '.join(ACTIVATIONS)}.")
+    ] = "relu",
+    residual: Annotated[bool, typer.Option("--residual", help="Add skip connections.")] = False,
     layer_norm: Annotated[
-        bool, typer.Option("--layer-norm", help="LayerNorm before each activation.")
+        bool, typer.Option("--layer-norm", help="Put a LayerNorm before each activation.")
     ] = False,
     image: Annotated[
-        int | None, typer.Option(min=1, help="3 x 3 convolutions over N x N images.", metavar="N")
+        int | None,
+        typer.Option(min=1, help="Use 3 x 3 convolutions over N x N images.", metavar="N"),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Number of samples: 256; of a CONFIG: 1.")
+        int | None,
+        typer.Option(min=1, help="The number of samples: by default 256, and 1 for a CONFIG."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, 2, ...")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are tried: 0, 1, 2, ...")] = 3,
     steps: Annotated[
-        int, typer.Option(min=0, help="Of gradient descent on digits, in the page; 0: none.")
+        int,
+        typer.Option(
+            min=0, help="How many steps of gradient descent on digits the page shows; 0 for none."
+        ),
     ] = 60,
     tokens: Annotated[
-        int, typer.Option(min=1, help="Of a CONFIG: random tokens in each sample.")
-    ] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Of a CONFIG: of weights and tokens.")] = 0,
+        str,
+        typer.Option(
+            metavar="N|FILE",
+            help="For a CONFIG: how many random tokens each sample has; or a file of tokens, a "
+            ".npy or a text with a sample on each line.",
+        ),
+    ] = "128",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="For a CONFIG: a recipe, by its name or file, whose rules replace the model's own."
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B",
+            help="For a CONFIG: run the blocks A to B - 1 alone; -2: stands for the last two.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For a CONFIG: the seed of its weights and tokens.")
+    ] = 0,
     dtype: Annotated[
-        str, typer.Option(help="Of a CONFIG's weights: float32 or bfloat16.")
+        str, typer.Option(help="For a CONFIG: the dtype of its weights, float32 or bfloat16.")
     ] = "float32",
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="Page (.html), picture (.png), numbers (.json)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file to write: a page (.html), a picture (.png) or numbers (.json).",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which initializers let a deep network train, before it is trained.
 
-    -o may be given several times; without it only the verdicts are printed.
+    The option -o may be given several times. Without it, only the verdicts are printed.
 
-    With a CONFIG its model is probed at full size, by its own rules and by the recipes that
-    --compare names. Its weights are drawn when they are used, so that the largest block decides
-    how much memory that takes.
+    With a CONFIG, its model is probed at full size: by its own rules, and by the recipes that
+    --compare names. Its weights are drawn when they are used, and not kept: the largest block
+    decides how much memory is needed.
     """
     if more and _is_config(more[0]):
         with one_line_errors():
             _refuse(context, _SMALL, "of small networks; CONFIG is a model of its own")
-            recipes = [*(compare or []), *more[1:]]
+            rules = [recipe, *(compare or []), *more[1:]]
             _probe_config(
-                Path(more[0]), recipes, tokens, batch or 1, seed, dtype, output or [], as_json
+                Path(more[0]), rules, tokens, batch, seed, dtype, layers, output or [], as_json
             )
         return
     with one_line_errors():
-        _refuse(context, ("tokens", "seed", "dtype"), "of models; give a CONFIG")
+        _refuse(context, _MODELS, "of models; give a CONFIG")
     names = list(dict.fromkeys([*(compare or []), *(more or [])])) or _COMPARED
     outputs = output or []
     with one_line_errors():
@@ -142,6 +181,9 @@ def _show(result: diagnostics.Probe, files: list[Path]) -> None:
 _SMALL = ("depth", "width", "activation", "residual", "layer_norm", "image", "seeds", "steps")
 
 
+_MODELS = ("tokens", "seed", "dtype", "recipe", "layers")
+
+
 def _is_config(text: str) -> bool:
     return text.endswith(".json") or Path(text).is_dir()
 
@@ -156,11 +198,12 @@ def _refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
 
 def _probe_config(
     path: Path,
-    recipes: list[str],
-    tokens: int,
-    batch: int,
+    rules: Sequence[str | None],
+    tokens: str,
+    samples: int | None,
     seed: int,
     dtype: str,
+    layers: str | None,
     outputs: list[Path],
     as_json: bool,
 ) -> None:
@@ -169,6 +212,7 @@ def _probe_config(
         raise ValueError(f"{path} needs PyTorch: pip install 'fastinit-nn[hf]'")
     import fastinit.torch
     from fastinit.torch import _configs
+    from fastinit.torch._streaming import only
 
     if dtype not in _configs.DTYPES:
         raise ValueError(f"--dtype {dtype}: allowed: {', '.join(_configs.DTYPES)}")
@@ -178,13 +222,19 @@ def _probe_config(
         for each in outputs:
             report.check(each)
     model = _configs.model_of(path, dtype)
-    inputs = _configs.batch_for(model, tokens, batch, seed)
-    compare: list[str | None] = [None, *recipes]
+    given = _tokens(tokens)
+    if samples is not None and not isinstance(given, int):
+        raise ValueError(f"--batch {samples} is of random tokens; {tokens} says how many samples")
+    inputs = _configs.batch_for(model, given, samples or 1, seed)
+    chosen = None if layers is None else _slice(layers)
     memory, start = PeakMemory(), time.perf_counter()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     typer.echo(f"{type(model).__name__}, {parameters:,} parameters, {dtype}", err=True)
+    with only(model, chosen):
+        work = _configs.work(model) * len(rules)
+        _show_estimate(_configs.estimate(model, inputs), len(rules))
     stopped = False
-    with share_bar("probe", _configs.work(model) * len(compare)) as advance:
+    with share_bar("probe", work) as advance:
 
         def progress(weights: int) -> None:
             advance(weights)
@@ -192,7 +242,13 @@ def _probe_config(
 
         try:
             result = fastinit.torch.probe(
-                model, inputs, _configs.loss_of, seed=seed, compare=compare, progress=progress
+                model,
+                inputs,
+                _configs.loss_of,
+                seed=seed,
+                compare=rules,
+                layers=chosen,
+                progress=progress,
             )
         except KeyboardInterrupt as interrupt:
             if not hasattr(interrupt, "probe"):
@@ -210,6 +266,33 @@ def _probe_config(
         typer.echo(f"files: {' '.join(map(str, outputs))}")
     if stopped:
         raise typer.Exit(130)
+
+
+def _tokens(text: str) -> Any:
+    """Return a number of tokens, or the tokens of a file."""
+    if text.isdecimal():
+        return integer("--tokens", int(text), 1, 2**31)
+    from fastinit.torch import _configs
+
+    return _configs.read_tokens(Path(text))
+
+
+def _slice(text: str) -> slice:
+    """Return the blocks that A:B names, as Python counts."""
+    found = re.fullmatch(r"(-?\d*):(-?\d*)", text)
+    if not found or "-" in found.groups():
+        raise ValueError(f"--layers {text} must be A:B, such as 0:2, or -2: for the last two")
+    return slice(*(int(part) if part else None for part in found.groups()))
+
+
+def _show_estimate(estimate: _configs.Estimate, rules: int) -> None:
+    seconds = estimate.seconds * rules
+    span = f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(1.0, seconds):.0f} s"
+    typer.echo(
+        f"about {span}, and {estimate.nbytes / 1e9:.1f} GB; the largest block has "
+        f"{estimate.block / 1e9:.2f} GB",
+        err=True,
+    )
 
 
 def _show_model(result: diagnostics.Probe) -> None:

@@ -25,7 +25,7 @@ from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict
 from fastinit.diagnostics._activations import ACTIVATIONS, Array
 from fastinit.diagnostics._model import Inside, outside
-from fastinit.diagnostics._network import Network, backward, jacobian
+from fastinit.diagnostics._network import LayerTrace, Network, backward, jacobian
 from fastinit.initializer import Initializer
 from fastinit.random import Generator, default_rng
 
@@ -148,6 +148,10 @@ class Signal:
         `SATURATED`), and of units whose slope is 0 for the whole batch.
     weight_norm, gradient_norm : array
         Frobenius norms of W and dJ/dW of layers 1 to L, J averaged over the batch.
+    loss_gradient : array
+        Frobenius norms of dE/dW of layers 1 to L, E being the mean cross-entropy of ten classes,
+        which a matrix of Xavier's reads from x_L; the labels are random. Of a PyTorch model, E is
+        its own loss.
     singular_values : array
         Of d x_L / d x_0 for one sample, largest first; empty if not asked for.
     histograms : tuple of Histogram
@@ -171,6 +175,7 @@ class Signal:
     dead: Array
     weight_norm: Array
     gradient_norm: Array
+    loss_gradient: Array
     singular_values: Array
     histograms: tuple[Histogram, ...]
     theory: _mean_field.Theory | None
@@ -569,6 +574,7 @@ class _Run(NamedTuple):
     dead: list[float]
     weight_norm: list[float]
     gradient_norm: list[float]
+    loss_gradient: list[float]
     singular_values: Array
     histograms: tuple[Histogram, ...]
     symmetric: bool
@@ -584,6 +590,7 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
         layer.to_weight(gradient) / len(x)
         for layer, gradient in zip(traces, gradients[1:], strict=True)
     ]
+    by_loss = _loss_gradients(traces, rng)
     signals = [x, *(layer.output for layer in traces)]
     flat = ACTIVATIONS[network.activation].steep() * SATURATED
     small = max(x[0].size, output[0].size) <= _LARGEST_JACOBIAN
@@ -595,12 +602,38 @@ def _run(network: Network, x: Array, rng: Generator, spectrum: bool) -> _Run:
         dead=[_dead(layer.slope) for layer in traces],
         weight_norm=[float(np.linalg.norm(weight)) for weight in network.weights],
         gradient_norm=[float(np.linalg.norm(gradient)) for gradient in by_weight],
+        loss_gradient=[float(np.linalg.norm(gradient)) for gradient in by_loss],
         singular_values=_spectrum(network, x[0]) if spectrum and small else np.empty(0),
         histograms=tuple(histograms(signals)),
-        symmetric=any(map(_verdict.alike, network.weights, by_weight)),
+        symmetric=_verdict.stuck(network.weights, by_loss),
         scales=[_mean_field.scale_of(weight, network.activation) for weight in network.weights],
         second_moment=float(np.mean(x**2)),
     )
+
+
+def _loss_gradients(traces: Sequence[LayerTrace], rng: Generator) -> list[Array]:
+    """Return dE/dW of each layer, E the mean cross-entropy of random labels among ten classes.
+
+    A loss sees what the gradient of J does not: where all samples give the same output, the errors
+    of different labels cancel.
+    """
+    output = traces[-1].output
+    samples = len(output)
+    flat = output.reshape(samples, -1)
+    head = Initializer("xavier_normal").fill(
+        np.empty((flat.shape[1], _CLASSES)), rng=rng.stream("head")
+    )
+    z = flat @ head
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    error = e / e.sum(axis=1, keepdims=True)
+    labels = (_CLASSES * rng.stream("labels").random(samples)).astype(int)
+    error[np.arange(samples), labels] -= 1
+    error -= error.mean(axis=0)  # what a bias would learn says nothing of the layers
+    gradients = backward(traces, (error @ head.T).reshape(output.shape) / samples)
+    return [trace.to_weight(by) for trace, by in zip(traces, gradients[1:], strict=True)]
+
+
+_CLASSES = 10
 
 
 def _dead(slope: Array) -> float:
@@ -643,6 +676,8 @@ def _signal(name: str, setting: Setting, runs: Sequence[_Run]) -> Signal:
         _verdict.geometric_mean(series["std"]),
         _verdict.geometric_mean(series["gradient"]),
         all(run.symmetric for run in runs),
+        _verdict.geometric_mean(series["weight_norm"]),
+        _verdict.geometric_mean(series["loss_gradient"]),
     )
     return Signal(
         name=name,

@@ -7,6 +7,7 @@ for what PyTorch's measures, and for what mean-field theory predicts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,31 @@ FAST = 1.5
 A skip connection that adds a branch as large as the stream, the most that a variance-keeping
 initializer does, multiplies the standard deviation by sqrt(2) = 1.41; beyond it, the layers
 themselves amplify.
+"""
+
+RATES = (0.003, 1.0)
+"""The least and the largest learning rate of plain gradient descent that anyone would try."""
+
+# The next three were chosen on the networks of tests/deep/verdicts.py, and tested on others:
+# docs/validation.md.
+PROGRESS = 1e-4
+"""Below it, the loss falls by so little in a step, at the rate 1, that the network vanishes.
+
+To first order a step at the rate a lowers the loss by a times the square of its gradient by all
+weights. A hundred steps at the rate 1 then gain a hundredth of a nat.
+"""
+
+JUMP = 0.5
+"""A step that changes the weights by more than half, at the least rate, all but draws them anew.
+
+It is the sum over the layers of the step's norm over the weights'. Small weights before LayerNorm
+do this: their scale does not matter to the signal, and divides the gradient.
+"""
+
+LEAP = 0.3
+"""A signal or gradient that grows fast explodes if such a step is larger than this.
+
+Where it is not, as in a few layers that amplify a lot, it grows: the least rate may go well.
 """
 
 SAME = 1e-9
@@ -80,16 +106,25 @@ class Verdict:
     Parameters
     ----------
     kind : {"symmetric", "exploding", "vanishing", "growing", "healthy"}
-        In one word.
+        In one word. Healthy trains by plain gradient descent; growing does at a rate that is small
+        enough, if at all; the others do not.
     signal : Trend
         Of the activations' standard deviation, from the input on.
     gradient : Trend
         Of the gradients' standard deviation, from the output back.
+    progress : float
+        By how much a step of gradient descent at the rate 1 lowers the loss, to first order: the
+        square of its gradient by all weights. NaN if it is not known.
+    step : float
+        By how much such a step changes the weights, relative to what they are: the sum over the
+        layers. NaN if it is not known.
     """
 
     kind: str
     signal: Trend
     gradient: Trend
+    progress: float = math.nan
+    step: float = math.nan
 
     @property
     def trains(self) -> bool:
@@ -105,13 +140,25 @@ class Verdict:
     def __str__(self) -> str:
         if self.kind == "symmetric":
             return "symmetric: units have the same weights and the same gradients, for ever"
+        if self.kind == "growing" and not _grows(self.signal, self.gradient):
+            return (
+                "growing: even at the rate "
+                f"{RATES[0]} a step changes the weights by {RATES[0] * self.step:.0%} of themselves"
+            )
         return (
             f"{self.kind}: per layer the signal x {self.signal.rate:.3g}, "
             f"the gradient x {self.gradient.rate:.3g}"
         )
 
 
-def judge(std: Array, gradient: Array, symmetric: bool = False) -> Verdict:
+def judge(
+    std: Array,
+    gradient: Array,
+    symmetric: bool = False,
+    weight_norm: Array | None = None,
+    loss_gradient: Array | None = None,
+    elsewhere: float = 0.0,
+) -> Verdict:
     """Return the verdict on a network.
 
     Parameters
@@ -122,6 +169,11 @@ def judge(std: Array, gradient: Array, symmetric: bool = False) -> Verdict:
         The standard deviations of the gradients by them, in the same order.
     symmetric : bool
         Whether the units of some layer are alike: same weights, same gradients.
+    weight_norm, loss_gradient : array, optional
+        The norms of the layers' weights and of a loss's gradient by them, (layers,). Without them,
+        as theory has none, a verdict is of the standard deviations alone.
+    elsewhere : float
+        The square of the loss's gradient by weights that are in no layer, such as an embedding.
 
     Examples
     --------
@@ -129,7 +181,14 @@ def judge(std: Array, gradient: Array, symmetric: bool = False) -> Verdict:
     'vanishing'
     """
     trends = _trend(std), _trend(gradient[::-1])
-    return Verdict("symmetric" if symmetric else _kind(*trends), *trends)
+    if weight_norm is None or loss_gradient is None:
+        return Verdict("symmetric" if symmetric else _kind(*trends), *trends)
+    with np.errstate(all="ignore"):
+        relative = loss_gradient / weight_norm
+        step = float(relative[weight_norm > 0].sum())
+        progress = float(np.square(loss_gradient).sum()) + elsewhere
+    kind = "symmetric" if symmetric else _kind_of_steps(trends, progress, step)
+    return Verdict(kind, *trends, progress, step)
 
 
 def geometric_mean(series: Array) -> Array:
@@ -146,13 +205,32 @@ def geometric_mean(series: Array) -> Array:
 
 
 def _kind(*trends: Trend) -> str:
-    if any(t.total > LIMIT and t.rate > FAST for t in trends):
+    if _explodes(*trends):
         return "exploding"
     if any(t.total < 1 / LIMIT for t in trends):
         return "vanishing"
-    if any(max(t.total, t.ratio) > LIMIT for t in trends):
-        return "growing"
-    return "healthy"
+    return "growing" if _grows(*trends) else "healthy"
+
+
+def _kind_of_steps(trends: tuple[Trend, Trend], progress: float, step: float) -> str:
+    """Return the kind where it is known what a step of gradient descent does.
+
+    What little a few layers lose, a larger rate makes up for, and a smaller one for what they gain.
+    """
+    jump = RATES[0] * step
+    if not math.isfinite(progress) or (_explodes(*trends) and jump > LEAP):
+        return "exploding"
+    if progress < PROGRESS:
+        return "vanishing"
+    return "growing" if jump > JUMP or _grows(*trends) else "healthy"
+
+
+def _explodes(*trends: Trend) -> bool:
+    return any(t.total > LIMIT and t.rate > FAST for t in trends)
+
+
+def _grows(*trends: Trend) -> bool:
+    return any(max(t.total, t.ratio) > LIMIT for t in trends)
 
 
 def _trend(series: Array) -> Trend:
@@ -165,6 +243,25 @@ def _trend(series: Array) -> Trend:
         slope, start = np.polyfit(layers, np.log(series[layers]), 1)
         ratio = series[layers[-1]] / series[layers[0]]
         return Trend(float(np.exp(start)), float(np.exp(slope)), depth, float(ratio))
+
+
+def stuck(weights: Sequence[Array], gradients: Sequence[Array]) -> bool:
+    """Return whether some layer's units are alike and stay so, by the gradients of a loss.
+
+    A layer that gets no gradient is not stuck as long as another gets one: when that has changed,
+    this one may get a gradient too, as behind a skip connection.
+
+    Examples
+    --------
+    >>> zeros, ones = np.zeros((2, 2)), np.ones((2, 2))
+    >>> stuck([zeros], [zeros]), stuck([zeros], [ones]), stuck([zeros, ones], [zeros, np.eye(2)])
+    (True, True, False)
+    """
+    moved = [bool(gradient.any()) for gradient in gradients]
+    return any(
+        alike(weight, gradient) and (moves or not any(moved))
+        for weight, gradient, moves in zip(weights, gradients, moved, strict=True)
+    )
 
 
 def alike(weight: Array, gradient: Array) -> bool:

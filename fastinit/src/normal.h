@@ -5,7 +5,7 @@
  *
  * The polynomials are minimax fits (Sollya's fpminimax, relative error), those of float32 with
  * no more terms than keep z0 and z1 within 5 units in the last place: its kernels are bound by
- * the instructions they have.  Errors, in such units, as tests/test_accuracy.py reads them here
+ * the instructions they have.  Errors, in such units, as tests/core/test_accuracy.py reads them here
  * and measures them: in float32 the first three at every argument that occurs, all others in
  * sweeps of some 2^20.
  *

@@ -54,7 +54,7 @@ static inline uint32_t rotate_right(uint32_t x, uint32_t r)
 }
 
 /* A^n and A^0 + ... + A^(n-1), modulo 2^64, for a block's 2048 draws in two digits:
- * n = 0, 2 ... 62, and n = 64 * (0 ... 31).  tests/test_kernels.py recomputes them. */
+ * n = 0, 2 ... 62, and n = 64 * (0 ... 31).  tests/core/test_kernels.py recomputes them. */
 #define PCG_MUL_64 0x4425ebbf6f4d5901u
 #define PCG_ADD_64 0xb5eb8df53e56bac0u
 static const uint64_t pcg_mul[32] = {

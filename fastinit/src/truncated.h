@@ -15,7 +15,7 @@
  * The first two are for the 32-bit types and narrower.  Every result is clamped to the
  * bounds: an interval's ends are rounded values as well.
  *
- * Relative errors, as tests/test_accuracy.py reads them here and measures them in sweeps of
+ * Relative errors, as tests/core/test_accuracy.py reads them here and measures them in sweeps of
  * 2^17 or more.  Towards 2.9 sigma central32's is that of y, which float32 rounds:
  *
  *   function                 of                             error

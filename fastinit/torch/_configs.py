@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastinit.torch._deferred import deferred
+from fastinit.torch._drawing import ROWS
 from fastinit.torch._streaming import stacks
+from fastinit.torch.init import normal_
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -55,31 +59,67 @@ def model_of(path: Path, dtype: str = "float32") -> nn.Module:
     return model.eval()
 
 
-def batch_for(model: Any, tokens: int, samples: int, seed: int) -> Mapping[str, Tensor]:
-    """Return a random input for a model of transformers: what it reads, and labels.
+def read_tokens(path: Path) -> Tensor:
+    """Return the tokens that a file holds, (samples, tokens).
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npy`` of integers, of one or two axes; or a text of integers, a sample on each line.
+
+    Raises
+    ------
+    ValueError
+        If it holds something else, or its samples are not of one length.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            lines = [line.split() for line in path.read_text("utf-8").splitlines()]
+            array = np.array([[int(word) for word in line] for line in lines if line])
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold tokens, integers of equal lines: {error}") from None
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(
+            f"{path} has dtype {array.dtype} and shape {array.shape}; allowed: integers, (tokens,) "
+            "or (samples, tokens)"
+        )
+    return torch.from_numpy(np.atleast_2d(array).astype(np.int64))
+
+
+def batch_for(model: Any, tokens: int | Tensor, samples: int, seed: int) -> Mapping[str, Tensor]:
+    """Return an input for a model of transformers: what it reads, and labels.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         Reads ``input_ids``, ``pixel_values`` or ``input_features``.
-    tokens : int
-        The length of each text.
+    tokens : int or Tensor
+        The length of each random text; or the texts.
     samples : int
-        How many texts, images or recordings.
+        How many texts, images or recordings, if they are random.
     seed : int
         Of the random numbers.
 
     Raises
     ------
     ValueError
-        If it reads something else.
+        If it reads something else, or a token is not in its vocabulary.
     """
     config, rng = model.config, torch.Generator().manual_seed(seed)
+    vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
+    if isinstance(tokens, Tensor):
+        _check_tokens(model, tokens, vocabulary)
     dtype = next(model.parameters()).dtype
     reads = model.main_input_name
     if reads == "input_ids":
-        vocabulary = config.get_text_config().vocab_size
-        ids = torch.randint(vocabulary, (samples, tokens), generator=rng)
+        if isinstance(tokens, Tensor):
+            ids = tokens
+        else:
+            ids = torch.randint(vocabulary, (samples, tokens), generator=rng)
         return {"input_ids": ids, "labels": ids}
     if reads == "pixel_values":
         size = config.image_size
@@ -89,12 +129,27 @@ def batch_for(model: Any, tokens: int, samples: int, seed: int) -> Mapping[str, 
         return {"pixel_values": images, "labels": torch.arange(samples) % config.num_labels}
     if reads == "input_features":
         shape = (samples, config.num_mel_bins, 2 * config.max_source_positions)
-        ids = torch.randint(config.vocab_size, (samples, tokens), generator=rng)
+        ids = torch.randint(config.vocab_size, (samples, int(tokens)), generator=rng)
         return {"input_features": torch.randn(shape, generator=rng).to(dtype), "labels": ids}
     raise ValueError(
         f"{type(model).__name__} reads {reads}; allowed: input_ids, pixel_values, input_features. "
         "Give it to fastinit.torch.probe with an input of yours"
     )
+
+
+def _check_tokens(model: Any, tokens: Tensor, vocabulary: int) -> None:
+    """Raise unless the model reads these tokens."""
+    if model.main_input_name != "input_ids":
+        raise ValueError(
+            f"{type(model).__name__} reads {model.main_input_name}; allowed without a file of "
+            "tokens, which is for models that read input_ids"
+        )
+    outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
+    if outside.numel():
+        raise ValueError(
+            f"tokens have {int(outside[0])}; allowed: 0 to {vocabulary - 1}, the vocabulary of "
+            f"{type(model).__name__}"
+        )
 
 
 def loss_of(output: Any) -> Tensor:
@@ -112,6 +167,78 @@ def loss_of(output: Any) -> Tensor:
             "LlamaForCausalLM, in the config's architectures"
         )
     return loss
+
+
+class Estimate(NamedTuple):
+    """What a probe will take, by a few operations that are timed.
+
+    Parameters
+    ----------
+    seconds : float
+        Of one set of rules.
+    nbytes : int
+        Of weights, gradients and activations at once.
+    block : int
+        Of the largest block's weights.
+    """
+
+    seconds: float
+    nbytes: int
+    block: int
+
+
+def estimate(model: nn.Module, batch: Mapping[str, Tensor]) -> Estimate:
+    """Return what a probe of a model will take here.
+
+    Each weight of a block is drawn twice and multiplied four times, forward, forward again, and
+    twice on the way back: 2 operations for each of them and each token.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        On the meta device.
+    batch : mapping
+        Its input, with ``labels``.
+    """
+    blocks = [module for run in stacks(model).values() for module in run.values()]
+    weights = [_count(block) for block in blocks]
+    inside = sum(weights)
+    rest = max(0, _count(model) - inside)
+    dtype = next(model.parameters()).dtype
+    size = dtype.itemsize
+    tokens = max(x.shape[:2].numel() for x in batch.values())
+    each = 2 * _seconds_of_a_draw(dtype) + 8 * tokens * _seconds_of_an_operation(dtype, tokens)
+    largest = max(weights, default=0) * size
+    width = max((p.shape[-1] for p in model.parameters()), default=1)
+    borders = (len(blocks) + 2) * tokens * width * size
+    outputs = 4 * tokens * max((p.shape[0] for p in model.parameters()), default=1) * 4
+    held = min(rest * size, 4 * ROWS)  # what is larger is cut
+    return Estimate((inside + rest) * each, 2 * (largest + held) + borders + outputs, largest)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _seconds_of_a_draw(dtype: torch.dtype) -> float:
+    x = torch.empty(2**22, dtype=dtype)
+    each: float = _seconds(lambda: normal_(x)) / x.numel()
+    return each
+
+
+def _seconds_of_an_operation(dtype: torch.dtype, tokens: int) -> float:
+    """Return how long half of a multiplication and addition takes in a product of that shape."""
+    x, w = torch.ones(tokens, 1024, dtype=dtype), torch.ones(1024, 4096, dtype=dtype)
+    each: float = _seconds(lambda: x @ w) / (2 * tokens * w.numel())
+    return each
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return how long something takes when it is done for the second time."""
+    work()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def work(model: nn.Module) -> int:

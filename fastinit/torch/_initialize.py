@@ -15,6 +15,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
+from fastinit._check import shown
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
@@ -104,10 +105,11 @@ def initialize(
     ------
     TypeError, ValueError
         If `only` or `missing` has a name that the model has not, `seed` is none, two of the
-        model's names become one, the author's code looks at what it draws and would have gone
-        another way with this seed, or a parameter's values are held by something else (DeepSpeed's
-        ZeRO-3, Accelerate's offload, a sharding of FSDP1), or `fallback` is False and fastinit
-        cannot fill a parameter; then nothing was written.
+        model's names become one, the model was loaded by transformers and has lost the marks of
+        it, the author's code looks at what it draws and would have gone another way with this
+        seed, or a parameter's values are held by something else (DeepSpeed's ZeRO-3, Accelerate's
+        offload, a sharding of FSDP1), or `fallback` is False and fastinit cannot fill a
+        parameter; then nothing was written.
     RecipeError
         If a recipe's rule cannot fill its parameter; then nothing was written.
     RuntimeError
@@ -122,6 +124,7 @@ def initialize(
     >>> bool(model[0].weight.abs().max() <= 3**-0.5)
     True
     """
+    _check_kinds(model, recipe, {"only": only, "missing": missing})
     root = generator_of(seed)
     full_name = renaming(prefix, rename)
     slots = slots_of(model)
@@ -240,7 +243,8 @@ def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
         for key, parameter in parameters_of(module).items():
-            if parameter is not None and hasattr(parameter, "ds_id"):
+            there = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
+            if hasattr(parameter, "ds_id") and not there:
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
                     f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "
@@ -259,6 +263,19 @@ def _refuse_placeholders(model: nn.Module) -> None:
             )
 
 
+def _check_kinds(
+    model: object, recipe: object, names: Mapping[str, Collection[str] | None]
+) -> None:
+    """Raise TypeError if an argument is of another kind than `initialize` takes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={shown(model)} must be a torch.nn.Module")
+    if not isinstance(recipe, recipes.Recipe | str | Path | None):
+        raise TypeError(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
+    for argument, given in names.items():
+        if given is not None and (isinstance(given, str) or not isinstance(given, Collection)):
+            raise TypeError(f"{argument}={shown(given)} must be a collection of names")
+
+
 def _wanted(
     model: nn.Module,
     slots: list[Slot],
@@ -270,8 +287,8 @@ def _wanted(
     if only is not None and missing is not None:
         raise ValueError("only and missing are two ways to choose tensors; give one of them")
     if only is None and missing is None:
-        # transformers' mark of a weight that was loaded.
-        return {n for n, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
+        loaded = _loaded(model)
+        return {name for name, tensor in tensors.items() if id(tensor) not in loaded}
     first = {id(tensor): name for name, tensor in tensors.items()}
     aliases = {slot.name: first[id(slot.tensor)] for slot in slots}
     for raw, tensor in (*model.named_parameters(remove_duplicate=False),
@@ -294,6 +311,41 @@ def _wanted(
         for name, tensor in tensors.items()
         if name not in there and (name in {aliases[c] for c in chosen} or tensor.is_meta)
     }
+
+
+def _loaded(model: nn.Module) -> set[int]:
+    """Return which tensors transformers has loaded, or PEFT has copied from such, by their ids.
+
+    Raises
+    ------
+    ValueError
+        If transformers has loaded a model whose tensors have no mark of it any more.
+    """
+    for name, module in walk(model):
+        # `from_pretrained` leaves this with a model, and a mark with each of its tensors.
+        tensors = [p for p in module.parameters() if not p.is_meta]
+        if "_weight_conversions" in vars(module) and tensors and not any(map(_is_marked, tensors)):
+            raise ValueError(
+                f"{name.rstrip('.') or 'the model'} was loaded by from_pretrained, but its weights "
+                "have no mark of it, as after copy.deepcopy: which of them are to be drawn is not "
+                "known; give only or missing"
+            )
+    found = {id(t) for t in named(model).values() if _is_marked(t)}
+    for _, module in walk(model):
+        if type(module).__name__ == "ModulesToSaveWrapper":
+            originals = dict(module.original_module.named_parameters())
+            for copied in module.modules_to_save.values():
+                found |= {
+                    id(tensor)
+                    for key, tensor in copied.named_parameters()
+                    if key in originals and _is_marked(originals[key])
+                }
+    return found
+
+
+def _is_marked(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has transformers' mark of a weight that was loaded."""
+    return bool(getattr(tensor, "_is_hf_initialized", False))
 
 
 def _is_saved(slot: Slot) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fastinit._check import shown
 from fastinit.torch._private import tensors_of
 
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
@@ -112,12 +113,14 @@ def tied_names(model: nn.Module) -> set[str]:
 
 def renaming(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str]:
     """Return what makes a name of the whole model of one of the module's."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix={shown(prefix)} must be a str")
     if rename is None:
         return lambda name: prefix + name
     if prefix:
         raise ValueError("prefix and rename are two ways to say one thing; give one of them")
     if not callable(rename):
         raise TypeError(
-            f"rename={rename!r} is not a function; allowed: one of str that returns str"
+            f"rename={shown(rename)} is not a function; allowed: one of str that returns str"
         )
     return rename

@@ -252,7 +252,8 @@ class Noting(TorchDispatchMode):
                 inputs = [
                     x for x in inputs if x is not (args[i] if i < len(args) else kwargs[name])
                 ]
-        reads = self._storages(inputs)
+        formed = traits.name.endswith("_like") or traits.name.startswith("new_")
+        reads = set() if formed else self._storages(inputs)  # those look at its form alone
         replaces = {v.storage for v in written if traits.outs and self.tape.is_whole(v)} - reads
         state = None
         if traits.random and generator is not None:
@@ -429,12 +430,25 @@ class Looking(TorchFunctionMode):
             with self:  # ends in a call of init.draw
                 return ours(*args, **kwargs)
         if func in _OF_DATA:
+            args, kwargs = self._read((args, kwargs))
             return func(*args, **{**kwargs, "device": _CPU})
         if func in _MOVES and meta:
             return _moved(func, args, kwargs)
         if func in _READS and meta:
             return func(self._noting.value(args[0]), *args[1:], **kwargs)
         return func(*args, **kwargs)
+
+    def _read(self, arguments: tuple[Any, Any]) -> Any:
+        """Return the arguments of a call of `torch.tensor` with the values of tensors in lists."""
+
+        def read(x: Any, depth: int = 0) -> Any:
+            if type(x) in (list, tuple):
+                return [read(each, depth + 1) for each in x]
+            inside = depth > 0 and isinstance(x, torch.Tensor) and x.is_meta
+            return self._noting.value(x) if inside else x
+
+        args, kwargs = arguments
+        return [read(x) for x in args], {key: read(x) for key, x in kwargs.items()}
 
     def draw(
         self,

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import random
+from fastinit._fill import is_sharded
 from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 from fastinit.recipe import Recipe, load
+from fastinit.torch._private import tree_flatten
 from fastinit.torch._signals import ADVICE, advised, signals_of
-from fastinit.torch._streaming import Streaming, stacks
+from fastinit.torch._streaming import Streaming, only, stacks
 from fastinit.torch._tensor import RandomSource, generator_of
 
 Loss = Callable[[Any], Tensor]
@@ -30,6 +32,7 @@ def probe(
     *,
     seed: RandomSource = 0,
     compare: Sequence[Recipe | str | Path | None] = (None,),
+    layers: slice | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Probe:
     """Push a batch through a model and its loss's gradient back; say whether it will train.
@@ -60,6 +63,10 @@ def probe(
         Rules to probe one after the other, only for a model on the meta device: None stands for
         the model's own, the others are as in `initialize`.  The variables that a built-in recipe
         needs (layers, width) are those of the model.
+    layers : slice, optional
+        Which blocks of each stack to run, such as ``slice(0, 2)`` or ``slice(-2, None)``; the
+        others are left out, as if they handed on what they got. Only for a model on the meta
+        device. The blocks keep their names, thus their values, and recipes count all blocks.
     progress : callable
         Called with the number of weights that a step went through: each weight that is drawn
         once on the way forward, and three times that on the way back.
@@ -78,7 +85,8 @@ def probe(
     ------
     TypeError, ValueError
         If the model has no two layers, its loss is no scalar, or depends on no layer; if a tensor
-        on the meta device has no rule.
+        on the meta device has no rule; if the batch is not on the CPU, where such a model's weights
+        are drawn; if the model has DTensors, of which each process holds a part.
     KeyboardInterrupt
         After Ctrl-C; if anything was measured by then, its attribute `probe` has it.
 
@@ -101,18 +109,20 @@ def probe(
     >>> probe(model, torch.randn(32, 64), lambda y: y.square().mean())["Sequential"].verdict.kind
     'vanishing'
     """
+    _check_place(model, batch)
     if any(parameter.is_meta for parameter in model.parameters()):
-        return _drawn(model, batch, loss, generator_of(seed), compare, progress)
-    if tuple(compare) != (None,):
-        raise ValueError(
-            f"compare={compare!r} needs a model on the meta device; this one's weights are given"
-        )
-    layers = _stack(model) or _leaves(model)
-    with _unchanged(model), torch.enable_grad(), _recorded(layers) as calls:
+        rules = [None if each is None else recipe_for(model, each) for each in compare]
+        with only(model, layers):
+            return _drawn(model, batch, loss, generator_of(seed), rules, progress)
+    if tuple(compare) != (None,) or layers is not None:
+        given = f"layers={layers!r}" if layers is not None else f"compare={compare!r}"
+        raise ValueError(f"{given} needs a model on the meta device; this one's weights are given")
+    seen = _stack(model) or _leaves(model)
+    with _unchanged(model), torch.enable_grad(), _recorded(seen) as calls:
         value = loss(_call(model, batch))
         if not isinstance(value, Tensor) or value.ndim:
             raise TypeError(f"loss gave {value!r}; it must be a scalar tensor")
-        return Probe(None, (_signal(type(model).__name__, layers, calls, value),))
+        return Probe(None, (_signal(model, seen, calls, value),))
 
 
 class _Call(NamedTuple):
@@ -129,12 +139,12 @@ def _drawn(
     batch: Any,
     loss: Loss,
     root: random.Generator,
-    compare: Sequence[Recipe | str | Path | None],
+    compare: Sequence[Recipe | None],
     progress: Callable[[int], object],
 ) -> Probe:
     """Probe a model on the meta device, by its own rules or by recipes."""
     signals: list[Signal] = []
-    for rules in [None if rules is None else recipe_for(model, rules) for rules in compare]:
+    for rules in compare:
         name = type(model).__name__ if rules is None else rules.name
         run = Streaming(model, root, rules, progress)
         try:
@@ -149,6 +159,23 @@ def _drawn(
     if not signals:
         raise ValueError("model has no layer with weights that was called; allowed: one or more")
     return Probe(None, advised(signals))
+
+
+def _check_place(model: nn.Module, batch: Any) -> None:
+    """Raise if the model or the batch is where no probe can be made."""
+    for name, parameter in model.named_parameters():
+        if is_sharded(parameter):
+            raise ValueError(
+                f"model has the DTensor {name}, of which each process holds a part; allowed: "
+                "a model that one process holds, or one on the meta device that is not distributed"
+            )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        for x in tree_flatten(batch)[0]:
+            if isinstance(x, Tensor) and x.device.type != "cpu":
+                raise ValueError(
+                    f"batch is on {x.device}; allowed for a model on the meta device: cpu, where "
+                    "its weights are drawn"
+                )
 
 
 def recipe_for(model: nn.Module, rules: Recipe | str | Path) -> Recipe:
@@ -196,14 +223,16 @@ def _weights(module: nn.Module) -> list[Tensor]:
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
     """Put back what a forward pass changes: buffers (running means) and the random state."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    # What is on the meta device has no values, and a write would be noted as the model's own.
+    buffers = {name: b.clone() for name, b in model.named_buffers() if not b.is_meta}
     with torch.random.fork_rng():
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, buffer in model.named_buffers():
-                    buffer.copy_(buffers[name])
+                    if name in buffers:
+                        buffer.copy_(buffers[name])
 
 
 @contextmanager
@@ -241,7 +270,7 @@ def _call(model: nn.Module, batch: Any) -> Any:
 
 
 def _signal(
-    name: str, layers: Mapping[str, nn.Module], calls: Sequence[_Call], loss: Tensor
+    model: nn.Module, layers: Mapping[str, nn.Module], calls: Sequence[_Call], loss: Tensor
 ) -> Signal:
     if len(calls) < 2:
         raise ValueError(
@@ -250,24 +279,33 @@ def _signal(
         )
     stream = [calls[0].entered, *(call.left for call in calls)]
     weights = [call.weights for call in calls]
-    gradients = iter(_gradients(loss, [*stream, *chain.from_iterable(weights)]))
+    inside = {id(weight) for weight in chain(*weights)}
+    others = [weight for weight in _weights(model) if id(weight) not in inside]
+    gradients = iter(_gradients(loss, [*stream, *chain(*weights), *others]))
     by_stream = [next(gradients) for _ in stream]
     by_weight = [[next(gradients) for _ in group] for group in weights]
+    elsewhere = _norm([next(gradients) for _ in others]) ** 2
     std = np.array([_std(x) for x in stream])
     gradient = np.array([_std(g) for g in by_stream])
-    pairs = zip(chain.from_iterable(weights), chain.from_iterable(by_weight), strict=True)
-    verdict = _verdict.judge(std, gradient, any(_alike(w, g) for w, g in pairs))
+    both = zip(chain(*weights), chain(*by_weight), strict=True)
+    pairs = [(w, g) for w, g in both if g is not None]
+    moved = any(bool(g.any()) for _, g in pairs)
+    symmetric = any(_alike(w, g) and (bool(g.any()) or not moved) for w, g in pairs)
+    weight_norm = np.array([_norm(group) for group in weights])
+    loss_gradient = np.array([_norm(group) for group in by_weight])
+    verdict = _verdict.judge(std, gradient, symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(calls)), np.nan)
     return Signal(
-        name=name,
+        name=type(model).__name__,
         layers=("input", *(call.name for call in calls)),
         mean=np.array([[float(x.detach().double().mean()) for x in stream]]),
         std=std[None],
         gradient=gradient[None],
         saturation=unknown,
         dead=np.array([[_dead(x) for x in stream[1:]]]),
-        weight_norm=np.array([[_norm(group) for group in weights]]),
-        gradient_norm=np.array([[_norm(group) for group in by_weight]]),
+        weight_norm=weight_norm[None],
+        gradient_norm=loss_gradient[None],
+        loss_gradient=loss_gradient[None],
         singular_values=np.empty(0),
         histograms=tuple(histograms([x.detach().double().numpy(force=True) for x in stream])),
         theory=None,
@@ -305,12 +343,10 @@ def _dead(x: Tensor) -> float:
     return float((x.detach() == 0).movedim(units, -1).flatten(0, -2).all(dim=0).double().mean())
 
 
-def _alike(weight: Tensor, gradient: Tensor | None) -> bool:
+def _alike(weight: Tensor, gradient: Tensor) -> bool:
     """Return whether all outputs, or all inputs, have the same weights and gradients.
 
     Which axis is which differs: nn.Linear has (out, in), transformers' Conv1D (in, out).
     """
-    if gradient is None:
-        return False
     w, g = (x.detach().float().numpy(force=True) for x in (weight, gradient))
     return _verdict.alike(w, g) or _verdict.alike(np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1))

@@ -140,7 +140,7 @@ def _run(model: nn.Module) -> None:
     modules = list(_post_order(model, "", None))
     for name, module, _ in modules:
         for rule in _OF_A_LAYER:
-            if _takes(getattr(module, rule, None), 0):
+            if _takes(module, rule, 0):
                 _call(name, module, rule)
                 break
     for name, module, owner in modules:
@@ -148,7 +148,7 @@ def _run(model: nn.Module) -> None:
             _call(name, owner, "_init_weights", module)
     for name, module in _outermost(model, ""):
         for rule in _OF_A_MODEL:
-            if _takes(getattr(module, rule, None), 0):
+            if _takes(module, rule, 0):
                 _call(name, module, rule)
                 break
 
@@ -170,7 +170,7 @@ def _post_order(
 
     Another library's modules within (PEFT's in a model of transformers) are none of its business.
     """
-    if _takes(getattr(module, "_init_weights", None), 1):
+    if _takes(module, "_init_weights", 1):
         owner = module
     elif owner is not None and _library(module) not in ("torch", _library(owner)):
         owner = None
@@ -188,7 +188,7 @@ def _outermost(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
     Not those of transformers: theirs runs `_init_weights`, where it has not yet.
     """
-    if any(_takes(getattr(module, rule, None), 0) for rule in _OF_A_MODEL):
+    if any(_takes(module, rule, 0) for rule in _OF_A_MODEL):
         if "PreTrainedModel" not in (base.__name__ for base in type(module).__mro__):
             yield name, module
         return
@@ -196,8 +196,14 @@ def _outermost(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
         yield from _outermost(child, f"{name}{key}.")
 
 
-def _takes(method: Callable[..., Any] | None, n: int) -> bool:
-    """Return whether there is a method that can be called with n arguments, and needs them."""
+def _takes(module: nn.Module, name: str, n: int) -> bool:
+    """Return whether a module has a method that can be called with n arguments, and needs them.
+
+    Of its own: a wrapper's `__getattr__` may find that of another.
+    """
+    if not (hasattr(type(module), name) or name in vars(module)):
+        return False
+    method: object = getattr(module, name)
     if not callable(method):
         return False
     parameters = inspect.signature(method).parameters.values()

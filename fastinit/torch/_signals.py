@@ -48,7 +48,11 @@ def _signal(
     borders = [blocks[0].entered, *(block.left for block in blocks)]
     std = np.array([border.signal.std for border in borders])
     gradient = np.array([border.gradient.std for border in borders])
-    verdict = _verdict.judge(std, gradient, run.symmetric)
+    weight_norm = np.array([_norm(weights, block, "norm") for block in blocks])
+    loss_gradient = np.array([_norm(weights, block, "gradient_norm") for block in blocks])
+    seen = [run.gradients[name] for name in run.matrices() if name in run.gradients]
+    elsewhere = sum(gradient.squares for gradient in seen) - float((loss_gradient**2).sum())
+    verdict = _verdict.judge(std, gradient, run.symmetric, weight_norm, loss_gradient, elsewhere)
     unknown = np.full((1, len(blocks)), np.nan)
     return Signal(
         name=name,
@@ -58,8 +62,9 @@ def _signal(
         gradient=gradient[None],
         saturation=unknown,
         dead=np.array([[block.dead for block in blocks]]),
-        weight_norm=np.array([[_norm(weights, block, "norm") for block in blocks]]),
-        gradient_norm=np.array([[_norm(weights, block, "gradient_norm") for block in blocks]]),
+        weight_norm=weight_norm[None],
+        gradient_norm=loss_gradient[None],
+        loss_gradient=loss_gradient[None],
         singular_values=np.empty(0),
         histograms=tuple(histograms([border.sample for border in borders])),
         theory=None,

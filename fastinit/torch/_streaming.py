@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -94,9 +95,51 @@ def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
         children = {f"{path}.{key}".lstrip("."): child for key, child in module.named_children()}
         inside = any(path.startswith(f"{name}.") for run in runs_by_path.values() for name in run)
         alike = len({type(child) for child in children.values()}) == 1
-        if alike and len(children) > 1 and not inside and any(True for _ in module.parameters()):
+        several = len(children) > 1 or module in _NARROWED
+        if alike and several and not inside and any(True for _ in module.parameters()):
             runs_by_path[path] = children
     return runs_by_path
+
+
+_NARROWED: WeakSet[nn.Module] = WeakSet()  # stacks within `only`, where one block is one
+
+
+@contextmanager
+def only(model: nn.Module, layers: slice | None) -> Iterator[None]:
+    """Within the context each stack has these of its blocks alone, by their own names.
+
+    Raises
+    ------
+    ValueError
+        If a stack has none of them, or the model has no stack.
+    """
+    if layers is None:
+        yield
+        return
+    runs = stacks(model)
+    if not runs:
+        raise ValueError(f"layers={layers!r} needs a model with a stack of blocks; it has none")
+    for path, run in runs.items():
+        if not list(run)[layers]:
+            raise ValueError(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
+    before = {path: dict(model.get_submodule(path).named_children()) for path in runs}
+    try:
+        for path, blocks in before.items():
+            _put(model.get_submodule(path), dict(list(blocks.items())[layers]))
+            _NARROWED.add(model.get_submodule(path))
+        yield
+    finally:
+        for path, blocks in before.items():
+            _put(model.get_submodule(path), blocks)
+            _NARROWED.discard(model.get_submodule(path))
+
+
+def _put(stack: nn.Module, blocks: Mapping[str, nn.Module]) -> None:
+    """Let a stack have these blocks in this order, and no others."""
+    for key in [key for key, _ in stack.named_children()]:
+        delattr(stack, key)
+    for key, block in blocks.items():
+        stack.add_module(key, block)
 
 
 class Streaming:
@@ -128,7 +171,8 @@ class Streaming:
         }
         self.weights: dict[str, Moments] = {}
         self.gradients: dict[str, Moments] = {}
-        self.symmetric = False
+        self._moved = False  # whether any weight has a gradient
+        self._alike: list[bool] = []  # of each weight whose units are alike: whether it has one
         self.loss = self.logits = self.guess = math.nan
         self.called: list[Block] = []  # in the order of their calls
         self.cuts: dict[int, Cut] = {}
@@ -177,6 +221,11 @@ class Streaming:
             self._held.remove(name)
 
     @property
+    def symmetric(self) -> bool:
+        """Whether some weight's units are alike and stay so, as `_verdict.stuck` says it."""
+        return any(self._alike) or (bool(self._alike) and not self._moved)
+
+    @property
     def drawing(self) -> bool:
         """Whether weights are being drawn, whose calls are not the model's."""
         return self._weights.drawing
@@ -201,6 +250,10 @@ class Streaming:
                 self.called.clear()
                 for block in self.blocks():
                     block.forget()
+
+    def matrices(self) -> list[str]:
+        """Return the names of all weights but biases and scales."""
+        return [name for name, tensor in self._tensors.items() if tensor.ndim > 1]
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks."""
@@ -320,8 +373,11 @@ class Streaming:
 
     def _see_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
         self.gradients[name] = moments(gradient)
-        if parameter.ndim > 1 and not parameter.is_meta and _alike(parameter, gradient):
-            self.symmetric = True
+        if parameter.ndim > 1:
+            moves = self.gradients[name].squares > 0
+            self._moved |= moves
+            if not parameter.is_meta and _alike(parameter, gradient):
+                self._alike.append(moves)
 
     def _see_output(self, output: Any, value: Tensor) -> None:
         self.loss = float(value.detach())

@@ -77,13 +77,13 @@ def cursor(generator: RandomSource | Cursor) -> Cursor:
     return Cursor(words.read())
 
 
-def generator_of(seed: RandomSource | Cursor) -> random.Generator:
+def generator_of(seed: RandomSource | Cursor, name: str = "seed") -> random.Generator:
     """Return a fastinit generator, which unlike a cursor has streams by name."""
     if seed is None or isinstance(seed, torch.Generator):
         seed = cursor(seed)
     if isinstance(seed, Cursor) and not isinstance(seed, random.Generator):
         return default_rng(seed.key)
-    return default_rng(seed)
+    return as_generator(seed, name)
 
 
 def torchs_generator(

@@ -234,3 +234,38 @@ def test_any_mesh_gives_the_same_array():
 def test_the_example_of_flax():
     pytest.importorskip("flax", reason="the example is of Flax: pip install flax")
     run(Path(__file__).parents[2] / "examples" / "jax_flax.py")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda key: init.normal(0.1)(key, 1.5), TypeError, "shape=1.5 must be an integer or"),
+        (lambda key: init.normal(0.1)(key, True), TypeError, "shape=True must be an integer or"),
+        (lambda key: init.normal(0.1)(key, (3,), "x"), TypeError, "dtype='x' is not a dtype"),
+        (lambda key: init.normal(None)(key, (3,)), TypeError, "stddev=None must be a real number"),
+        (lambda key: init.uniform("x")(key, (3,)), TypeError, "scale='x' must be a real number"),
+        (lambda key: init.normal(10**400)(key, (3,)), ValueError, "stddev=1000"),
+        (lambda key: init.orthogonal(1j)(key, (3, 3)), TypeError, "scale=1j must be a real number"),
+        (lambda _: init.normal(0.1)(3, (3,)), TypeError, "key=3 must be a JAX key"),
+        (
+            lambda _: init.normal(0.1)(jax.numpy.zeros(3, "uint32"), (3,)),
+            ValueError,
+            "key has 3 words; allowed: a key of jax.random.key",
+        ),
+        (
+            lambda key: jax.jit(lambda std: init.normal(std)(key, (3,)))(0.1),
+            TypeError,
+            r"stddev=.* is traced; allowed: a number",
+        ),
+    ],
+)
+def test_wrong_values_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call(jax.random.key(1))
+
+
+def test_a_shape_may_be_an_integer_as_everywhere_and_a_number_jaxs():
+    key = jax.random.key(1)
+    assert init.normal(jax.numpy.float32(0.5))(key, 3).tolist() == (
+        init.normal(0.5)(key, (3,)).tolist()
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from adapters import adapter
+from alike import differences
 
 from fastinit import checkpoint
 
@@ -143,3 +144,26 @@ def test_models_of_transformers(kind, tmp_path):
     assert checkpoint.check(tmp_path / "out").difference is None
     loaded = cls.from_pretrained(tmp_path / "out").state_dict()
     assert not differing({n: as_array(t.contiguous()) for n, t in loaded.items()}, memory)
+
+
+TIED = ["xlm-roberta", "camembert", "jina_embeddings_v3", "modernbert", "gpt2", "t5"]
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_what_is_tied_is_as_transformers_has_it(kind):
+    """The input embedding's owner decides, whichever module is registered first."""
+    transformers = adapter("transformers")
+    transformers.utils.logging.set_verbosity_error()
+    config = transformers.AutoConfig.for_model(kind)
+    known = {k: v for k, v in SMALL.items() if type(getattr(config, k, None)) is int}
+    config = transformers.AutoConfig.for_model(kind, **{**known, **CONFIGS[kind]})
+    auto = transformers.models.auto.modeling_auto
+    tasks = ("MASKED_LM", "CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM")
+    tables = [getattr(auto, f"MODEL_FOR_{task}_MAPPING_NAMES") for task in tasks]
+    cls = getattr(transformers, next(table[kind] for table in tables if kind in table))
+    with deferred():
+        model = cls(config)
+    assert initialize(model, 3) == []
+    assert differences([cls(config) for _ in range(3)], model) == {}
+    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert head is embedding

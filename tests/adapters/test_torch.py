@@ -254,9 +254,9 @@ class TestGenerators:
 
     def test_others_are_refused(self):
         w = torch.zeros(5)
-        with pytest.raises(TypeError, match="seed='42' is not a seed"):
+        with pytest.raises(TypeError, match="generator='42' is not a seed"):
             init.normal_(w, generator="42")
-        with pytest.raises(ValueError, match="seed=-1 is not a seed"):
+        with pytest.raises(ValueError, match="generator=-1 is not a seed"):
             init.kaiming_uniform_(w[None], generator=-1)
         assert not w.any()
 
@@ -353,3 +353,55 @@ def test_numpy_scalars_and_tensors_as_arguments():
     w = init.normal_(torch.empty(100), np.float32(1), np.float64(0), generator=1)
     assert (w == 1).all()
     assert (init.normal_(torch.empty(100), torch.tensor(1.0), torch.tensor(0.0)) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"model": 3}, TypeError, "model=3 must be a torch.nn.Module"),
+        ({"seed": True}, TypeError, "seed=True is not a seed"),
+        ({"recipe": 3}, TypeError, "recipe=3 must be a Recipe, or its name or path"),
+        ({"only": "weight"}, TypeError, "only='weight' must be a collection of names"),
+        ({"missing": 3}, TypeError, "missing=3 must be a collection of names"),
+        ({"prefix": None}, TypeError, "prefix=None must be a str"),
+        ({"rename": "x"}, TypeError, "rename='x' is not a function"),
+    ],
+)
+def test_initialize_refuses_wrong_values_by_name(given, error, message):
+    model = torch.nn.Linear(2, 3)
+    before = model.weight.detach().clone()
+    with pytest.raises(error, match=message):
+        init.initialize(**{"model": model, "seed": 1, **given})
+    assert torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize("name", ["normal_", "orthogonal_"])
+def test_a_generator_that_is_none_is_refused_by_name(name):
+    with pytest.raises(TypeError, match="generator='x' is not a seed"):
+        getattr(init, name)(torch.zeros(2, 2), generator="x")
+
+
+@pytest.mark.parametrize("shape", [(40, 13), (13, 40), (7, 5, 6), (33, 1)])
+@pytest.mark.parametrize("name", ["orthogonal_", "sparse_", "eye_", "dirac_"])
+def test_strips_are_parts_of_the_whole(monkeypatch, name, shape):
+    """Of a dtype that is not the one it is made in, or on a device, a matrix is made in strips."""
+    if name in ("sparse_", "eye_") and len(shape) != 2:
+        pytest.skip("of matrices")
+    shape = (*shape, 3) if name == "dirac_" and len(shape) == 2 else shape
+    arguments = {"sparsity": 0.3} if name == "sparse_" else {}
+    if name in ("orthogonal_", "sparse_"):
+        arguments["generator"] = 5
+    fill = getattr(init, name)
+    whole = fill(torch.empty(shape), **arguments)
+    module = importlib.import_module("fastinit.torch.init")
+    monkeypatch.setattr(module, "_LINES", 2)
+    monkeypatch.setattr(module, "_STRIP_BYTES", 4)
+    strips = []
+    cut = module._strips
+    monkeypatch.setattr(module, "_strips", lambda *a: strips.extend(cut(*a)) or cut(*a))
+    narrow = fill(torch.empty(shape, dtype=torch.bfloat16), **arguments)
+    assert torch.equal(narrow, whole.to(torch.bfloat16))
+    if name in ("orthogonal_", "sparse_"):
+        assert len(strips) > 1 or min(shape) == 1
+    turned = torch.empty(shape[::-1]).permute(*reversed(range(len(shape))))
+    assert torch.equal(fill(turned, **arguments), whole)

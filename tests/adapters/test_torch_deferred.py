@@ -627,6 +627,105 @@ class TestWithoutDeferred:
         assert model.inner.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert model.adapter.lora.weight.std().item() == pytest.approx((1 / 150) ** 0.5, rel=0.1)
 
+    def test_a_wrapper_that_shows_its_model_s_methods_has_none_of_its_own(self):
+        """PEFT's: `__getattr__` finds the rule of the model within."""
+
+        class Wrapper(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.inner, self.adapter = model, nn.Linear(50, 50)
+
+            def __getattr__(self, name):
+                try:
+                    return super().__getattr__(name)
+                except AttributeError:
+                    return getattr(super().__getattr__("inner"), name)
+
+        class Outer(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(50, 50)
+
+            def _init_weights(self, module):
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=0.02)
+
+        model = Wrapper(Outer())
+        with pytest.warns(UserWarning, match="constructors of .*Wrapper"):
+            init.initialize(model, 1)
+        assert model.inner.layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert model.adapter.weight.std().item() == pytest.approx((1 / 150) ** 0.5, rel=0.1)
+
+    @pytest.mark.filterwarnings("ignore:no rule initialises")
+    @pytest.mark.parametrize("context", ["meta", "cpu"])
+    def test_a_copy_of_what_nobody_initialises_has_no_values(self, context):
+        class Copy(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.full((4,), 7.0))
+                self.register_buffer("buffer", torch.empty(4))
+
+            def reset_parameters(self):
+                self.weight.data.copy_(self.buffer)
+
+        with torch.device("meta"):
+            model = Copy()
+        if context == "cpu":
+            model = model.to_empty(device="cpu")
+            model.weight.data.fill_(7.0)
+            model.buffer.fill_(3.0)
+        with pytest.warns(UserWarning, match="constructors of .*Copy"):
+            unruled = init.initialize(model, 1)
+        if context == "meta":
+            assert unruled == ["buffer", "weight"]
+            assert model.weight.is_meta
+        else:
+            assert model.weight.tolist() == [3.0] * 4
+
+
+class TestLoaded:
+    """A model of transformers that was loaded: what is there stays."""
+
+    @pytest.fixture
+    def model(self, tmp_path):
+        transformers = adapter("transformers")
+        transformers.utils.logging.disable_progress_bar()
+        config = transformers.LlamaConfig(hidden_size=32, intermediate_size=48, vocab_size=99,
+                                          num_hidden_layers=1, num_attention_heads=4)  # fmt: skip
+        model = transformers.LlamaForCausalLM(config)
+        for parameter in model.parameters():
+            parameter.data.fill_(7.0)
+        model.save_pretrained(tmp_path)
+        return transformers.LlamaForCausalLM.from_pretrained(tmp_path)
+
+    def test_a_deep_copy_without_marks_is_refused(self, model):
+        copied = copy.deepcopy(model)
+        with pytest.raises(ValueError, match=r"no mark of it, as after copy.deepcopy"):
+            init.initialize(copied, 1)
+        assert all(bool((p == 7).all()) for p in copied.parameters())
+        name = "model.layers.0.mlp.up_proj.weight"
+        with pytest.warns(UserWarning, match="constructors of|was built without"):
+            init.initialize(nn.Sequential(model, OtherNames()), 1)
+        assert all(bool((p == 7).all()) for p in model.parameters())
+        assert init.initialize(copied, 1, only=[name]) == []
+        assert copied.get_parameter(name).std().item() == pytest.approx(0.02, rel=0.1)
+        assert all(bool((p == 7).all()) for n, p in copied.named_parameters() if n != name)
+
+    def test_what_peft_copies_of_it_stays(self, model):
+        """PEFT's modules_to_save: a copy that is trained in place of the original."""
+
+        class ModulesToSaveWrapper(nn.Module):
+            def __init__(self, module):
+                super().__init__()
+                self.original_module = module
+                self.modules_to_save = nn.ModuleDict({"default": copy.deepcopy(module)})
+
+        model.lm_head = ModulesToSaveWrapper(model.lm_head)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            init.initialize(model, 1)
+        assert all(bool((p == 7).all()) for p in model.parameters())
+
 
 class TestPlaceholders:
     def test_zero_3(self):
@@ -637,6 +736,9 @@ class TestPlaceholders:
             ValueError, match=r"weight is held by DeepSpeed's ZeRO-3.*GatheredParam"
         ):
             init.initialize(model, 1)
+        model.weight.data = torch.full((4, 3), 7.0)  # within GatheredParameters
+        assert init.initialize(model, 1) == []
+        assert model.weight.abs().max() <= 3**-0.5
 
     def test_offload(self):
         accelerate = pytest.importorskip("accelerate")

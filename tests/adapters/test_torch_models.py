@@ -294,6 +294,28 @@ class TestAccelerate:
         assert torch.equal(out, layer(torch.ones(2, 3)))
         assert not torch.equal(drawn[0], drawn[1])
 
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_compiled_code_draws_what_its_own_would(self):
+        def draw(x):
+            return x.clone().normal_() + torch.rand(5)
+
+        torch._dynamo.reset()
+        compiled, drawn = torch.compile(draw, backend="eager"), []
+        for function in (compiled, draw):
+            with init.accelerate(1):
+                drawn.append(function(torch.zeros(5)))
+        torch._dynamo.reset()
+        assert torch.equal(*drawn)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_what_torch_cannot_do_it_refuses_itself(self, dtype):
+        """LAPACK has no narrow numbers: orthogonal_ raises with and without the context."""
+        with pytest.raises(NotImplementedError) as theirs:
+            nn.init.orthogonal_(torch.empty(4, 4, dtype=dtype))
+        with init.accelerate(1), pytest.raises(NotImplementedError) as ours:
+            nn.init.orthogonal_(torch.empty(4, 4, dtype=dtype))
+        assert str(ours.value) == str(theirs.value)
+
     def test_contexts_nest(self):
         with init.accelerate(seed=1):
             a, b, c = torch.empty(50).normal_(), torch.empty(50).normal_(), torch.empty(50)

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from adapters import adapter
 from commands import run
+from typer.testing import CliRunner
 
-from fastinit import recipe
+from fastinit import cli, recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch and transformers: their own matters
 
 torch = adapter("torch")
 nn = torch.nn
 probe = importlib.import_module("fastinit.torch").probe
+deferred = importlib.import_module("fastinit.torch").deferred
 initialize = importlib.import_module("fastinit.torch").initialize
 drawing = importlib.import_module("fastinit.torch._drawing")
 
@@ -253,6 +255,42 @@ def test_comparing_recipes(transformers):
     assert std["small-init"] == pytest.approx(math.sqrt(2 / 5 / 32), rel=0.1)
 
 
+@pytest.mark.parametrize("layers", [slice(0, 1), slice(-2, None)])
+def test_some_blocks_are_what_they_are_in_the_whole_model(transformers, layers):
+    """Recipes count all blocks, and values go by the blocks' own names."""
+    model, batch = made(transformers, "Llama", torch.float32)
+    (whole, part) = (
+        probe(model, batch, lambda out: out.loss, compare=["gpt2-residual"], layers=each)[
+            "gpt2-residual"
+        ]
+        for each in (None, layers)
+    )
+    assert part.layers == ("input", *whole.layers[1:][layers])
+    norms = {weight.name: weight.norm for weight in whole.inside.weights}
+    assert {w.layer for w in part.inside.weights} == {"", *part.layers[1:]}
+    assert all(weight.norm == norms[weight.name] for weight in part.inside.weights)
+    assert len(model.model.layers) == 3
+    if layers.start == 0:  # what comes before is the same too
+        assert part.std[0, 1] == whole.std[0, 1]
+
+
+def parametrized():
+    """Layers whose weight is computed from two others at each use."""
+    norm = torch.nn.utils.parametrizations.weight_norm
+    with deferred():
+        blocks = [nn.Sequential(norm(nn.Linear(8, 8)), nn.Tanh()) for _ in range(3)]
+        return nn.Sequential(*blocks).double()
+
+
+def test_parametrizations():
+    x = noise(5, 8).double()
+    model = parametrized()
+    (found,) = probe(model, x, lambda y: y.square().mean(), seed=7)
+    whole, loss = held(parametrized, x, lambda y: y.square().mean())
+    assert found.inside.loss == pytest.approx(loss)
+    same(found, whole, 1e-9)
+
+
 def test_ctrl_c_keeps_what_is_done(transformers):
     model, batch = made(transformers, "Llama", torch.float32)
     steps = []
@@ -278,6 +316,14 @@ def test_bad_arguments_are_named(transformers):
         probe(model, batch, lambda _: torch.tensor(1.0))
     with pytest.raises(recipe.RecipeError, match="built-in: bert-base"):
         probe(model, batch, lambda out: out.loss, compare=["wangg"])
+    with pytest.raises(
+        ValueError, match=r"layers=slice\(7, 9, None\) is empty; model.layers has 3"
+    ):
+        probe(model, batch, lambda out: out.loss, layers=slice(7, 9))
+    with pytest.raises(ValueError, match=r"layers=.* needs a model on the meta device"):
+        probe(nn.Sequential(nn.Linear(3, 3)), noise(2, 3), lambda y: y.sum(), layers=slice(1))
+    with pytest.raises(ValueError, match=r"batch is on meta; allowed .*: cpu"):
+        probe(model, {k: x.to("meta") for k, x in batch.items()}, lambda out: out.loss)
     with pytest.raises(ValueError, match=r"compare=.* needs a model on the meta device"):
         probe(nn.Sequential(nn.Linear(3, 3)), noise(2, 3), lambda y: y.sum(), compare=["wang"])
     with torch.device("meta"):
@@ -301,10 +347,54 @@ def test_what_is_cut_is_as_if_it_were_whole(transformers, monkeypatch):
             assert getattr(cut[name], key) == pytest.approx(getattr(weight, key), rel=1e-9)
 
 
-def test_the_command(tmp_path, transformers):  # noqa: ARG001
-    config = tmp_path / "config.json"
+def config_in(directory):
+    config = directory / "config.json"
     options = {**SMALL, "num_key_value_heads": 2, "model_type": "llama"}
     config.write_text(json.dumps({**options, "architectures": ["LlamaForCausalLM"]}))
+    return config
+
+
+def test_the_command_with_tokens_of_a_file(tmp_path, transformers):  # noqa: ARG001
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text("1 2 3 4 5\n6 7 8 9 10\n")
+    output = tmp_path / "found.json"
+    done = run(
+        "probe", config_in(tmp_path), "--recipe", "wang", "--tokens", tokens, "--layers=-1:",
+        "-o", output,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the largest block has" in done.stderr
+    assert "warning" not in done.stderr
+    (signal,) = json.loads(output.read_text())["signals"]
+    assert (signal["name"], signal["layers"]) == ("wang", ["input", "model.layers.2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--layers", "2"], "--layers 2 must be A:B, such as 0:2, or -2: for the last two"),
+        (["--layers", "8:"], "is empty; model.layers has 3 blocks"),
+        (["--tokens", "0"], "--tokens=0 must be 1 to"),
+        (["--tokens", "absent.npy"], "absent.npy: No such file or directory"),
+        (["--tokens", "large.txt"], "tokens have 100; allowed: 0 to 99, the vocabulary of Llama"),
+        (["--tokens", "words.txt"], "words.txt does not hold tokens, integers of equal lines"),
+        (["--tokens", "ragged.txt"], "ragged.txt does not hold tokens, integers of equal lines"),
+        (["--tokens", "large.txt", "--batch", "2"], "--batch 2 is of random tokens; "),
+        (["--dtype", "float16"], "--dtype float16: allowed: float32, bfloat16"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, monkeypatch, transformers, arguments, reason):  # noqa: ARG001
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"large": "1 100", "words": "one two", "ragged": "1 2\n3"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    result = CliRunner().invoke(cli.app, ["probe", str(config_in(tmp_path)), *arguments])
+    assert result.exit_code == 1
+    assert reason in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("fastinit: ")
+
+
+def test_the_command(tmp_path, transformers):  # noqa: ARG001
+    config = config_in(tmp_path)
     output = tmp_path / "found.json"
     done = run("probe", config, "--compare", "wang", "--tokens", 8, "--seed", 7, "-o", output)
     assert done.returncode == 0, done.stderr

@@ -235,7 +235,10 @@ def test_a_config_goes_only_with_its_own_tensors(written, tmp_path):
         ("[]", "must hold an object"),
         ('{"metadata": {"total_size": 1}}', "'metadata' must have a dtype and a shape"),
         ('{"w": {"dtype": "F32", "shape": [-1]}}', "'w' must have a dtype and a shape"),
-        ('{"w": {"dtype": "F6_E2M3", "shape": [1]}}', "'F6_E2M3'; allowed: F64, F32, F16, BF16"),
+        (
+            '{"w": {"dtype": "F6_E2M3", "shape": [1]}}',
+            "'F6_E2M3', which fastinit does not know; allowed: F64, F32, F16, BF16",
+        ),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "-1"}}', "fastinit.seed='-1'"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1"}}', "name is missing"),
         (
@@ -387,3 +390,14 @@ def test_every_dtype_is_written_and_read(tmp_path):
         for name in file.keys():  # noqa: SIM118
             assert bool((file.get_tensor(name).to(complex) == 1).all()), name
     assert {s.tensor.dtype.name for s in checkpoint.read(tmp_path).stored} == set(recipe.DTYPES)
+
+
+def test_a_dtype_that_we_do_not_know_does_not_make_a_file_no_safetensors_file(tmp_path):
+    head = json.dumps({"w": {"dtype": "F8_E5M2FNUZ", "shape": [4], "data_offsets": [0, 4]}})
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head.encode() + bytes(4))
+    with pytest.raises(recipe.RecipeError) as error:
+        checkpoint.read(path)
+    assert str(error.value).startswith(
+        f"{path}: 'w' has the dtype 'F8_E5M2FNUZ', which fastinit does not know; allowed: F64"
+    )

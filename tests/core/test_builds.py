@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 import sanitizers
-from builds import Build, Question, differences, questions
+from builds import Build, Matrix, Question, differences, questions
 
 CC = os.environ.get("CC", "cc")
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Question]:
+def asked() -> list[Question | Matrix]:
     return list(questions())
 
 
 @pytest.mark.parametrize("optimisation", ["-O0", "-O1", "-O2", "-O3"])
-def test_same_bits(optimisation: str, asked: list[Question], tmp_path: Path) -> None:
+def test_same_bits(optimisation: str, asked: list[Question | Matrix], tmp_path: Path) -> None:
     build = Build(CC, (optimisation,))
     if build.missing():
         pytest.skip(f"needs {build.missing()}")

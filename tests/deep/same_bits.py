@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builds import NATIVE, STRESS, Build, Question, differences, questions
+from builds import NATIVE, STRESS, Build, Matrix, Question, differences, questions
 from sanitizers import stress
 
 OPTIMISATIONS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
@@ -39,7 +39,7 @@ ANYWHERE = ["upward", "downward", "towardzero", "traps"]
 MODES = {"x86_64": [*ANYWHERE, "flush", "x87"], "aarch64": [*ANYWHERE, "flush"]}
 
 
-def report(build: Build, program: Path, asked: list[Question]) -> int:
+def report(build: Build, program: Path, asked: list[Question | Matrix]) -> int:
     """Say of each instruction set and each mode of arithmetic whether it differs; how many do."""
     bad = 0
     emulated = build.runner.startswith("qemu")

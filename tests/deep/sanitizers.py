@@ -1,8 +1,14 @@
-"""The C core under the sanitizers and valgrind: random fills from several threads at once.
+"""The C core, and the tests that fill from Python, under the sanitizers and valgrind.
 
-``python tests/deep/sanitizers.py``; what the compiler or the machine has not is skipped.
+``python tests/deep/sanitizers.py core`` makes random fills from several threads at once;
+``python tests/deep/sanitizers.py python`` builds the extension with each sanitizer and runs the
+tests of fills with lists, threads, signals, forks and changes of state. CPython and NumPy are not
+instrumented: a sanitizer sees our accesses, all allocations, and the calls of the C library. What
+the compiler or the machine has not is skipped.
 """
 
+import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -52,7 +58,81 @@ def stress(program: Path, fills: int, callers: int, seed: int, *runner: str) -> 
     return done.stdout
 
 
-def main() -> None:
+# Whose runtime has to be there before Python begins. Leaks: CPython frees little at its end.
+RUNTIMES = {
+    "address and undefined": (["libasan.so", "libubsan.so"], "ASAN_OPTIONS", "detect_leaks=0"),
+    "thread": (["libtsan.so"], "TSAN_OPTIONS", "exitcode=66 report_signal_unsafe=0"),
+}
+# Races between frames of CPython's own, of which TSan sees only what goes through the C library.
+SUPPRESSED = "race_top:bin/python\nrace_top:libpython\nrace_top:_multiarray_umath\n"
+SUITE = (
+    "test_fill.py",
+    "test_while_filling.py",
+    "test_threads.py",
+    "test_random.py",
+    "test_numpy_bit_generator.py",
+    "test_structured.py",
+)
+# These limit memory, of which a sanitizer reserves terabytes, or start programs without it.
+LEFT_OUT = "not RLIMIT and not memory and not refused_threads and not numpys_own and not smoke"
+ROOT = Path(__file__).parents[2]
+NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "*.so", "_kernels.c", "__pycache__")
+
+
+def python_suite(name: str, chosen: list[str] | None) -> None:
+    """Run the tests that fill under a sanitizer of GCC's; say how they ended."""
+    libraries, variable, options = RUNTIMES[name]
+    paths = [
+        subprocess.run(
+            ["gcc", f"-print-file-name={library}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for library in libraries
+    ]
+    if not all(map(os.path.isabs, paths)):
+        print(f"Python, {name}: skipped, gcc has no {' '.join(libraries)}")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory) / "tree"
+        shutil.copytree(ROOT, tree, ignore=NOT_SOURCES)
+        flags = " ".join(["-g1", "-O1", *SANITIZERS[name]])
+        built = {**os.environ, "CC": "gcc", "CFLAGS": flags, "LDFLAGS": flags}
+        subprocess.run(
+            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+            cwd=tree,
+            env=built,
+            check=True,
+        )
+        suppressions = tree / "suppressions.txt"
+        suppressions.write_text(SUPPRESSED, "utf-8")
+        if variable == "TSAN_OPTIONS":
+            options += f" suppressions={suppressions}"
+        environment = {
+            **os.environ,
+            "LD_PRELOAD": " ".join(paths),
+            "PYTHONPATH": str(tree),
+            "PYTHONMALLOC": "malloc",  # else an array's memory is part of a larger block
+            variable: options,
+        }
+        suite = [f"tests/core/{file}" for file in SUITE]
+        asked = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "not exhaustive", "-k", LEFT_OUT]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *asked, *(chosen or suite)],
+            cwd=tree,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        lines = done.stdout.splitlines()
+        shown = lines[-1:] if done.returncode == 0 else lines[-400:]
+        print(f"Python, {name}:", *shown, sep="\n", flush=True)
+        if done.returncode:
+            raise SystemExit(1)
+
+
+def core() -> None:
+    """Run the stress program under each sanitizer of each compiler, and under valgrind."""
     for cc in ("gcc", "clang"):
         for name, flags in {**SANITIZERS, "no": []}.items():
             with tempfile.TemporaryDirectory() as directory:
@@ -68,6 +148,19 @@ def main() -> None:
                     print("valgrind: skipped, there is none")
                     continue
                 print(f"{cc}, valgrind", stress(program, 100, 4, 1, *VALGRIND), sep="\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["core", "python"], nargs="?", help="both, unless given")
+    parser.add_argument("--only", choices=RUNTIMES, help="a sanitizer, for python")
+    parser.add_argument("--test", action="append", help="for python, instead of all of fills")
+    given = parser.parse_args()
+    if given.what != "python":
+        core()
+    if given.what != "core":
+        for name in [given.only] if given.only else RUNTIMES:
+            python_suite(name, given.test)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
 """Puts the probe's verdict to the test: random networks are probed, then trained by PyTorch.
 
-    python tests/deep/verdicts.py run --networks 600 --transformers 60
+    python tests/deep/verdicts.py train --networks 600 --transformers 54
+    python tests/deep/verdicts.py probe
     python tests/deep/verdicts.py table
 
-Network n is drawn from the seed n, so that a run that is cut off goes on where it ended.  What was
-measured, and how each training ended, is appended to tests/deep/results/verdicts.jsonl; `table`
-writes the confusion matrix of it into docs/validation.md.
+Network n is drawn from the seed n, so that a run that is cut off goes on where it ended.  How each
+training ended is appended to tests/deep/results/trainings.jsonl, what the probe measures of the
+same networks stands in probes.jsonl, and `table` judges those figures by the rules as they are and
+writes the confusion matrix into docs/validation.md: a changed threshold needs no training, and a
+changed measurement needs only `probe`.
 """
 
 import argparse
 import json
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +31,13 @@ from torch.nn import functional as F  # noqa: N812  PyTorch's own habit
 
 import fastinit as fi
 from fastinit import diagnostics
+from fastinit.diagnostics import Signal
+from fastinit.diagnostics._verdict import geometric_mean, judge
 
-RESULTS = Path(__file__).parent / "results" / "verdicts.jsonl"
+Key = tuple[str, int]
+
+RESULTS = Path(__file__).parent / "results"
+TRAININGS, PROBES = RESULTS / "trainings.jsonl", RESULTS / "probes.jsonl"
 PAGE = Path(__file__).parents[2] / "docs" / "validation.md"
 
 RATES = (0.1, 0.03, 0.3, 0.01, 1.0, 0.003)
@@ -42,6 +51,9 @@ STUCK = 20  # steps within which the loss has to move by a millionth
 LAST = 10  # losses that are averaged: plain steps through fifty layers jump
 SAMPLES = 60
 CLASSES = 10
+HELD_OUT = range(275, 520)
+"""Dense networks that were trained after the thresholds of the verdict had been chosen."""
+
 TRAINING_SEED = 1000  # the weights that are trained are not those that were probed
 
 TORCH = {
@@ -117,13 +129,38 @@ def transformer(n: int) -> Transformer:
     )
 
 
-# What is measured.
+# What is measured: what a verdict is judged by.
 
 
-def measured_dense(network: Dense) -> dict[str, Any]:
-    channels = 1 if network.image else 64
-    found = diagnostics.probe(
-        [channels] + [network.width] * network.depth,
+def figures(signal: Signal, dense: bool) -> dict[str, Any]:
+    series = (signal.std, signal.gradient, signal.weight_norm, signal.loss_gradient)
+    inside = float((signal.loss_gradient[0] ** 2).sum())
+    means = (finite(geometric_mean(each).tolist()) for each in series)
+    return {
+        **dict(zip(FIGURES, means, strict=True)),
+        "elsewhere": 0.0 if dense else signal.verdict.progress - inside,
+        "symmetric": signal.verdict.kind == "symmetric",
+    }
+
+
+FIGURES = ("std", "gradient", "weight_norm", "loss_gradient")
+
+
+def judged(found: dict[str, Any]) -> str:
+    """Return the kind of verdict that the recorded figures get."""
+    std, gradient, weight, loss = (np.array(found[key], float) for key in FIGURES)
+    with np.errstate(all="ignore"):
+        return judge(std, gradient, found["symmetric"], weight, loss, found["elsewhere"]).kind
+
+
+def finite(values: Sequence[float]) -> list[float | None]:
+    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+
+
+def probe_dense(n: int) -> dict[str, Any]:
+    network = dense(n)
+    (signal,) = diagnostics.probe(
+        [1 if network.image else 64] + [network.width] * network.depth,
         network.activation,
         network.initializer,
         residual=network.residual,
@@ -132,29 +169,20 @@ def measured_dense(network: Dense) -> dict[str, Any]:
         batch=64,
         spectrum=False,
     )
-    (signal,) = found
-    layers = found.setting.network(found.setting.weights(parsed(network), fi.default_rng(0)))
-    x = (
-        fi.default_rng(0)
-        .stream("batch")
-        .standard_normal((64, *((8, 8) if network.image else ()), channels))
+    return figures(signal, dense=True)
+
+
+def probe_transformer(n: int) -> dict[str, Any]:
+    import fastinit.torch
+
+    x, y, letters, _ = characters()
+    torch.manual_seed(0)
+    (signal,) = fastinit.torch.probe(
+        Decoder(transformer(n), letters),
+        x,
+        lambda z: F.cross_entropy(z.flatten(0, -2), y.flatten()),
     )
-    with np.errstate(all="ignore"):
-        apart = [x - x.mean(0), *(p.output - p.output.mean(0) for p in layers.forward(x))]
-        differences = [float(a.std()) for a in apart]
-    return numbers(signal) | {"differences": finite(differences)}
-
-
-def numbers(signal: Any) -> dict[str, Any]:
-    return {
-        "kind": signal.verdict.kind,
-        "std": [finite(seed) for seed in signal.std.tolist()],
-        "gradient": [finite(seed) for seed in signal.gradient.tolist()],
-    }
-
-
-def finite(values: Sequence[float]) -> list[float | None]:
-    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+    return figures(signal, dense=False)
 
 
 def parsed(network: Dense) -> fi.Initializer:
@@ -225,7 +253,9 @@ class Block(nn.Module):
         q, k, v = (
             part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1)
         )
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        future = torch.ones(x.shape[-2], x.shape[-2], dtype=torch.bool).triu(1)
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(future, -math.inf).softmax(-1)
+        y = weights @ v
         return self.out(y.transpose(1, 2).flatten(2))
 
     def mlp(self, x: Tensor) -> Tensor:
@@ -335,33 +365,22 @@ def over(losses: Any) -> bool:
     return bool((np.ptp(finite, axis=0) < 1e-6).all() or finite[-LAST:].mean(axis=0).min() < ENOUGH)
 
 
-def run_dense(n: int) -> dict[str, Any]:
+def train_dense(n: int) -> dict[str, Any]:
     network = dense(n)
     x, y = digits(network.image)
-    found = measured_dense(network)
     torch.manual_seed(TRAINING_SEED)
 
     def loss(copies: list[Tensor]) -> Tensor:
         z = logits(network, copies, x)
         return F.cross_entropy(z.transpose(1, 2), y.expand(len(z), -1), reduction="none").mean(1)
 
-    ends = trained(start(network), loss, math.log(CLASSES))
-    return {"family": "dense", "n": n, "network": asdict(network), **found, **ends}
+    return trained(start(network), loss, math.log(CLASSES))
 
 
-def run_transformer(n: int) -> dict[str, Any]:
-    import fastinit.torch
-
-    network = transformer(n)
+def train_transformer(n: int) -> dict[str, Any]:
     x, y, letters, guess = characters()
-    torch.manual_seed(0)
-    (signal,) = fastinit.torch.probe(
-        Decoder(network, letters),
-        x[:8],
-        lambda z: F.cross_entropy(z.flatten(0, -2), y[:8].flatten()),
-    )
     torch.manual_seed(TRAINING_SEED)
-    model = Decoder(network, letters)
+    model = Decoder(transformer(n), letters)
     names = [name for name, _ in model.named_parameters()]
 
     def one(parameters: tuple[Tensor, ...]) -> Tensor:
@@ -369,28 +388,45 @@ def run_transformer(n: int) -> dict[str, Any]:
         return F.cross_entropy(z.flatten(0, -2), y.flatten())
 
     start = [parameter.detach() for parameter in model.parameters()]
-    ends = trained(start, lambda copies: torch.vmap(one)(tuple(copies)), guess)
-    return {
-        "family": "transformer", "n": n, "network": asdict(network), **numbers(signal), **ends,
-    }  # fmt: skip
+    return trained(start, lambda copies: torch.vmap(one)(tuple(copies)), guess)
 
 
-def run(networks: int, transformers: int, path: Path) -> None:
+Task = Callable[[int], dict[str, Any]]
+DRAWN = {"dense": dense, "transformer": transformer}
+TRAIN: dict[str, Task] = {"dense": train_dense, "transformer": train_transformer}
+PROBE: dict[str, Task] = {"dense": probe_dense, "transformer": probe_transformer}
+
+
+def train(networks: int, transformers: int, seconds: float) -> None:
+    """Train what has not been trained yet, for so many seconds."""
+    plan = [("dense", n) for n in range(networks)]
+    for n in range(transformers):  # in between, so that a part of the run has both
+        plan.insert(n * (networks // max(1, transformers) + 1), ("transformer", n))
+    add(TRAININGS, [key for key in plan if key not in records(TRAININGS)], TRAIN, seconds)
+
+
+def probe() -> None:
+    """Probe anew what has been trained."""
+    PROBES.unlink(missing_ok=True)
+    add(PROBES, sorted(records(TRAININGS)), PROBE, math.inf)
+
+
+def add(path: Path, keys: Sequence[Key], tasks: dict[str, Task], seconds: float) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # what vanishes would be subnormal, and slow
-    done = {(r["family"], r["n"]) for r in records(path)}
-    plan: list[tuple[Any, str, int]] = [(run_dense, "dense", n) for n in range(networks)]
-    for n in range(transformers):  # in between, so that a part of the run has both
-        plan.insert(n * (networks // max(1, transformers) + 1), (run_transformer, "transformer", n))
+    end = time.monotonic() + seconds
     with path.open("a") as file:
-        for task, family, n in plan:
-            if (family, n) not in done:
-                file.write(json.dumps(task(n)) + "\n")
-                file.flush()
+        for family, n in keys:
+            if time.monotonic() > end:
+                return
+            found = {"family": family, "n": n, "network": asdict(DRAWN[family](n))}
+            file.write(json.dumps(found | tasks[family](n)) + "\n")
+            file.flush()
 
 
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def records(path: Path) -> dict[Key, dict[str, Any]]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {(r["family"], r["n"]): r for r in map(json.loads, lines)}
 
 
 KINDS = ("healthy", "growing", "vanishing", "exploding", "symmetric")
@@ -402,40 +438,107 @@ def has_trained(ends: dict[str, float | None]) -> bool:
     return any(end is not None and end < TRAINED for end in ends.values())
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """Return how many networks of each verdict trained."""
-    lines = ["| verdict | networks | trained by gradient descent | trained by Adam |"]
-    lines.append("| --- | --- | --- | --- |")
-    for kind in KINDS:
-        these = [r for r in found if r["kind"] == kind]
-        plain, adam = (sum(has_trained(r[how]) for r in these) for how in ("sgd", "adam"))
-        lines.append(f"| {kind} | {len(these)} | {plain} | {adam} |")
-    clear = [r for r in found if r["kind"] != "growing"]
-    right = sum(has_trained(r["sgd"]) == (r["kind"] == "healthy") for r in clear)
-    transformers = sum(r["family"] == "transformer" for r in found)
-    lines += [
-        "",
-        f"{len(found)} networks, {transformers} of them transformers. Right on {right} of "
-        f"{len(clear)} clear verdicts ({right / len(clear):.0%}).",
+class Outcome(NamedTuple):
+    """A network, its verdict, and who trained it."""
+
+    key: Key
+    network: dict[str, Any]
+    kind: str
+    plain: bool
+    adam: bool
+
+    @property
+    def clear(self) -> bool:
+        return self.kind != "growing"
+
+    @property
+    def right(self) -> bool:
+        return self.clear and self.plain == (self.kind == "healthy")
+
+
+def outcomes() -> list[Outcome]:
+    trainings, probes = records(TRAININGS), records(PROBES)
+    return [
+        Outcome(
+            key, r["network"], judged(probes[key]), *(has_trained(r[h]) for h in ("sgd", "adam"))
+        )
+        for key, r in sorted(trainings.items())
+        if key in probes
     ]
+
+
+GROUPS: dict[str, Callable[[Outcome], bool]] = {
+    "thresholds chosen on these": lambda o: o.key[0] == "dense" and o.key[1] not in HELD_OUT,
+    "held out": lambda o: o.key[0] == "dense" and o.key[1] in HELD_OUT,
+    "transformers, held out": lambda o: o.key[0] == "transformer",
+}
+
+KINDS_OF_NETWORK: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "plain": lambda n: not n["residual"] and not n["layer_norm"],
+    "LayerNorm": lambda n: not n["residual"] and n["layer_norm"],
+    "skip connections": lambda n: n["residual"] and not n["layer_norm"],
+    "both": lambda n: n["residual"] and n["layer_norm"],
+}
+
+
+def table(found: Sequence[Outcome]) -> str:
+    """Return how many networks of each verdict trained, and what was forgiven."""
+    lines = []
+    for title, belongs in GROUPS.items():
+        these = [o for o in found if belongs(o)]
+        clear = sum(o.clear for o in these)
+        right = sum(o.right for o in these)
+        lines += [
+            f"**{title}**: {len(these)} networks, {clear} of them with a clear verdict, which is "
+            f"right for {right} ({right / max(1, clear):.1%}).",
+            "",
+            "| verdict | networks | trained by gradient descent | trained by Adam |",
+            "| --- | --- | --- | --- |",
+            *(row(kind, [o for o in these if o.kind == kind]) for kind in KINDS),
+            "",
+        ]
+    lines += [
+        "What Adam, skip connections and LayerNorm forgive, of the dense networks:",
+        "",
+        "| network | not healthy | trained by gradient descent | trained by Adam |",
+        "| --- | --- | --- | --- |",
+    ]
+    ill = [o for o in found if o.key[0] == "dense" and o.kind != "healthy"]
+    lines += [row(name, [o for o in ill if of(o.network)]) for name, of in KINDS_OF_NETWORK.items()]
     return "\n".join(lines) + "\n"
+
+
+def row(name: str, these: Sequence[Outcome]) -> str:
+    plain, adam = sum(o.plain for o in these), sum(o.adam for o in these)
+    return f"| {name} | {len(these)} | {plain} | {adam} |"
+
+
+def wrong(found: Sequence[Outcome]) -> None:
+    """Print the networks whose clear verdict was wrong."""
+    for o in found:
+        if o.clear and not o.right:
+            print(*o.key, o.kind, "trained" if o.plain else "not trained", o.network)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["train", "probe", "table", "wrong"])
     parser.add_argument("--networks", type=int, default=600)
-    parser.add_argument("--transformers", type=int, default=60)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--transformers", type=int, default=54)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of training, at most")
     a = parser.parse_args()
-    if a.what == "run":
-        run(a.networks, a.transformers, a.results)
-        return
-    text = PAGE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}{table(records(a.results))}{END}{after}", "utf-8")
+    if a.what == "train":
+        train(a.networks, a.transformers, a.seconds)
+    elif a.what == "probe":
+        probe()
+    elif a.what == "wrong":
+        wrong(outcomes())
+    else:
+        text = PAGE.read_text("utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        PAGE.write_text(f"{before}{BEGIN}{table(outcomes())}{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

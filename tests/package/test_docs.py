@@ -98,6 +98,28 @@ def test_what_programs_write_into_the_source_is_up_to_date(program):
     assert done.returncode == 0, done.stderr
 
 
+# Of a file of ours; names that stand for others, such as test_NAME.py, have capitals.
+PATH = re.compile(
+    r"(?<![\w/.{}*-])((?:tests|docs|bench|examples|packaging|fastinit)/[a-z0-9_./-]*"
+    r"\.(?:py|md|c|h|cu|cuh|pyx|pxd|toml|json|cpp))(?![\w*{])"
+)
+TEXTS = (".py", ".md", ".c", ".h", ".cu", ".cuh", ".pyx", ".cpp")
+
+
+def test_every_path_that_a_text_names_is_there():
+    root = DOCS.parent
+    folders = ("fastinit", "tests", "docs", "bench", "examples", "packaging")
+    files = [path for folder in folders for path in (root / folder).rglob("*")]
+    missing = [
+        f"{path.relative_to(root)}: {named}"
+        for path in [*files, *root.glob("*.md")]
+        if path.suffix in TEXTS and path.name != "_kernels.c"
+        for named in PATH.findall(path.read_text("utf-8"))
+        if not (root / named).exists()
+    ]
+    assert missing == []
+
+
 def test_the_page_of_errors_is_up_to_date_and_names_every_argument():
     writer = importlib.import_module("make_errors")
     page = (DOCS / "errors.md").read_text("utf-8")
