@@ -12,6 +12,7 @@
  * Measured: with 16 lanes GCC's AVX-512 code is 3 times slower, with two loops merged
  * it stops vectorising.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
