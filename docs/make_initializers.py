@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from make_docstrings import sections
+from make_errors import NEEDED
 
 import fastinit as fi
+from fastinit.initializer import parameters
 from fastinit.recipe import builtin
 
 if sys.version_info >= (3, 11):
@@ -137,9 +139,9 @@ def part(name: str) -> list[str]:
         return [f"`{name}`", "no", WHOLE[name]]
     if name == "blocks_":
         return [f"`{name}`", "yes", "as its initializer"]
-    needs = {"sparse": {"sparsity": 0.5}, "constant": {"value": 0}}
     plain = name.removesuffix("_")
-    initializer = fi.Initializer(plain, **needs.get(plain, {}))
+    needed = {k: v for k, v in NEEDED.get(plain, {}).items() if k in parameters(plain)}
+    initializer = fi.Initializer(plain, **needed)
     axes = [initializer.whole_axes(shape) for shape in [(4, 2), (2, 4)]]
     if axes == [(), ()]:
         return [f"`{name}`", "yes", "its share, however it is cut"]

@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _end(error: ModuleNotFoundError, what: str, extra: str | None = None) -> None:
-    """End with one line, if a package of ours to install is missing; else raise the error."""
+    """End with one line if a package that an extra installs is missing; else raise the error."""
     if error.name is None or not known(error.name):
         raise error
     sys.exit(f"fastinit: {missing(error.name, what, extra)}")

@@ -1,4 +1,4 @@
-"""For other libraries: the C interface's files and addresses, and values without an array.
+"""The C interface for other libraries: its files, its addresses, and values without an array.
 
 ``docs/c-api.md`` says which interface to use.
 """

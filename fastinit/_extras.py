@@ -1,4 +1,4 @@
-"""What is missing: one text for a package that only an extra brings."""
+"""One message for every package that is missing, and that only an extra installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gains: by how much a nonlinearity asks for larger weights before it."""
+"""Gains: the factor on the weights before a nonlinearity that keeps the signal's size."""
 
 from __future__ import annotations
 

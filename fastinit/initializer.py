@@ -1,4 +1,4 @@
-"""The noun: one of the package's functions with its arguments, and the text that names it.
+"""`Initializer`: one of the package's functions with its arguments, and the text that names it.
 
 `recommend` returns one, a recipe's rule is a pattern and one, and the probe, the adapters and the
 command line take one.

@@ -112,7 +112,7 @@ def _number(name: str, value: object) -> float:
 
 
 def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
-    """Return JAX's kind of function for an initializer of ours.
+    """Return JAX's kind of function for one of fastinit's initializers.
 
     Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws.
     """

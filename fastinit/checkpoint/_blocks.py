@@ -1,4 +1,4 @@
-"""Tensors in blocks: any part of a tensor that does not exist, drawn into memory that is warm.
+"""Tensors in blocks: any part of a tensor, drawn into memory that the cache still holds.
 
 A block is a box of its tensor, which an initializer can fill (global_shape, offset). Its elements
 lie side by side, one stretch of a file, unless the initializer's `whole_axes` ask for another cut:

@@ -1,4 +1,4 @@
-"""What is there stays: a model's tensors from an older checkpoint, and only the rest drawn."""
+"""An older checkpoint: its tensors are copied into a new one, and only the others are drawn."""
 
 from __future__ import annotations
 

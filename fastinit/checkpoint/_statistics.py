@@ -1,4 +1,4 @@
-"""Statistics of any checkpoint: moments, what is there twice, and a test against a recipe."""
+"""Statistics of any checkpoint: moments, tensors that are there twice, a test against a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are there: which tensors they hold, and where."""
+"""Checkpoints on a disk: which tensors they hold, and where."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def is_stored(path: Path) -> bool:
 def belonging(directory: Path) -> list[str]:
     """Return the names of the files that are of a checkpoint, whole or not, in a directory.
 
-    They are those that the format itself gives, and the arrays that an index of ours names.
+    They are those that the format itself gives, and the arrays that an index of fastinit's names.
     """
     if not directory.is_dir():
         return []

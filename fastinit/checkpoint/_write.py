@@ -90,7 +90,7 @@ def write(
         ``if __name__ == "__main__":``, as for `multiprocessing`.
     progress : callable, optional
         Called with the number of bytes, again and again, that are written; those that stay
-        are told first.
+        are reported first.
 
     Returns
     -------

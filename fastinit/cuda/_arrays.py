@@ -1,4 +1,4 @@
-"""Arrays of others in a GPU's memory: CuPy's, Numba's, and whatever has the same interfaces.
+"""Other libraries' arrays in a GPU's memory: CuPy's, Numba's, and whatever has the same interfaces.
 
 A NumPy array stands for the memory, so that the entry point's checks are the same for all. NumPy
 looks at an array's memory when its values are asked for, and nobody asks for them here.

@@ -1,4 +1,4 @@
-"""A probe as a page, a picture or numbers: one file each, whole or not there."""
+"""A probe as a page, a picture or numbers: one file each, which appears when it is whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The kernels inside your own ``@njit`` functions; needs the package numba.
 
-Array, key, index and distribution in, the bits of `fastinit.normal_` and its kin out, and no
-Python on the way:
+They take an array, a key, an index and a distribution, and give the bits of `fastinit.normal_` and
+the other initializers, without a call of Python:
 
 >>> from numba import njit
 >>> from fastinit.numba import Normal, fill, key_of

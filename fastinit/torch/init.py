@@ -108,7 +108,7 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """A distribution of ours, by its parameters, and torch's own function of the same."""
+    """One of fastinit's distributions, by its parameters, and torch's own function of the same."""
 
     distribution: Callable[..., Distribution]
     torchs: Callable[..., torch.Tensor]

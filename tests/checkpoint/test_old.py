@@ -1,4 +1,4 @@
-"""What is there stays: tensors from an older checkpoint, and only the rest drawn."""
+"""An older checkpoint: its tensors are copied, and only the others are drawn."""
 
 import numpy as np
 import pytest

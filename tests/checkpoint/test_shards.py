@@ -9,6 +9,7 @@ import sys
 import threading
 from unittest import mock
 
+import catalogue
 import ml_dtypes
 import numpy as np
 import pytest
@@ -174,8 +175,7 @@ def test_a_check_names_the_first_difference_of_a_tensor_in_strips(tmp_path, monk
 def test_every_initializer_draws_blocks_or_says_that_it_does_not():
     """None may need the whole without being known for it."""
     for init in registry():
-        arguments = {"sparse": {"sparsity": 0.5}, "constant": {"value": 2.0}}.get(init, {})
-        rule = Rule("*", fi.Initializer(init, **arguments))
+        rule = Rule("*", fi.Initializer(init, **catalogue.spec(init).arguments))
         tensor = Tensor("w", (96, 128), np.dtype("float32"))
         whole = np.empty(tensor.shape, tensor.dtype)
         try:

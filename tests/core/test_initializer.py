@@ -139,7 +139,7 @@ def test_texts(text, expected):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "name='' is unknown; allowed: constant, "),
+        ("", "name='' is unknown; allowed: "),
         ("hee", "name='hee' is unknown"),
         ("normal(sttd=1)", "normal has no argument 'sttd'; allowed: mean, std"),
         ("normal(rng=1)", "rng is given to fill"),
