@@ -243,7 +243,8 @@ def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
         for key, parameter in parameters_of(module).items():
-            if parameter is not None and hasattr(parameter, "ds_id"):
+            there = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
+            if hasattr(parameter, "ds_id") and not there:
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
                     f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "

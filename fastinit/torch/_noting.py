@@ -252,7 +252,8 @@ class Noting(TorchDispatchMode):
                 inputs = [
                     x for x in inputs if x is not (args[i] if i < len(args) else kwargs[name])
                 ]
-        reads = self._storages(inputs)
+        formed = traits.name.endswith("_like") or traits.name.startswith("new_")
+        reads = set() if formed else self._storages(inputs)  # those look at its form alone
         replaces = {v.storage for v in written if traits.outs and self.tape.is_whole(v)} - reads
         state = None
         if traits.random and generator is not None:

@@ -69,7 +69,8 @@ class Plan:
             self._places[note.tape][note.view.storage].append(Place(streams[name], note.view))
         for name, note in {**notes, **{n: note for n, (_, note) in others.items()}}.items():
             calls = note.tape.history(note.view.storage)
-            if calls and not note.tape.undefined(note.view, calls):
+            known = bool(calls) or note.view.numel == 0
+            if known and not note.tape.undefined(note.view, calls):
                 self._sources.setdefault(name, _Source(note, calls))
         self._writes = {name: self._boxes(source) for name, source in self._sources.items()}
         self._compute_what_others_share()

@@ -146,6 +146,8 @@ def _origin_of(plan: Plan, name: str, own: str) -> Initializer | recipes.Values:
     writes = plan.writes(own)
     if writes is None:
         return recipes.Computed(partial(_compute, plan, own), plan.seeded(own))
+    if not writes:  # nothing to write
+        return Initializer("zeros")
     rule = _rule_of(writes, name, plan.view(own).shape)
     return _Written(tuple(writes), plan.seeded(own)) if rule is None else rule
 

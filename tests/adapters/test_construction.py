@@ -58,6 +58,7 @@ EXACT = {
     "NumPy's": lambda w: w.copy_(torch.from_numpy(np.arange(24.0).reshape(6, 4))),
     "Python's": lambda w: w.copy_(torch.tensor([x.item() for x in torch.linspace(0, 1, 4)])),
     "a list": lambda w: w.copy_(torch.tensor(torch.linspace(0, 1, 4).tolist())),
+    "the like of itself": lambda w: w.copy_(torch.full_like(w, 3).add_(w.new_zeros(4))),
     "a list of tensors": lambda w: w.copy_(torch.tensor([x * 2 for x in torch.linspace(0, 1, 4)])),
     "a condition": lambda w: w.fill_(2.0 if bool(torch.ones(2).all()) else 1.0),
     "its own generator": lambda w: w.normal_(generator=torch.Generator().manual_seed(7)),
@@ -151,6 +152,10 @@ def test_tensors_without_values_are_named():
     ):
         with pytest.raises(RecipeError, match="nobody initialises it"):
             built(one(write))
+
+
+def test_what_has_no_elements_needs_no_values():
+    assert built(one(lambda _: None, (0, 3)))[1]["w"].shape == (0, 3)
 
 
 def _half_written():

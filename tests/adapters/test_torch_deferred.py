@@ -736,6 +736,9 @@ class TestPlaceholders:
             ValueError, match=r"weight is held by DeepSpeed's ZeRO-3.*GatheredParam"
         ):
             init.initialize(model, 1)
+        model.weight.data = torch.full((4, 3), 7.0)  # within GatheredParameters
+        assert init.initialize(model, 1) == []
+        assert model.weight.abs().max() <= 3**-0.5
 
     def test_offload(self):
         accelerate = pytest.importorskip("accelerate")

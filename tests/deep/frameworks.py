@@ -7,6 +7,7 @@ compared by two-sample tests (see tests/alike.py). Prints what differs, and a li
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 import warnings
@@ -75,13 +76,18 @@ def of_transformers() -> Iterator[tuple[str, Make]]:
 
 
 def of_timm() -> Iterator[tuple[str, Make]]:
-    """timm's architectures, the small ones of each family."""
+    """timm's architectures: a small one of each of its modules."""
     timm = importlib.import_module("timm")
-    families: dict[str, str] = {}
-    for name in timm.list_models():
-        families.setdefault(name.split("_")[0].rstrip("0123456789"), name)
-    for name in [*families.values(), "resnet18", "efficientnet_b0", "mobilenetv3_small_050",
-                 "convnext_atto", "regnety_002", "vit_tiny_patch16_224"]:  # fmt: skip
+    registry = importlib.import_module("timm.models._registry")
+    words = ("test_", "atto", "femto", "pico", "nano", "micro", "xxs", "xx_small", "xxtiny", "050",
+             "xs", "x_small", "tiny", "small", "mini", "18", "b0", "002", "_0", "lite")  # fmt: skip
+
+    def size(name: str) -> tuple[int, int, str]:
+        return next((i for i, word in enumerate(words) if word in name), 99), len(name), name
+
+    modules = registry._module_to_models
+    names = [min(found & {*timm.list_models()}, key=size, default="") for found in modules.values()]
+    for name in filter(None, sorted(names)):
 
         def make(name: str = name) -> nn.Module:
             model: nn.Module = timm.create_model(name)
@@ -92,6 +98,8 @@ def of_timm() -> Iterator[tuple[str, Make]]:
         "resnet18, zero_init_last=False",
         lambda: timm.create_model("resnet18", zero_init_last=False),
     )
+    yield "resnet18", lambda: timm.create_model("resnet18")
+    yield "mixer, nlhb=True", lambda: timm.create_model("mixer_s32_224", nlhb=True)
 
 
 def of_torchvision() -> Iterator[tuple[str, Make]]:
@@ -231,6 +239,15 @@ def of_torch_geometric() -> Iterator[tuple[str, Make]]:
         if hasattr(layers, name):
             yield name, partial(getattr(layers, name), 16, 32, **options)
     yield "RGCNConv", lambda: layers.RGCNConv(16, 32, 4, num_bases=2)
+    yield "FAConv", lambda: layers.FAConv(32)
+    yield "DNAConv", lambda: layers.DNAConv(32, 2)
+    yield "CGConv", lambda: layers.CGConv(32, 4)
+    yield "NNConv", lambda: layers.NNConv(16, 32, nn.Linear(4, 16 * 32))
+    yield "GINEConv", lambda: layers.GINEConv(nn.Linear(32, 32), edge_dim=4)
+    yield "PNAConv", lambda: layers.PNAConv(16, 32, ["mean"], ["identity"], torch.ones(4).long())
+    yield "HEATConv", lambda: layers.HEATConv(16, 32, 2, 3, 4, 5, 6)
+    yield "HGTConv", lambda: layers.HGTConv(16, 32, (["a"], [("a", "to", "a")]), 2)
+    yield "RGATConv", lambda: layers.RGATConv(16, 32, 3)
     yield "GatedGraphConv", lambda: layers.GatedGraphConv(32, 2)
     yield "GINConv", lambda: layers.GINConv(layers.MLP([16, 32, 32]), train_eps=True)
     yield "GCN2Conv", lambda: layers.GCN2Conv(32, 0.1, 0.5, 1)
@@ -279,6 +296,51 @@ def of_sentence_transformers() -> Iterator[tuple[str, Make]]:
     yield "WeightedLayerPooling", lambda: models.WeightedLayerPooling(32)
 
 
+def of_lightning() -> Iterator[tuple[str, Make]]:
+    """Lightning's ways to build a model: configure_model, and Fabric's init_module."""
+    lightning = importlib.import_module("lightning")
+
+    class Module(lightning.LightningModule):  # type: ignore[name-defined,misc]
+        def configure_model(self) -> None:
+            self.layer = nn.Sequential(nn.Linear(30, 40), nn.LayerNorm(40), nn.LSTM(40, 20))
+            nn.init.orthogonal_(self.layer[0].weight)
+
+    def configured() -> nn.Module:
+        module = Module()
+        module.configure_model()
+        return module
+
+    def by_fabric() -> nn.Module:
+        with lightning.Fabric(accelerator="cpu", devices=1).init_module():
+            return configured()
+
+    yield "configure_model", configured
+    yield "Fabric.init_module", by_fabric
+
+
+def of_accelerate() -> Iterator[tuple[str, Make]]:
+    """Accelerate's init_empty_weights: the author's values, or a model that asks for ours."""
+    accelerate, transformers = map(importlib.import_module, ("accelerate", "transformers"))
+
+    def make(kind: str) -> nn.Module:
+        config = transformers.AutoConfig.for_model(kind, **SMALL)
+        context = accelerate.init_empty_weights if _ours.within else contextlib.nullcontext
+        with context():
+            model: nn.Module = transformers.AutoModelForCausalLM.from_config(config)
+        return model
+
+    for kind in ("llama", "mistral", "qwen2", "olmo", "phi", "gpt_neox"):
+        yield f"init_empty_weights, {kind}", partial(make, kind)
+
+
+class _Ours:
+    """Whether the model is built for fastinit."""
+
+    within = False
+
+
+_ours = _Ours()
+
 PACKAGES: dict[str, Callable[[], Iterator[tuple[str, Make]]]] = {
     "torch": of_torch,
     "transformers": of_transformers,
@@ -290,13 +352,19 @@ PACKAGES: dict[str, Callable[[], Iterator[tuple[str, Make]]]] = {
     "torch_geometric": of_torch_geometric,
     "x_transformers": of_x_transformers,
     "sentence_transformers": of_sentence_transformers,
+    "lightning": of_lightning,
+    "accelerate": of_accelerate,
 }
 
 
 def deferred(make: Make) -> nn.Module:
     """Return a model of deferred() and initialize()."""
-    with init.deferred():
-        model = make()
+    _ours.within = True
+    try:
+        with init.deferred():
+            model = make()
+    finally:
+        _ours.within = False
     init.initialize(model, 1)
     return model
 
@@ -342,12 +410,14 @@ def main() -> int:
     """Compare; return how many models differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", nargs="*", choices=[*PACKAGES, []], help="which; all if none")
+    parser.add_argument("--only", action="append", default=[], choices=PACKAGES, help="the same")
+    parser.add_argument("--skip", type=int, default=0, help="models of a package, at its beginning")
     parser.add_argument("--most", type=int, default=2 * 10**7, help="parameters of a model")
     parser.add_argument("--limit", type=int, default=10**9, help="models of a package")
     options = parser.parse_args()
     define_torchvision()
     bad = 0
-    for package in options.packages or PACKAGES:
+    for package in options.packages or options.only or PACKAGES:
         try:
             models = list(PACKAGES[package]())
         except ImportError as error:
@@ -355,7 +425,7 @@ def main() -> int:
             continue
         equal = {"deferred": 0, "accelerated": 0}
         tried = 0
-        for name, make in models[: options.limit]:
+        for name, make in models[options.skip :][: options.limit]:
             with torch.random.fork_rng():
                 found = compare(make, options.most)
             if found is None:
