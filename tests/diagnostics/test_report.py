@@ -44,7 +44,7 @@ def test_the_page_needs_no_other_file(written):
 
 def test_the_page_without_training_and_jacobian():
     page = report.html(probe([8] * 3, "tanh", "xavier", seeds=[1], spectrum=False))
-    assert "gradient descent" not in page
+    assert "steps of plain gradient descent" not in page
     assert "directions beyond" not in page
     assert page.count(' src="data:') == len(pictures.PANELS) - 3
 
