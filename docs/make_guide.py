@@ -12,6 +12,9 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 GUIDES = [DOCS / "guide.md", DOCS / "guide.zh.md"]
 
+OTHERS = {"pictures/probe-memory.png"}
+"""Pictures in the guide that another program makes: tests/deep/probing.py."""
+
 CODE = re.compile(r"```python\n(.*?)```\n", re.DOTALL)
 WITH_OUTPUT = re.compile(r"(```python\n([^`]*)```\n\n```text\n)([^`]*)(```\n)")
 

@@ -27,7 +27,9 @@ __all__ = ["PANELS", "Panel", "picture"]
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vP"
 _DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (2, 1)))
-_FAVOURITES = {"zeros": 0, "xavier": 1, "he": 2, "orthogonal": 3, "lecun": 4, "normal": 5}
+_FAVOURITES = {
+    "zeros": 0, "xavier": 1, "he": 2, "orthogonal": 3, "lecun": 4, "constant": 4, "normal": 5,
+}  # fmt: skip
 _WIDTH = 10.0  # of a page, in inches
 _NARROW = 6.0  # below it, what stands side by side stands one below the other
 _MARKED = 25  # markers along the depth
@@ -35,20 +37,19 @@ _SMALLEST, _LARGEST = 1e-45, 1e45  # of the depth's axis: a little more than bfl
 
 
 def _styles(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return each initializer's style: its family's, or the next that is free."""
-    styles: list[dict[str, Any]] = []
-    taken: set[int] = set()
-    for name in names:
-        favourite = _FAVOURITES.get(re.split("[_:( ]", name)[0])
-        free = [i for i in (favourite, *range(len(_COLOURS))) if i is not None and i not in taken]
-        if not free:  # more initializers than styles
-            taken.clear()
-            free = [0]
-        taken.add(i := free[0])
-        styles.append(
-            {"color": _COLOURS[i], "marker": _MARKERS[i], "linestyle": _DASHES[i], "markersize": 4}
-        )
-    return styles
+    """Return each initializer's style: its family's, or one that no family here has."""
+    families = [re.split("[_:( ]", name)[0] for name in names]
+    chosen: dict[int, int] = {}  # from the index of a name to that of its style
+    for index, family in enumerate(families):
+        if family in _FAVOURITES and _FAVOURITES[family] not in chosen.values():
+            chosen[index] = _FAVOURITES[family]
+    free = [i for i in range(len(_COLOURS)) if i not in chosen.values()] or [0]
+    for place, index in enumerate(i for i in range(len(names)) if i not in chosen):
+        chosen[index] = free[place % len(free)]
+    return [
+        {"color": _COLOURS[i], "marker": _MARKERS[i], "linestyle": _DASHES[i], "markersize": 4}
+        for i in (chosen[index] for index in range(len(names)))
+    ]
 
 
 def _names(probe: Probe) -> list[str]:

@@ -7,7 +7,8 @@ to `draw`. Constants are torch's own: it stores them at the speed of memory alre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
@@ -48,6 +49,7 @@ from fastinit._fill import (
 from fastinit._kernels import Cursor
 from fastinit.initializers import fan_of, scaled_variance
 from fastinit.structured import matrix_of
+from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (
     RandomSource,
     cursor,
@@ -800,24 +802,54 @@ def lecun_truncated_normal_(
     return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator, **fans)
 
 
+# A strip has at least so many lines, and else so many bytes: see `fastinit.checkpoint._blocks`,
+# which cuts the same initializers' tensors.
+_LINES, _STRIP_BYTES = 240, 1 << 24
+
+
 def _by_parts(
     tensor: torch.Tensor,
     make: Callable[[NDArray[Any], tuple[int, ...]], object],
+    whole_axes: tuple[int, ...] = (),
     begin: tuple[int, ...] | None = None,
 ) -> torch.Tensor:
     """Fill each part that this process holds, of which `make` is told where it begins.
 
-    It is made in the CPU's memory, in the dtype that the values have before they are rounded.
-    The tensor itself begins at `begin` in a larger one.
+    Where the memory is the CPU's, in one piece and of the dtype that the values have before they
+    are rounded, it is filled where it is. Else strips are made on the CPU and copied, which have
+    all of `whole_axes`. The tensor itself begins at `begin` in a larger one.
     """
     begin = (0,) * tensor.ndim if begin is None else begin
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     for memory, box in pieces(tensor):
-        part = torch.empty(memory.shape, dtype=wide, device="cpu")
-        make(part.numpy(), tuple(i + side.start for i, side in zip(begin, box, strict=True)))
-        memory.copy_(part)
+        corner = [i + side.start for i, side in zip(begin, box, strict=True)]
+        if memory.is_cpu and memory.dtype == wide and memory.is_contiguous():
+            make(array_of(memory), tuple(corner))
+            continue
+        for strip, at in _strips(memory, whole_axes):
+            part = torch.empty(strip.shape, dtype=wide, device="cpu")
+            make(part.numpy(), tuple(map(operator.add, corner, at)))
+            strip.copy_(part)
     increment_version(tensor)
     return tensor
+
+
+def _strips(
+    memory: torch.Tensor, whole_axes: tuple[int, ...]
+) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
+    """Yield parts that have all of some axes, and where each begins."""
+    others = [axis for axis in range(memory.ndim) if axis not in whole_axes]
+    if not (memory.numel() and others):
+        yield memory, (0,) * memory.ndim
+        return
+    axis = max(others, key=lambda axis: memory.shape[axis])
+    length = memory.shape[axis]
+    line = math.prod(memory.shape[a] for a in whole_axes)
+    size = max(_LINES * line, _STRIP_BYTES // 4)
+    step = max(1, size * length // memory.numel())
+    for first in range(0, length, step):
+        at = tuple(first if a == axis else 0 for a in range(memory.ndim))
+        yield memory.narrow(axis, first, min(step, length - first)), at
 
 
 def _no_part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> None:
@@ -888,7 +920,8 @@ def orthogonal_(
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         fill_orthogonal(factor, part, matrix_of(shape, at, 0), Cursor(rng.key, first))
 
-    return _by_parts(tensor, make, begin)
+    axes = fastinit.Initializer("orthogonal", column_axis=0).whole_axes(shape)
+    return _by_parts(tensor, make, axes, begin)
 
 
 def sparse_(
@@ -951,7 +984,8 @@ def sparse_(
         again = fastinit.Generator(rng.seed_seq, first)
         fastinit.sparse_(part, sparsity, std, rng=again, global_shape=shape, offset=at)
 
-    return _by_parts(tensor, make, begin)
+    axes = fastinit.Initializer("sparse", sparsity=sparsity).whole_axes(shape)
+    return _by_parts(tensor, make, axes, begin)
 
 
 def eye_(tensor: torch.Tensor) -> torch.Tensor:

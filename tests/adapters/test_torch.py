@@ -379,3 +379,29 @@ def test_initialize_refuses_wrong_values_by_name(given, error, message):
 def test_a_generator_that_is_none_is_refused_by_name(name):
     with pytest.raises(TypeError, match="generator='x' is not a seed"):
         getattr(init, name)(torch.zeros(2, 2), generator="x")
+
+
+@pytest.mark.parametrize("shape", [(40, 13), (13, 40), (7, 5, 6), (33, 1)])
+@pytest.mark.parametrize("name", ["orthogonal_", "sparse_", "eye_", "dirac_"])
+def test_strips_are_parts_of_the_whole(monkeypatch, name, shape):
+    """Of a dtype that is not the one it is made in, or on a device, a matrix is made in strips."""
+    if name in ("sparse_", "eye_") and len(shape) != 2:
+        pytest.skip("of matrices")
+    shape = (*shape, 3) if name == "dirac_" and len(shape) == 2 else shape
+    arguments = {"sparsity": 0.3} if name == "sparse_" else {}
+    if name in ("orthogonal_", "sparse_"):
+        arguments["generator"] = 5
+    fill = getattr(init, name)
+    whole = fill(torch.empty(shape), **arguments)
+    module = importlib.import_module("fastinit.torch.init")
+    monkeypatch.setattr(module, "_LINES", 2)
+    monkeypatch.setattr(module, "_STRIP_BYTES", 4)
+    strips = []
+    cut = module._strips
+    monkeypatch.setattr(module, "_strips", lambda *a: strips.extend(cut(*a)) or cut(*a))
+    narrow = fill(torch.empty(shape, dtype=torch.bfloat16), **arguments)
+    assert torch.equal(narrow, whole.to(torch.bfloat16))
+    if name in ("orthogonal_", "sparse_"):
+        assert len(strips) > 1 or min(shape) == 1
+    turned = torch.empty(shape[::-1]).permute(*reversed(range(len(shape))))
+    assert torch.equal(fill(turned, **arguments), whole)

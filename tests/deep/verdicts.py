@@ -470,7 +470,7 @@ def outcomes() -> list[Outcome]:
 GROUPS: dict[str, Callable[[Outcome], bool]] = {
     "thresholds chosen on these": lambda o: o.key[0] == "dense" and o.key[1] not in HELD_OUT,
     "held out": lambda o: o.key[0] == "dense" and o.key[1] in HELD_OUT,
-    "transformers, held out": lambda o: o.key[0] == "transformer",
+    "transformers": lambda o: o.key[0] == "transformer",
 }
 
 KINDS_OF_NETWORK: dict[str, Callable[[dict[str, Any]], bool]] = {

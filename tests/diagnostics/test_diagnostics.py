@@ -13,7 +13,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import Initializer, gains
-from fastinit.diagnostics import Setting, plain, probe, training
+from fastinit.diagnostics import Setting, _verdict, plain, probe, training
 from fastinit.diagnostics import _mean_field as mean_field
 from fastinit.diagnostics import _network as network
 from fastinit.diagnostics._model import outside
@@ -221,6 +221,52 @@ def test_what_is_advised_is_healthy(activation, residual):
     }
     (better,) = probe([128] * 31, initializer=name, batch=64, spectrum=False, **changed)
     assert better.verdict.kind == "healthy", signal.advice
+
+
+STEPS = [  # per layer the signal, the depth, the weight's norm, the loss's gradient: the kind
+    (0.3, 3, 1.0, 0.1, "healthy"),  # a few layers that lose a lot: a larger rate makes up for it
+    (0.3, 3, 1.0, 0.004, "vanishing"),
+    (0.3, 50, 1.0, 1e-9, "vanishing"),
+    (4.0, 4, 1.0, 5.0, "growing"),  # a few layers that gain a lot: a smaller rate
+    (4.0, 4, 1.0, 50.0, "exploding"),
+    (1.2, 50, 1.0, 1.0, "growing"),
+    (1.0, 20, 1.0, 1.0, "healthy"),
+    (1.0, 20, 0.01, 1.0, "growing"),  # small weights before LayerNorm
+    (1.0, 20, 1.0, math.nan, "exploding"),
+    (1.0, 20, 1.0, math.inf, "exploding"),
+]
+
+
+@pytest.mark.parametrize(("rate", "depth", "weight", "gradient", "kind"), STEPS)
+def test_what_a_step_does_decides(rate, depth, weight, gradient, kind):
+    std = rate ** np.arange(depth + 1.0)
+    norms = np.full(depth, weight), np.full(depth, gradient)
+    found = _verdict.judge(std, std[::-1], False, *norms)
+    assert found.kind == kind
+    assert _verdict.judge(std, std[::-1], True, *norms).kind == "symmetric"
+    if math.isfinite(gradient):
+        assert found.progress == pytest.approx(depth * gradient**2)
+        assert found.step == pytest.approx(depth * gradient / weight)
+
+
+def test_weights_outside_of_the_layers_make_progress():
+    std, norms = np.ones(4), (np.ones(3), np.zeros(3))
+    assert _verdict.judge(std, std, False, *norms).kind == "vanishing"
+    assert _verdict.judge(std, std, False, *norms, elsewhere=1.0).kind == "healthy"
+
+
+def test_zeros_behind_skip_connections_are_not_symmetric():
+    """The first layer changes the width and has no skip: nothing comes through before a step."""
+    for widths in ([16] * 7, [8, *[16] * 6]):
+        (signal,) = probe(widths, "tanh", "zeros", residual=True, batch=16, spectrum=False)
+        assert signal.verdict.kind == "healthy"
+    (signal,) = probe([16] * 7, "tanh", "zeros", batch=16, spectrum=False)
+    assert signal.verdict.kind == "symmetric"
+
+
+def test_a_verdict_of_steps_says_so():
+    (signal,) = probe([32] * 31, "relu", "normal:0.001", layer_norm=True, batch=32, spectrum=False)
+    assert str(signal.verdict).startswith("growing: even at the rate 0.003 a step changes the")
 
 
 # One story: what recommend, the probe and the guide say.

@@ -5,6 +5,7 @@ Seeds are fixed.  Of the p-values of a sound generator, some 900, one is below A
 thousand sets; those of a fault must be far below.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import orders
 import pytest
 import reference
 import samples
+from adapters import adapter
 from deep import second_level
 from draws import VALUES, written
 from faults import FAULTS, RIGHT, one_sequence, output, pcg
@@ -233,3 +235,16 @@ def test_dieharder(tmp_path: Path) -> None:
         "sts_monobit",
     ]
     assert all(ALPHA < row["p"] < 1 - ALPHA for row in rows)
+
+
+def test_the_tables_of_verdicts_are_those_of_the_records():
+    """By the thresholds as they are: at least 95 % of the networks that were held out."""
+    adapter("torch")
+    verdicts = importlib.import_module("verdicts")
+    found = verdicts.outcomes()
+    assert len(found) > 600
+    assert verdicts.BEGIN + verdicts.table(found) + verdicts.END in verdicts.PAGE.read_text("utf-8")
+    held_out = [o for o in found if verdicts.GROUPS["held out"](o)]
+    clear = [o for o in held_out if o.clear]
+    assert len(clear) > 0.9 * len(held_out)
+    assert sum(o.right for o in clear) >= 0.95 * len(clear)
