@@ -57,6 +57,7 @@ EXHAUSTIVE = (
     # Matrices of dtypes, shapes and ways; all that Numba compiles, but for one fill.
     "numba",
     "cuda",
+    "test_a_check_names_the_first_difference_of_a_tensor_in_strips",
     "test_any_box_by_any_way",
     r"test_as_orthogonal_as_lapacks\[shape[0-2]",
     r"test_conversions\[(b?float16)",

@@ -1,6 +1,6 @@
 """The same bits from the kernels for AVX-512, on a machine that has no such instructions.
 
-    python tests/deep/avx512.py                       # some 5 minutes of CPU time
+    python tests/deep/avx512.py                       # minutes: the compiler's, and two of its own
     python tests/deep/avx512.py --isas base avx2 avx512 --modes default upward --kernel VMLINUZ
 
 Bochs emulates a PC whose CPU is an Intel Core i7-7800X; qemu and valgrind have no AVX-512. For each
