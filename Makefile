@@ -52,19 +52,9 @@ deep-bits: .venv/with-test wheels
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
-# Of a quiet machine, some 8 minutes of 2 CPUs, 8 GB; the peers are those that .venv has.
-BENCH := $(BIN)/fastinit bench
+# Of a quiet machine, some 9 minutes on 2 CPUs; the peers are those that .venv has.
 tables: .venv/with-cli .venv/with-bench
-	$(BENCH) --output build/large --memory touched --power 25 \
-	    --dtype float32 --dtype bfloat16 --dtype float64
-	$(BENCH) --output build/cold --memory cold --power 25 --dtype float32 --dtype bfloat16 \
-	    --distribution normal --distribution uniform
-	$(BENCH) --output build/sizes --memory touched --distribution normal --dtype float32 \
-	    --threads 1 --power 6 --power 10 --power 14 --power 18 --power 22
-	$(BENCH) --output build/scaling --memory touched --alone --dtype float32 --all-threads \
-	    --distribution normal --distribution uniform $(foreach n,8 11 14 17 20 23 26 28 30,--power $(n))
-	$(BENCH) orthogonal start files --output build/jobs --directory build
-	$(BIN)/python bench/tables.py build
+	$(BIN)/python bench/tables.py measure
 
 # What programs write into docs/: tables, the guides' output, pictures.
 docs: .venv/with-docs

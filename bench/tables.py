@@ -1,7 +1,7 @@
 """Write the tables and the pictures of docs/performance.md, and README's chart, from measurements.
 
-    make tables                     # measures, too
-    python bench/tables.py build    # keeps what `make tables` measured, and writes
+    python bench/tables.py measure  # measures some 9 minutes, keeps that and writes: `make tables`
+    python bench/tables.py keep     # keeps what was measured before, and writes
     python bench/tables.py          # writes what docs/measured holds
 
 Each machine has a directory in docs/measured, named after its instruction set, with a file of
@@ -12,8 +12,10 @@ are of all machines, have no MACHINE. What a column holds is of one run.
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import chart
@@ -25,7 +27,21 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT, MEASURED = ROOT / "docs" / "performance.md", ROOT / "docs" / "measured"
 MARKED = re.compile("(<!-- table (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 MAIN_KINDS = ("normal float32", "uniform float32", "normal bfloat16", "truncated_normal float32")
-PARTS = ("large", "cold", "sizes", "scaling", "jobs")
+BUILD = ROOT / "build" / "measured"
+
+# What is measured, by the arguments of `fastinit bench`; the memory of the largest is 4 GB. `start`
+# and the peers are left out where they are not installed.
+FLOATS = "--dtype float32 --dtype bfloat16"
+PARTS = {
+    "large": f"--memory touched --power 25 {FLOATS} --dtype float64",
+    "cold": f"--memory cold --power 25 {FLOATS} --distribution normal --distribution uniform",
+    "sizes": "--memory touched --distribution normal --dtype float32 --threads 1 "
+    "--power 6 --power 10 --power 14 --power 18 --power 22",
+    "scaling": "--memory touched --alone --all-threads --dtype float32 --distribution normal "
+    "--distribution uniform --power 8 --power 11 --power 14 --power 17 --power 20 --power 23 "
+    "--power 26 --power 28 --power 30",
+    "jobs": "orthogonal start files",
+}
 DIGITS = 4  # of what is kept
 
 Results = list[bench.Result]
@@ -184,6 +200,17 @@ def keep(build: Path, directory: Path = MEASURED) -> None:
             file.write(json.dumps(rows).encode() + b"\n")
 
 
+def measure(build: Path = BUILD) -> None:
+    """Measure all parts, each in a process of its own."""
+    build.mkdir(parents=True, exist_ok=True)
+    for part, text in PARTS.items():
+        arguments = [*text.split(), "--output", str(build / part), "--directory", str(build)]
+        if not all(map(find_spec, ("torch", "transformers"))) and "start" in arguments:
+            arguments.remove("start")
+        command = [sys.executable, "-W", "ignore", "-m", "fastinit", "bench", *arguments]
+        subprocess.run(command, check=True)
+
+
 def rounded(digits: str) -> float:
     return float(f"{float(digits):.{DIGITS}g}")
 
@@ -208,10 +235,13 @@ def write_tables(document: Path, those: dict[str, Machine]) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
+    what = sys.argv[1:]
+    if what not in ([], ["keep"], ["measure"]):
         sys.exit(__doc__)
-    if len(sys.argv) == 2:
-        keep(Path(sys.argv[1]))
+    if what == ["measure"]:
+        measure()
+    if what:
+        keep(BUILD)
     those = measured()
     write_tables(DOCUMENT, those)
     chart.draw(those)

@@ -30,11 +30,12 @@ def model(size: int, init: str) -> Any:
     """Return a model of about so many GB, 16 of which are Llama-3-8B, all of it of one kind."""
     from dataclasses import replace
 
-    from fastinit import recipe
+    from fastinit import Initializer, recipe
 
-    rule = {"normal": {"std": 0.02}, "constant": {"value": 0.02}}[init]
+    arguments = {"normal": {"std": 0.02}, "constant": {"value": 0.02}}[init]
+    rule = Initializer(init, **arguments)
     loaded = recipe.load("llama-3-8b", {"layers": 2 * size, "vocabulary": 8016 * size})
-    return replace(loaded, rules=(recipe.Rule("*", init, rule),), text=f'name = "{init}"')
+    return replace(loaded, rules=(recipe.Rule("*", rule),), text=f'name = "{init}"')
 
 
 def task(what: str, size: int, directory: Path, threads: int | None) -> dict[str, float]:
@@ -93,7 +94,7 @@ def write_mapped(recipe: Any, directory: Path, threads: int | None) -> int:
             file.flush()
             for tensor, rule, begin in shard.items:
                 x = np.asarray(np.memmap(file, tensor.dtype, "r+", begin, tensor.shape))
-                rule.fill(x, rng=rng.stream(tensor.name), threads=threads)
+                rule.initializer.fill(x, rng=rng.stream(tensor.name), threads=threads)
                 del x
             os.fsync(file.fileno())
         total += shard.nbytes

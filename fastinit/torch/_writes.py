@@ -99,7 +99,8 @@ def writes_of(tape: Tape, view: View, before: int | None = None) -> list[Write] 
         is_whole = box == whole(view.shape)
         write = _what(call)
         if write is None:
-            moved = _moved(tape, call, writes) if is_whole else None
+            alike = call.writes[0].geometry == view.geometry
+            moved = _moved(tape, call, writes) if alike else None
             if moved is None:
                 return None
             writes = moved

@@ -49,6 +49,11 @@ def scaled():
             self.wide = nn.Parameter(torch.randn(40, 30, dtype=torch.float64).float())
             self.wider = nn.Parameter(torch.randn(40, 30).bfloat16().float())
             self.by_tensor = nn.Parameter(torch.randn(9, 9) * torch.tensor(0.5))
+            self.turned, self.row = (nn.Parameter(torch.empty(n, 30)) for n in (40, 1))
+            self.turned.data.t().copy_(torch.randn(30, 40) * torch.arange(40))
+            self.row.data[0].copy_(torch.randn(30))
+            self.line = nn.Parameter(torch.empty(40, 30))
+            self.line.data.t().copy_(torch.randn(30, 40)).mul_(0.5)
             self.transposed = nn.Parameter(torch.randn(30, 40).t())
 
     return Scaled()
@@ -83,6 +88,14 @@ def test_modules(make, dtype):
         return make().to(dtype)
 
     assert not differing(filled(recipe_of(cast, "test", {}), 5), initialized(cast, 5))
+
+
+@pytest.mark.parametrize("make", [scaled, copied])
+def test_modules_are_the_authors(make):
+    with deferred():
+        model = make()
+    assert initialize(model, 5) == []
+    assert differences([make() for _ in range(3)], model) == {}
 
 
 def test_scaled_draws_are_rules():
