@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
@@ -25,6 +26,10 @@ dtype : dtype
     The type of its elements, by name or as NumPy's dtype. "bfloat16" and the two float8 types
     need the package ml_dtypes."""
 
+# The array's name in a sentence, and not in a formula. The pattern begins with what is looked for,
+# since the search is then several times as fast.
+_X = re.compile(r" x(?<=[a-z;] x)(?=[ ,.;:])(?! [-+*/=])")
+
 _ONE = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -33,9 +38,13 @@ def expanded(in_place: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(in_place).parameters.values())[1:]
     if not parameters or parameters[-1].kind is not inspect.Parameter.VAR_KEYWORD:
         return parameters
-    options = inspect.signature(initializers.variance_scaling_).parameters
-    keywords = [p for p in options.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return [*parameters[:-1], *keywords]
+    return [*parameters[:-1], *_options()]
+
+
+@lru_cache
+def _options() -> list[inspect.Parameter]:
+    parameters = inspect.signature(initializers.variance_scaling_).parameters.values()
+    return [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _signature(in_place: Callable[..., Any]) -> inspect.Signature:
@@ -52,12 +61,12 @@ def _signature(in_place: Callable[..., Any]) -> inspect.Signature:
 
 def _documentation(name: str, doc: str) -> str:
     """Return the in-place function's docstring, about a new array."""
-    doc = inspect.cleandoc(doc)
+    doc = doc.replace("\n    ", "\n").rstrip()  # inspect.cleandoc takes a third of all the time
     doc = re.sub(r"\AFill (?:the \w+ )?x\b", "Return a new array, filled", doc)
     doc = re.sub(r"^x : .*\n(?:    .*\n)+", f"{_SHAPE_AND_DTYPE}\n", doc, count=1, flags=re.M)
     doc = re.sub(r"^array\n    `x`\.$", "ndarray\n    The new array.", doc, count=1, flags=re.M)
     doc = doc.replace("; then nothing was written", "").replace("x's dtype", "the dtype")
-    doc = re.sub(r"(?<=[a-z;]) x(?=[ ,.;:])(?! [-+*/=])", " the array", doc)
+    doc = _X.sub(" the array", doc)
     begin = doc.index("Examples\n--------\n")
     call = _EXAMPLES.get(name, "(2, 4)")
     return f"{doc[:begin]}Examples\n--------\n>>> fi.{name}({call}).shape\n(2, 4)\n"

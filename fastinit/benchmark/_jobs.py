@@ -59,9 +59,9 @@ def job_table(job: Job) -> str:
     return markdown(columns, rows)
 
 
-def _job(name: str, work: float, unit: str, those: Sequence[Contender], repeats: int) -> Job:
-    times = take_turns(those, _check.integer("repeats", repeats, 3, 1000))
-    return Job(name, work, unit, {c.name: t for c, t in zip(those, times, strict=True)})
+def _job(name: str, work: float, unit: str, contenders: Sequence[Contender], repeats: int) -> Job:
+    times = take_turns(contenders, _check.integer("repeats", repeats, 3, 1000))
+    return Job(name, work, unit, {c.name: t for c, t in zip(contenders, times, strict=True)})
 
 
 def orthogonal(
@@ -97,18 +97,18 @@ def orthogonal(
         k, m = sorted((rows, columns))
         operations = 2 * m * k * k - 2 / 3 * k**3  # LAPACK's count for Q; a QR takes twice that
         x = np.zeros((rows, columns), as_dtype(dtype))
-        those = [Contender("fastinit", "", partial(fi.orthogonal_, x, rng=1, threads=n))]
+        contenders = [Contender("fastinit", "", partial(fi.orthogonal_, x, rng=1, threads=n))]
         for workers in sorted({1, n}):
             if torch is None or dtype not in ("float32", "float64"):
                 continue
             fill = partial(torch.nn.init.orthogonal_, torch.from_numpy(x.copy()))
             use = partial(torch.set_num_threads, workers)
-            those.append(Contender("PyTorch", _threads(workers), fill, use))
+            contenders.append(Contender("PyTorch", _threads(workers), fill, use))
         if module("numba") is not None and dtype != "float64":
             vector = _VECTOR_BYTES.get(_kernels.isa(), 16)
-            those.append(Contender(LIMIT, "", multiply_adds(operations, n, vector)))
+            contenders.append(Contender(LIMIT, "", multiply_adds(operations, n, vector)))
         name = f"orthogonal {rows} x {columns} {dtype}, {_threads(n)}"
-        yield _job(name, operations / 1e9, "GFLOP", those, repeats)
+        yield _job(name, operations / 1e9, "GFLOP", contenders, repeats)
 
 
 def start(layers: int = 20, repeats: int = 3) -> Iterator[Job]:
@@ -163,7 +163,7 @@ def start(layers: int = 20, repeats: int = 3) -> Iterator[Job]:
             fi.constant_(tensor.numpy(), 1.0)
         return new
 
-    those = [
+    contenders = [
         Contender("fastinit", "accelerate", accelerated),
         Contender("fastinit", "deferred, initialize", deferred),
         Contender("transformers", "", plain),
@@ -171,7 +171,7 @@ def start(layers: int = 20, repeats: int = 3) -> Iterator[Job]:
     ]
     millions = sum(map(np.prod, shapes)) / 1e6
     name = f"from_config, {millions:.0f} million float32, {_threads(fi.get_num_threads())}"
-    yield _job(name, millions / 1e3, "10^9 values", those, repeats)
+    yield _job(name, millions / 1e3, "10^9 values", contenders, repeats)
 
 
 def files(
@@ -201,20 +201,20 @@ def files(
     place.mkdir(parents=True)
     try:
         write = partial(checkpoint.write, model, ours, seed=0, threads=n, overwrite=True)
-        those = [Contender("fastinit", "", write, partial(_clear, ours))]
+        contenders = [Contender("fastinit", "", write, partial(_clear, ours))]
         for workers in sorted({1, n}):
             fill = partial(_write_raw, raw, nbytes, workers)
-            those.append(Contender(LIMIT, _threads(workers), fill, partial(_clear, raw)))
+            contenders.append(Contender(LIMIT, _threads(workers), fill, partial(_clear, raw)))
         yield _job(
-            f"init, {nbytes / 1e9:.1f} GB, {_threads(n)}", nbytes / 1e9, "GB", those, repeats
+            f"init, {nbytes / 1e9:.1f} GB, {_threads(n)}", nbytes / 1e9, "GB", contenders, repeats
         )
         forget = partial(_forget, [*ours.glob("*.safetensors"), raw])
-        those = [Contender("fastinit", "", partial(checkpoint.check, ours, threads=n), forget)]
+        contenders = [Contender("fastinit", "", partial(checkpoint.check, ours, threads=n), forget)]
         for workers in sorted({1, n}):
             read = partial(_read_raw, raw, nbytes, workers)
-            those.append(Contender(LIMIT, _threads(workers), read, forget))
+            contenders.append(Contender(LIMIT, _threads(workers), read, forget))
         name = f"check, {nbytes / 1e9:.1f} GB, {_threads(n)}"
-        yield _job(name, nbytes / 1e9, "GB", those, repeats)
+        yield _job(name, nbytes / 1e9, "GB", contenders, repeats)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -279,10 +279,10 @@ def _tokens(text: str) -> Any:
 
 def _slice(text: str) -> slice:
     """Return the blocks that A:B names, as Python counts."""
-    found = re.fullmatch(r"(-?\d*):(-?\d*)", text)
-    if not found or "-" in found.groups():
+    matched = re.fullmatch(r"(-?\d*):(-?\d*)", text)
+    if not matched or "-" in matched.groups():
         raise ValueError(f"--layers {text} must be A:B, such as 0:2, or -2: for the last two")
-    return slice(*(int(part) if part else None for part in found.groups()))
+    return slice(*(int(part) if part else None for part in matched.groups()))
 
 
 def _show_estimate(estimate: _configs.Estimate, rules: int) -> None:

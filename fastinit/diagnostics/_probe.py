@@ -223,7 +223,7 @@ class Signal:
         )
 
     @property
-    def spread(self) -> float:
+    def anisotropy(self) -> float:
         """The Jacobian's largest singular value over their root mean square, seeds averaged.
 
         1 if all n directions come through alike, sqrt(n) if one does; NaN if nothing is known.

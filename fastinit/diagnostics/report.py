@@ -74,7 +74,7 @@ def _columns(signal: Signal, runs: Mapping[str, Run]) -> Iterator[tuple[str, str
         yield "saturated", f"{_number(100 * signal.saturation.mean())}\N{NO-BREAK SPACE}%"
         yield "dead units", f"{_number(100 * signal.dead.mean())}\N{NO-BREAK SPACE}%"
     if signal.singular_values.size:
-        yield "Jacobian's spread", _number(signal.spread)
+        yield "Jacobian's anisotropy", _number(signal.anisotropy)
     if signal.inside is not None:
         yield "loss", _number(signal.inside.loss)
         yield "of a guess", _number(signal.inside.guess)

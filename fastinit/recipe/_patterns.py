@@ -49,21 +49,21 @@ class _Pattern(NamedTuple):
 
 @lru_cache
 def _parsed(pattern: str) -> _Pattern:
-    tokens = [_token(found) for found in _TOKEN.finditer(pattern)]
+    tokens = [_token(matched) for matched in _TOKEN.finditer(pattern)]
     where = [i for i, token in enumerate(tokens) if token.literal is None]
     first, stop = (where[0], where[-1] + 1) if where else (len(tokens), len(tokens))
     begin, end = ("".join(t.literal or "" for t in ts) for ts in (tokens[:first], tokens[stop:]))
     return _Pattern(begin, tuple(tokens[first:stop]), end)
 
 
-def _token(found: re.Match[str]) -> _Token:
-    if found["index"]:
-        return _Token(number=found["index"])
-    if found["one"] == "*":
+def _token(matched: re.Match[str]) -> _Token:
+    if matched["index"]:
+        return _Token(number=matched["index"])
+    if matched["one"] == "*":
         return _ANY
-    if found["one"] and found["one"] != "?":
-        return _Token(literal=found["one"])
-    return _Token(one=re.compile(_characters(found), re.DOTALL))
+    if matched["one"] and matched["one"] != "?":
+        return _Token(literal=matched["one"])
+    return _Token(one=re.compile(_characters(matched), re.DOTALL))
 
 
 def _characters(token: re.Match[str]) -> str:
@@ -121,8 +121,8 @@ def match(pattern: str, name: str) -> Mapping[str, int] | None:
     """
     parsed = _parsed(pattern)
     middle = parsed.middle(name)
-    found = [] if middle is None else _fits(parsed.tokens, middle)
-    return _numbers(parsed.tokens, found, middle) if middle is not None and found else None
+    places = [] if middle is None else _fits(parsed.tokens, middle)
+    return _numbers(parsed.tokens, places, middle) if middle is not None and places else None
 
 
 def _fits(tokens: tuple[_Token, ...], name: str) -> list[int]:

@@ -130,12 +130,12 @@ _active = _Active()
 @contextmanager
 def _registered() -> Iterator[dict[int, nn.Module]]:
     """Collect the modules that this thread gives a tensor or a child; at the end all below too."""
-    found: dict[int, nn.Module] = {}
+    modules: dict[int, nn.Module] = {}
     thread = threading.get_ident()
 
     def see(module: nn.Module, *_: object) -> None:
         if threading.get_ident() == thread:
-            found[id(module)] = module
+            modules[id(module)] = module
 
     handles: list[RemovableHandle] = [
         register(see)
@@ -146,12 +146,12 @@ def _registered() -> Iterator[dict[int, nn.Module]]:
         )
     ]
     try:
-        yield found
+        yield modules
     finally:
         for handle in handles:
             handle.remove()
-        for module in [*found.values()]:
-            found.update((id(each), each) for each in module.modules())
+        for module in [*modules.values()]:
+            modules.update((id(each), each) for each in module.modules())
 
 
 def _attach(module: nn.Module, tape: Tape) -> None:

@@ -243,8 +243,8 @@ def _refuse_placeholders(model: nn.Module) -> None:
     """Raise if parameters are not where their values are."""
     for name, module in walk(model):
         for key, parameter in parameters_of(module).items():
-            there = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
-            if hasattr(parameter, "ds_id") and not there:
+            has_elements = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
+            if hasattr(parameter, "ds_id") and not has_elements:
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
                     f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "
@@ -330,17 +330,17 @@ def _loaded(model: nn.Module) -> set[int]:
                 "have no mark of it, as after copy.deepcopy: which of them are to be drawn is not "
                 "known; give only or missing"
             )
-    found = {id(t) for t in named(model).values() if _is_marked(t)}
+    loaded = {id(t) for t in named(model).values() if _is_marked(t)}
     for _, module in walk(model):
         if type(module).__name__ == "ModulesToSaveWrapper":
             originals = dict(module.original_module.named_parameters())
             for copied in module.modules_to_save.values():
-                found |= {
+                loaded |= {
                     id(tensor)
                     for key, tensor in copied.named_parameters()
                     if key in originals and _is_marked(originals[key])
                 }
-    return found
+    return loaded
 
 
 def _is_marked(tensor: torch.Tensor) -> bool:
@@ -397,16 +397,16 @@ def _by_recipe(
         return {}
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipes.load(recipe)
-    found = {}
+    bound = {}
     for name, parameter in tensors.items():
         if name not in wanted or not isinstance(parameter, nn.Parameter):
             continue
         tensor = recipes.Tensor(streams[name], tuple(parameter.shape), numpys(parameter.dtype))
         rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
         if rule is not None:
-            found[name] = rule.bind(tensor.name, tensor.shape)
-            found[name].check(tensor)
-    return found
+            bound[name] = rule.bind(tensor.name, tensor.shape)
+            bound[name].check(tensor)
+    return bound
 
 
 def numpys(dtype: torch.dtype) -> np.dtype[Any]:

@@ -73,10 +73,10 @@ def slots_of(model: nn.Module) -> list[Slot]:
 
     Two places have one name if a wrapper has what its module has; the second keeps its own.
     """
-    found: dict[str, list[Slot]] = {"parameters": [], "buffers": []}
+    slots_by_kind: dict[str, list[Slot]] = {"parameters": [], "buffers": []}
     taken: set[str] = set()
     for name, module in walk(model):
-        for kind, slots in found.items():
+        for kind, slots in slots_by_kind.items():
             for key, tensor in tensors_of(module, kind).items():
                 if tensor is not None:
                     full = f"{name}{key}"
@@ -84,7 +84,7 @@ def slots_of(model: nn.Module) -> list[Slot]:
                         full = f"{full}'"
                     taken.add(full)
                     slots.append(Slot(full, module, kind, key))
-    return [*found["parameters"], *found["buffers"]]
+    return [*slots_by_kind["parameters"], *slots_by_kind["buffers"]]
 
 
 def named(model: nn.Module) -> dict[str, torch.Tensor]:

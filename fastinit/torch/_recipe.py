@@ -243,8 +243,10 @@ def _text(rules: Mapping[str, Initializer], tensors: Iterable[str]) -> str:
         alike[recipes.template(tensor)].append(tensor)
     patterns = defaultdict(list)
     for template, names in alike.items():
-        found = {rules.get(each) for each in names}
-        lines = {template: names[0]} if len(found) == 1 else {recipes.escaped(n): n for n in names}
+        distinct = {rules.get(each) for each in names}
+        lines = (
+            {template: names[0]} if len(distinct) == 1 else {recipes.escaped(n): n for n in names}
+        )
         for line, each in lines.items():
             if each in rules:
                 patterns[rules[each]].append(line)

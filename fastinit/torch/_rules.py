@@ -30,18 +30,18 @@ _OF_A_MODEL = ("_init_weights", "init_weights", "_initialize_weights", "initiali
 
 def noted(slots: list[Slot]) -> dict[str, Note]:
     """Return the notes that modules have of their tensors, by name."""
-    found = {}
+    notes_by_name = {}
     for slot in slots:
         notes = notes_of(slot.module)
         note = (notes.parameters if slot.kind == "parameters" else notes.buffers).get(slot.key)
         if note is not None and note.view.shape == tuple(slot.tensor.shape):
-            found[slot.name] = note
-    return found
+            notes_by_name[slot.name] = note
+    return notes_by_name
 
 
 def rebuilt(model: nn.Module) -> dict[str, Note]:
     """Return notes of modules that can be built again from their class and configuration."""
-    found: dict[str, Note] = {}
+    notes_by_name: dict[str, Note] = {}
     built: list[str] = []
     for name, module in walk(model):
         if any(name.startswith(done) for done in built):
@@ -60,8 +60,8 @@ def rebuilt(model: nn.Module) -> dict[str, Note]:
         }
         if notes.keys() <= mine:
             built.append(name)
-            found |= {f"{name}{key}": note for key, note in notes.items()}
-    return found
+            notes_by_name |= {f"{name}{key}": note for key, note in notes.items()}
+    return notes_by_name
 
 
 def _maker(module: nn.Module) -> Callable[[], nn.Module] | None:
@@ -92,7 +92,7 @@ def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:
     """Return notes of what the modules' own methods do, for tensors that have no others."""
     slots = slots_of(model)
     originals = {slot: slot.tensor for slot in slots}
-    found = {}
+    notes_by_name = {}
     with noting() as notes:
         try:
             for slot in slots:
@@ -102,11 +102,13 @@ def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:
             for slot in slots:
                 if slot.name not in skip and isinstance(slot.tensors.get(slot.key), torch.Tensor):
                     tensor = slot.tensor
-                    found[slot.name] = Note(notes.tape, notes.tape.view(tensor), version(tensor))
+                    notes_by_name[slot.name] = Note(
+                        notes.tape, notes.tape.view(tensor), version(tensor)
+                    )
         finally:
             for slot, tensor in originals.items():
                 slot.tensors[slot.key] = tensor
-    return found
+    return notes_by_name
 
 
 def _stand_in(tensor: torch.Tensor, tape: Tape) -> torch.Tensor:

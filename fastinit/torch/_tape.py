@@ -162,7 +162,7 @@ class Tape:
 
         With `before`, what is there when the tape has so many calls.
         """
-        found: dict[int, Call] = {}
+        calls: dict[int, Call] = {}
         seen: set[tuple[int, int]] = set()
         todo = [(storage, self.length if before is None else before) for storage in storages]
         while todo:
@@ -173,12 +173,12 @@ class Tape:
                 continue
             seen.add((storage, at))
             for call in reversed(writers[:at]):
-                if call.at not in found:
-                    found[call.at] = call
+                if call.at not in calls:
+                    calls[call.at] = call
                     todo += [(read, call.at) for read in call.reads]
                 if storage in call.replaces:
                     break
-        return [found[at] for at in sorted(found)]
+        return [calls[at] for at in sorted(calls)]
 
     def replaced_after(self, call: Call, storage: int) -> int:
         """Return how often a storage was written as a whole after a call."""

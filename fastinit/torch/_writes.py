@@ -163,10 +163,10 @@ def _moved(tape: Tape, call: Call, writes: list[Write]) -> list[Write] | None:
     if not isinstance(source, View) or source.shape != target.shape or not math.isfinite(scale):
         return None
     if source.storage != target.storage:
-        found = writes_of(tape, source, call.at)
-        if not found or any(w.call and w.call.args[0].geometry != source.geometry for w in found):
+        copied = writes_of(tape, source, call.at)
+        if not copied or any(w.call and w.call.args[0].geometry != source.geometry for w in copied):
             return None
-        writes = found
+        writes = copied
     elif source.geometry != target.geometry:
         return None
     moved = [_affine(write, scale, shift, source.dtype, target.dtype) for write in writes]

@@ -400,7 +400,7 @@ def test_saturation_dead_units_and_the_jacobian():
     found = probe([128] * 11, "tanh", ["normal:1", "orthogonal"])
     assert found["normal:1"].saturation.mean() > 0.7
     assert found["orthogonal"].saturation[:, 1:].max() < 0.01
-    assert 1 < found["orthogonal"].spread < 3 < found["normal:1"].spread < 128**0.5
+    assert 1 < found["orthogonal"].anisotropy < 3 < found["normal:1"].anisotropy < 128**0.5
     relu = probe([128] * 11, "relu", "he")["he"]
     assert relu.saturation.mean() == pytest.approx(0.5, abs=0.02)
     assert 0 < relu.dead[:, -1].mean() < 0.3
