@@ -74,10 +74,10 @@ def name_after_systems(wheel: Path, output: Path) -> Path:
     libraries = set(re.findall(r"lib[\w-]+\.so\.\d+", shown))
     if not libraries <= SYSTEM:
         raise SystemExit(f"{wheel.name} needs {', '.join(sorted(libraries - SYSTEM))}")
-    before = set(output.iterdir())
-    run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", output, wheel)
-    (named,) = set(output.iterdir()) - before
-    return named
+    here = wheel.parent / "named"
+    run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", here, wheel)
+    (named,) = here.iterdir()
+    return named.replace(output / named.name)
 
 
 def check_files(wheel: Path) -> None:
