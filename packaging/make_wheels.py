@@ -77,7 +77,7 @@ def name_after_systems(wheel: Path, output: Path) -> Path:
     here = wheel.parent / "named"
     run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", here, wheel)
     (named,) = here.iterdir()
-    return named.replace(output / named.name)
+    return Path(shutil.move(named, output / named.name))
 
 
 def check_files(wheel: Path) -> None:
