@@ -46,7 +46,7 @@ def make_python(at: Path) -> Path:
     configuration.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
     apt = ("apt-get", "--quiet=2", "--yes", "--no-install-recommends", "--download-only")
     run("apt-get", "--quiet=2", "update", APT_CONFIG=str(configuration))
-    run(*apt, "install", "python3", APT_CONFIG=str(configuration))
+    run(*apt, "install", "python3", "libstdc++6", APT_CONFIG=str(configuration))
     for package in (lists / "archives").glob("*.deb"):
         run("dpkg-deb", "--extract", package, root)
     script = at / "python"
