@@ -445,6 +445,8 @@ class TestInitialize:
 
     def test_unknown_names(self):
         with pytest.raises(ValueError, match=r"only=\['w'\] are not in the model; allowed: weight"):
+            init.initialize(nn.Linear(3, 4), 1, only=["w"])
+        with pytest.raises(TypeError, match="only='w' must be a collection of names"):
             init.initialize(nn.Linear(3, 4), 1, only="w")
 
     def test_parts_are_those_of_the_whole(self):
