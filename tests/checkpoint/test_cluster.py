@@ -66,7 +66,7 @@ def sabotage(client, calls, what):
     def patch():
         from fastinit.checkpoint import _shard
 
-        put, left = _shard._put, [calls]
+        put, left = _shard.write_at, [calls]
 
         def broken(file, values, at):
             left[0] -= 1
@@ -75,7 +75,7 @@ def sabotage(client, calls, what):
                 what()
             put(file, values, at)
 
-        _shard._put = broken
+        _shard.write_at = broken
 
     client.run(patch, workers=[next(iter(client.scheduler_info()["workers"]))])
 
