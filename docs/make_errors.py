@@ -147,7 +147,7 @@ def call(case: Case, given: Mapping[str, Any]) -> None:
 
 def said(error: Exception, value: object) -> str:
     """Return an error's kind and text, with `…` for the value."""
-    from fastinit._check import shown
+    from fastinit._arguments import shown
 
     text = str(error)
     for each in sorted({repr(value), shown(value), str(value)}, key=len, reverse=True):

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
-from fastinit._check import Axes, Shape
+from fastinit._arguments import Axes, Shape
 from fastinit.random import RNG
 
 IN_PLACE: dict[str, Callable[..., Any]]

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import initializers, structured
-from fastinit._check import Shape
+from fastinit._arguments import Shape
 from fastinit._fill import empty
 
 _EXAMPLES = {"constant": "(2, 4), 0.5", "sparse": "(2, 4), 0.5"}

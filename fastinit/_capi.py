@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastinit import _kernels
-from fastinit._check import choice, shown
+from fastinit._arguments import choice, shown
 from fastinit._distributions import (
     Distribution,
     normal_distribution,

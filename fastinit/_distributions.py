@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fastinit import _kernels
-from fastinit._check import real
+from fastinit._arguments import real
 
 
 class Distribution(NamedTuple):

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastinit import _check, _kernels, _settings
-from fastinit._check import Shape
+from fastinit import _arguments, _kernels, _settings
+from fastinit._arguments import Shape
 from fastinit._distributions import Distribution
 from fastinit._extras import missing
 from fastinit._settings import Backend
@@ -85,7 +85,9 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         return known
     except (TypeError, ValueError):
         allowed = ", ".join(FLOAT_FORMATS)
-        raise TypeError(f"dtype={_check.shown(dtype)} is not a dtype; allowed: {allowed}") from None
+        raise TypeError(
+            f"dtype={_arguments.shown(dtype)} is not a dtype; allowed: {allowed}"
+        ) from None
 
 
 def float_format(dtype: np.dtype[Any]) -> FloatFormat:
@@ -142,8 +144,8 @@ def array_of(x: object) -> NDArray[Any]:
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x)
     raise TypeError(
-        f"x={_check.shown(x)} is no array; allowed: a NumPy array, or an object with the buffer "
-        "protocol, __array_interface__ or DLPack"
+        f"x={_arguments.shown(x)} is no array; allowed: a NumPy array, or an object with the "
+        "buffer protocol, __array_interface__ or DLPack"
     )
 
 
@@ -219,7 +221,7 @@ def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
     pages: they then hold it from its first byte on (docs/performance.md, "Cold memory").
     Below a page the address would cost more than the array.
     """
-    lengths, known = _check.shape("shape", shape), as_dtype(dtype)
+    lengths, known = _arguments.shape("shape", shape), as_dtype(dtype)
     nbytes = math.prod(lengths) * known.itemsize
     if nbytes < _PAGE or known.hasobject:
         return np.empty(lengths, known)
@@ -250,8 +252,8 @@ def place(
     if global_shape is None and offset is None:
         return shape, (0,) * len(shape)
     check_pair(global_shape, offset)
-    whole = _check.shape("global_shape", cast(Shape, global_shape))
-    at = _check.shape("offset", cast(Shape, offset))
+    whole = _arguments.shape("global_shape", cast(Shape, global_shape))
+    at = _arguments.shape("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
         raise ValueError(
             f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"
@@ -551,11 +553,11 @@ def _bits(value: float, sign: float, dtype: np.dtype[Any], pattern: np.dtype[Any
 def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray[Any]:
     """Return the value as an array of one element; raise if the dtype cannot hold it."""
     if dtype.kind == "b":
-        return np.array([_check.integer(name, value, 0, 1)]).astype(dtype)
+        return np.array([_arguments.integer(name, value, 0, 1)]).astype(dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.array([_check.integer(name, value, int(limits.min), int(limits.max))], dtype)
-    number = _check.real(name, value)
+        return np.array([_arguments.integer(name, value, int(limits.min), int(limits.max))], dtype)
+    number = _arguments.real(name, value)
     if dtype.kind == "c" or dtype.name == "float8_e8m0fnu":
         return _exact(number, dtype, name)
     known = float_format(dtype)

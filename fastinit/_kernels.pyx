@@ -7,7 +7,7 @@ memory corruption, as in C.
 """
 from threading import get_ident, main_thread
 
-from fastinit._check import shown
+from fastinit._arguments import shown
 
 cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX

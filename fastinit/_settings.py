@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from fastinit import _check, _kernels
+from fastinit import _arguments, _kernels
 from fastinit._extras import missing
 
 # A backend fills an array that has been checked; the values do not depend on which.
@@ -20,7 +20,7 @@ def _threads_from_environment() -> int:
         return 0
     if not text.isdecimal():
         raise ValueError(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
-    return _check.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
+    return _arguments.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
 
 
 default_threads = _threads_from_environment()  # 0: all that this process may use
@@ -48,7 +48,7 @@ def set_num_threads(n: int | None) -> None:
     >>> fi.set_num_threads(None)
     """
     global default_threads
-    default_threads = 0 if n is None else _check.integer("n", n, 1, _MAX_THREADS)
+    default_threads = 0 if n is None else _arguments.integer("n", n, 1, _MAX_THREADS)
 
 
 def get_num_threads() -> int:
@@ -72,7 +72,7 @@ def checked_threads(threads: int | None) -> int:
     """
     if threads is None:
         return default_threads
-    return _check.integer("threads", threads, 1, _MAX_THREADS)
+    return _arguments.integer("threads", threads, 1, _MAX_THREADS)
 
 
 def count_threads(threads: int | None) -> int:
@@ -95,7 +95,7 @@ def backend(name: str | None, argument: str = "backend") -> Backend:
     if name == "c":
         return _kernels.fill
     if name != "numba":
-        _check.choice(argument, name, ("c", "numba"))
+        _arguments.choice(argument, name, ("c", "numba"))
     try:
         from fastinit.numba import _fill
     except ImportError as error:

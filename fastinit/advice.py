@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastinit._check import choice, integer, shown
+from fastinit._arguments import choice, integer, shown
 from fastinit.gains import ACTIVATIONS
 from fastinit.initializer import Initializer
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import fastinit
-from fastinit import Initializer, _check
-from fastinit._check import Shape
+from fastinit import Initializer, _arguments
+from fastinit._arguments import Shape
 from fastinit._fill import as_dtype, empty
 from fastinit.initializer import parameters
 from fastinit.random import Generator, as_generator
@@ -181,7 +181,7 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
         given = {**_by_name(in_place, args, kwargs), **kwargs}
         rng = as_generator(given.pop("rng", None)) if "rng" in takes else None
         tensor = _Virtual(
-            _check.shape("shape", shape),
+            _arguments.shape("shape", shape),
             as_dtype(dtype),
             rng and Generator(rng.seed_seq, rng.position),
             {"threads": given.pop("threads", 1), "backend": given.pop("backend", None)},

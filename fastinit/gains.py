@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastinit import _check
+from fastinit import _arguments
 
 _LINEAR = (
     "linear",
@@ -88,9 +88,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def gain_of(nonlinearity: str, slope: float | None, name: str) -> float:
     """Return the gain as `calculate_gain`, of a slope that its caller's user gives by this name."""
-    slope = 0.01 if slope is None else _check.real(name, slope)
+    slope = 0.01 if slope is None else _arguments.real(name, slope)
     if not math.isfinite(slope):
         raise ValueError(f"{name}={slope!r} must be finite")
-    if _check.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
+    if _arguments.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + slope**2))
     return _GAINS[nonlinearity]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastinit import _check
+from fastinit import _arguments
 from fastinit._allocating import IN_PLACE, expanded
 from fastinit._fill import as_dtype
 from fastinit.random import RNG
@@ -97,14 +97,16 @@ class Initializer:
         name = _SHORT.get(name, name) if isinstance(name, str) else name
         if not isinstance(name, str) or name not in registry():
             known = ", ".join(registry())
-            raise ValueError(f"Initializer: name={_check.shown(name)} is unknown; allowed: {known}")
+            raise ValueError(
+                f"Initializer: name={_arguments.shown(name)} is unknown; allowed: {known}"
+            )
         allowed = {k: v for k, v in parameters(name).items() if k not in GIVEN}
         for key in arguments:
             if key in GIVEN:
                 raise TypeError(f"Initializer: {key} is given to fill, and not to {name}")
             if key not in allowed:
                 raise TypeError(
-                    f"Initializer: {name} has no argument {_check.shown(key)}; "
+                    f"Initializer: {name} has no argument {_arguments.shown(key)}; "
                     f"allowed: {', '.join(allowed) or 'none'}"
                 )
         for key, default in allowed.items():
@@ -147,7 +149,7 @@ class Initializer:
         """
         return True
 
-    def whole_axes(self, shape: _check.Shape) -> tuple[int, ...]:
+    def whole_axes(self, shape: _arguments.Shape) -> tuple[int, ...]:
         """Return the axes along which a part of a tensor costs as much as the whole.
 
         A tensor is cut along its other axes, so that each part takes its share of the time.
@@ -171,7 +173,7 @@ class Initializer:
         ()
         """
         known = _WHOLE_AXES.get(self._name)
-        return known(_check.shape("shape", shape), **self._arguments) if known else ()
+        return known(_arguments.shape("shape", shape), **self._arguments) if known else ()
 
     def fill(
         self,
@@ -180,8 +182,8 @@ class Initializer:
         rng: RNG = None,
         threads: int | None = None,
         backend: str | None = None,
-        global_shape: _check.Shape | None = None,
-        offset: _check.Shape | None = None,
+        global_shape: _arguments.Shape | None = None,
+        offset: _arguments.Shape | None = None,
     ) -> T:
         """Fill x in place and return it: the same as calling the function.
 
@@ -225,7 +227,7 @@ class Initializer:
         filled: T = self.function(x, **self._arguments, **options)
         return filled
 
-    def check(self, shape: _check.Shape, dtype: DTypeLike = "float32") -> None:
+    def check(self, shape: _arguments.Shape, dtype: DTypeLike = "float32") -> None:
         """Raise what `fill` would raise for a tensor of that shape and dtype; allocate nothing.
 
         Parameters
@@ -244,7 +246,7 @@ class Initializer:
         --------
         >>> fi.Initializer("normal", std=0.02).check((2**20, 2**20), "bfloat16")
         """
-        lengths = _check.shape("shape", shape)
+        lengths = _arguments.shape("shape", shape)
         corner = (0,) * len(lengths)
         # An empty part of the whole: everything is checked, and there is nothing to write.
         self.fill(np.empty(corner, as_dtype(dtype)), rng=0, global_shape=lengths, offset=corner)
@@ -277,7 +279,7 @@ class Initializer:
         (Initializer('he_normal'), Initializer('normal', std=0.01))
         """
         if not isinstance(text, str):
-            raise TypeError(f"Initializer.parse: text={_check.shown(text)} must be a str")
+            raise TypeError(f"Initializer.parse: text={_arguments.shown(text)} must be a str")
         if len(text) > _LONGEST:
             raise ValueError(
                 f"Initializer.parse: text has {len(text)} characters; allowed: {_LONGEST}"
@@ -290,7 +292,7 @@ class Initializer:
             return initializer
         except (TypeError, ValueError) as error:
             reason = str(error).removeprefix("Initializer: ")
-            raise type(error)(f"initializer={_check.shown(text)}: {reason}") from None
+            raise type(error)(f"initializer={_arguments.shown(text)}: {reason}") from None
 
     def __str__(self) -> str:
         if not self._arguments:
@@ -386,7 +388,7 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
 def _numbered(name: str, digits: str) -> tuple[str, dict[str, Any]]:
     if name not in _NUMBERS:
         allowed = ", ".join(_NUMBERS)
-        raise ValueError(f"no number may follow {_check.shown(name)}; allowed for {allowed}")
+        raise ValueError(f"no number may follow {_arguments.shown(name)}; allowed for {allowed}")
     try:
         number = float(digits)
     except ValueError:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._check import Axes, Shape, axes, choice, positive, real
-from fastinit._check import shape as check_shape
+from fastinit._arguments import Axes, Shape, axes, choice, positive, real
+from fastinit._arguments import shape as check_shape
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
     normal_distribution,

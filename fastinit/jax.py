@@ -22,7 +22,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit import _check, cuda
+from fastinit import _arguments, cuda
 from fastinit._fill import FLOAT_FORMATS, empty
 from fastinit.random import Generator, default_rng
 
@@ -86,7 +86,7 @@ def generator(key: jax.Array) -> Generator:
 def _words(key: jax.Array) -> jax.Array:
     """Return the 32-bit words of one key; traced inside jit, even if the key is not."""
     if not isinstance(key, jax.Array):
-        raise TypeError(f"key={_check.shown(key)} must be a JAX key: jax.random.key(seed)")
+        raise TypeError(f"key={_arguments.shown(key)} must be a JAX key: jax.random.key(seed)")
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(key) if typed else jax.numpy.copy(key)
     if words.dtype != np.uint32:
@@ -105,10 +105,10 @@ def _generator(words: NDArray[np.uint32]) -> Generator:
 def _number(name: str, value: object) -> float:
     """Return a number, which may be JAX's, but not one that is known when XLA runs alone."""
     if isinstance(value, jax.core.Tracer):
-        raise TypeError(f"{name}={_check.shown(value)} is traced; allowed: a number")
+        raise TypeError(f"{name}={_arguments.shown(value)} is traced; allowed: a number")
     if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
         value = value.item()
-    return _check.real(name, value)
+    return _arguments.real(name, value)
 
 
 def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
@@ -123,8 +123,8 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
         try:
             known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         except TypeError:
-            raise TypeError(f"dtype={_check.shown(dtype)} is not a dtype of JAX's") from None
-        lengths = _check.shape("shape", cast(_check.Shape, shape))
+            raise TypeError(f"dtype={_arguments.shown(dtype)} is not a dtype of JAX's") from None
+        lengths = _arguments.shape("shape", cast(_arguments.Shape, shape))
         if known.name not in FLOAT_FORMATS:
             return jaxs(key, lengths, dtype, out_sharding)
         return draw(_words(key), lengths, known, out_sharding, ours)
@@ -156,7 +156,7 @@ def _sharding(given: object, traced: bool) -> Sharding | None:
     if isinstance(given, NamedSharding if traced else Sharding) or given is None:
         return given
     raise TypeError(
-        f"out_sharding={_check.shown(given)} must be a NamedSharding or a PartitionSpec"
+        f"out_sharding={_arguments.shown(given)} must be a NamedSharding or a PartitionSpec"
     )
 
 

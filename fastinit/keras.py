@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
-from fastinit import Initializer, _check
+from fastinit import Initializer, _arguments
 from fastinit._fill import FLOAT_FORMATS, as_dtype, empty
 
 __all__ = [
@@ -70,7 +70,7 @@ class _Drawn(keras.initializers.Initializer):
         name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
         if name not in FLOAT_FORMATS:
             return super().__call__(shape, dtype)
-        lengths = _check.shape("shape", tuple(shape))
+        lengths = _arguments.shape("shape", tuple(shape))
         ours = self._ours(lengths)
         if keras.config.backend() == "jax":
             return _jax_array(self.seed, lengths, name, layout, ours)
@@ -90,7 +90,7 @@ def _words(seed: Any) -> tuple[Any, Any]:
     if isinstance(seed, keras.random.SeedGenerator):
         low, high = seed.next()
         return high, low
-    return divmod(_check.integer("seed", seed) % 2**64, 2**32)
+    return divmod(_arguments.integer("seed", seed) % 2**64, 2**32)
 
 
 def _jax_array(
@@ -155,7 +155,9 @@ class RandomNormal(_Drawn, keras.initializers.RandomNormal):
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
         return Initializer(
-            "normal", mean=_check.real("mean", self.mean), std=_check.real("stddev", self.stddev)
+            "normal",
+            mean=_arguments.real("mean", self.mean),
+            std=_arguments.real("stddev", self.stddev),
         )
 
 
@@ -188,8 +190,8 @@ class TruncatedNormal(_Drawn, keras.initializers.TruncatedNormal):
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
         return Initializer(
             "truncated_normal",
-            mean=_check.real("mean", self.mean),
-            std=_check.real("stddev", self.stddev),
+            mean=_arguments.real("mean", self.mean),
+            std=_arguments.real("stddev", self.stddev),
         )
 
 
@@ -222,8 +224,8 @@ class RandomUniform(_Drawn, keras.initializers.RandomUniform):
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
         return Initializer(
             "uniform",
-            low=_check.real("minval", self.minval),
-            high=_check.real("maxval", self.maxval),
+            low=_arguments.real("minval", self.minval),
+            high=_arguments.real("maxval", self.maxval),
         )
 
 
@@ -247,7 +249,7 @@ class _Scaled(_Drawn):
         fan_in, fan_out = _fans(shape, self.input_axes, self.output_axes)
         return Initializer(
             "variance_scaling",
-            scale=_check.real("scale", self.scale),
+            scale=_arguments.real("scale", self.scale),
             mode=self.mode,
             distribution=_DISTRIBUTIONS[self.distribution],
             fan_in=max(1, fan_in),
@@ -438,4 +440,4 @@ class Orthogonal(_Drawn, keras.initializers.Orthogonal):
     gain: float
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:  # noqa: ARG002
-        return Initializer("orthogonal", gain=_check.real("gain", self.gain))
+        return Initializer("orthogonal", gain=_arguments.real("gain", self.gain))

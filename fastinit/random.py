@@ -17,7 +17,7 @@ from numpy.random import SeedSequence
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _kernels
-from fastinit._check import Shape, integer, shape, shown
+from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
 from fastinit._fill import as_dtype, empty, fill
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastinit._check import Axes, axes, integer, positive, shown
+from fastinit._arguments import Axes, axes, integer, positive, shown
 from fastinit._fill import element, floats
 from fastinit._settings import count_threads
 

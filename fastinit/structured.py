@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit import _check, _kernels
-from fastinit._check import Shape, integer, real, shown, single_axes
+from fastinit import _arguments, _kernels
+from fastinit._arguments import Shape, integer, real, shown, single_axes
 from fastinit._distributions import normal_distribution
 from fastinit._fill import (
     Matrix,
@@ -866,7 +866,7 @@ def blocks_(
         raise TypeError(
             f"initializer={shown(initializer)} must be a function, such as xavier_uniform_"
         )
-    lengths = list(_check.shape("sizes", sizes))
+    lengths = list(_arguments.shape("sizes", sizes))
     if sum(lengths) != whole[along] or min(lengths, default=0) < 0:
         raise ValueError(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
     generator = as_generator(rng)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastinit as fi
-from fastinit import _check, _kernels, checkpoint, recipe
+from fastinit import _arguments, _kernels, checkpoint, recipe
 from fastinit._extras import require
 from fastinit._fill import as_dtype
 from fastinit.benchmark._job import Job
@@ -60,7 +60,7 @@ def job_table(job: Job) -> str:
 
 
 def _job(name: str, work: float, unit: str, contenders: Sequence[Contender], repeats: int) -> Job:
-    times = take_turns(contenders, _check.integer("repeats", repeats, 3, 1000))
+    times = take_turns(contenders, _arguments.integer("repeats", repeats, 3, 1000))
     return Job(name, work, unit, {c.name: t for c, t in zip(contenders, times, strict=True)})
 
 

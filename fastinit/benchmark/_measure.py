@@ -19,7 +19,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 import fastinit as fi
-from fastinit import _check, _kernels
+from fastinit import _arguments, _kernels
 from fastinit._files import appearing
 from fastinit._fill import empty
 from fastinit.benchmark._job import Job
@@ -167,9 +167,9 @@ def cases(
     combinations = product(
         [_known("distribution", name, DISTRIBUTIONS) for name in distributions],
         [_known("dtype", name, DTYPES) for name in dtypes],
-        [2 ** _check.integer("power", power, 0, _LARGEST_POWER) for power in powers],
+        [2 ** _arguments.integer("power", power, 0, _LARGEST_POWER) for power in powers],
         [
-            _check.integer("threads", n, 1, 1024)
+            _arguments.integer("threads", n, 1, 1024)
             for n in threads or sorted({1, fi.get_num_threads()})
         ],
         [_known("memory", name, MEMORY) == "cold" for name in memory],
@@ -231,7 +231,7 @@ def measure(case: Case, repeats: int = 7, alone: bool = False) -> list[Result]:
     >>> {"fastinit", "NumPy"} <= {result.library for result in results}
     True
     """
-    _check.integer("repeats", repeats, _FEWEST_TURNS, 1000)
+    _arguments.integer("repeats", repeats, _FEWEST_TURNS, 1000)
     chosen = contenders(case, touched(case))
     if alone:
         best = ("fastinit", _kernels.isas()[-1])

@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastinit._check import shown
+from fastinit._arguments import shown
 from fastinit._files import contents, opened
 from fastinit.recipe import DTYPES, RecipeError, Tensor, as_dtype, dtype_name
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastinit import diagnostics, initializer
-from fastinit._check import integer
+from fastinit._arguments import integer
 from fastinit.cli._terminal import (
     AsJson,
     PeakMemory,

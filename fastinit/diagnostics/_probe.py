@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastinit._check import integer
+from fastinit._arguments import integer
 from fastinit._files import appearing
 from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict

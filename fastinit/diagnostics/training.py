@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from fastinit._check import integer, positive
+from fastinit._arguments import integer, positive
 from fastinit.diagnostics import Setting
 from fastinit.diagnostics._activations import Array
 from fastinit.diagnostics._network import LayerTrace, backward

@@ -15,7 +15,7 @@ from torch.autograd.graph import increment_version
 
 from fastinit import random
 from fastinit import recipe as recipes
-from fastinit._check import shown
+from fastinit._arguments import shown
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu

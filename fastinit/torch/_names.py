@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from fastinit._check import shown
+from fastinit._arguments import shown
 from fastinit.torch._private import tensors_of
 
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name

@@ -28,8 +28,8 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._check import Axes, Shape, axes, positive, real
-from fastinit._check import shape as check_shape
+from fastinit._arguments import Axes, Shape, axes, positive, real
+from fastinit._arguments import shape as check_shape
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
