@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 from fastinit import _arguments
 from fastinit._allocating import IN_PLACE, expanded
+from fastinit._arguments import Shape
 from fastinit._fill import as_dtype
 from fastinit.random import RNG
 from fastinit.structured import (
@@ -149,7 +150,7 @@ class Initializer:
         """
         return True
 
-    def whole_axes(self, shape: _arguments.Shape) -> tuple[int, ...]:
+    def whole_axes(self, shape: Shape) -> tuple[int, ...]:
         """Return the axes along which a part of a tensor costs as much as the whole.
 
         A tensor is cut along its other axes, so that each part takes its share of the time.
@@ -182,8 +183,8 @@ class Initializer:
         rng: RNG = None,
         threads: int | None = None,
         backend: str | None = None,
-        global_shape: _arguments.Shape | None = None,
-        offset: _arguments.Shape | None = None,
+        global_shape: Shape | None = None,
+        offset: Shape | None = None,
     ) -> T:
         """Fill x in place and return it: the same as calling the function.
 
@@ -227,7 +228,7 @@ class Initializer:
         filled: T = self.function(x, **self._arguments, **options)
         return filled
 
-    def check(self, shape: _arguments.Shape, dtype: DTypeLike = "float32") -> None:
+    def check(self, shape: Shape, dtype: DTypeLike = "float32") -> None:
         """Raise what `fill` would raise for a tensor of that shape and dtype; allocate nothing.
 
         Parameters
