@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from adapters import adapter
-from alike import differences
 
 from fastinit import checkpoint
 
 torch = adapter("torch")
+
+from alike import differences  # noqa: E402
 
 from fastinit.torch import deferred, initialize  # noqa: E402
 from fastinit.torch._recipe import as_array, recipe_of  # noqa: E402

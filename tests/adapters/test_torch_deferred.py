@@ -12,12 +12,13 @@ import warnings
 import numpy as np
 import pytest
 from adapters import adapter
-from alike import differences
 
 import fastinit as fi
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 torch = adapter("torch")
+from alike import differences  # noqa: E402
+
 init = importlib.import_module("fastinit.torch")
 nn = torch.nn
 
