@@ -1,4 +1,4 @@
-"""Arguments that are plain numbers: taken as the type they should be, or refused by name."""
+"""Numbers, choices, shapes and axes that were given: taken as their type, or refused by name."""
 
 from __future__ import annotations
 

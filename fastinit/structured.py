@@ -861,14 +861,7 @@ def blocks_(
     """
     array = array_of(x)
     whole, at = place(array.shape, global_shape, offset)
-    (along,) = single_axes(whole, axis=axis)
-    if not callable(initializer):
-        raise TypeError(
-            f"initializer={shown(initializer)} must be a function, such as xavier_uniform_"
-        )
-    lengths = list(_arguments.shape("sizes", sizes))
-    if sum(lengths) != whole[along] or min(lengths, default=0) < 0:
-        raise ValueError(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
+    along, lengths = pieces_along(whole, axis, initializer, sizes)
     generator = as_generator(rng)
     begin = -at[along]  # of the piece, counted from x's first element
     for length in lengths:
@@ -886,6 +879,24 @@ def blocks_(
         )
         begin += length
     return x
+
+
+def pieces_along(
+    whole: tuple[int, ...], axis: int, initializer: object, sizes: Sequence[int]
+) -> tuple[int, tuple[int, ...]]:
+    """Return the axis that the pieces of `blocks_` share, counted from 0, and their lengths.
+
+    Raise TypeError or ValueError if an argument of `blocks_` is not as it should be.
+    """
+    (along,) = single_axes(whole, axis=axis)
+    if not callable(initializer):
+        raise TypeError(
+            f"initializer={shown(initializer)} must be a function, such as xavier_uniform_"
+        )
+    lengths = _arguments.shape("sizes", sizes)
+    if sum(lengths) != whole[along]:
+        raise ValueError(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
+    return along, lengths
 
 
 identity_ = eye_

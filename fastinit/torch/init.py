@@ -28,8 +28,7 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._arguments import Axes, Shape, axes, positive, real
-from fastinit._arguments import shape as check_shape
+from fastinit._arguments import Axes, Shape, positive, real
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
@@ -48,7 +47,7 @@ from fastinit._fill import (
 )
 from fastinit._kernels import Cursor
 from fastinit.initializers import fan_of, scaled_variance
-from fastinit.structured import matrix_of
+from fastinit.structured import matrix_of, pieces_along
 from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (
     RandomSource,
@@ -1114,12 +1113,7 @@ def blocks_(
     True
     """
     whole, at = _whole(tensor, global_shape, offset)
-    ((along,),) = axes(whole, axis=axis)
-    if not callable(initializer):
-        raise TypeError(f"initializer={initializer!r} must be a function, such as xavier_uniform_")
-    lengths = list(check_shape("sizes", sizes))
-    if sum(lengths) != whole[along]:
-        raise ValueError(f"sizes={sizes!r} must be lengths that add up to {whole[along]}")
+    along, lengths = pieces_along(whole, axis, initializer, sizes)
     if not (generator is None or isinstance(generator, torch.Generator)):
         generator = generator_of(generator, "generator")  # a seed gives each piece other values
     boxes = [
