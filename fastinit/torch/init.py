@@ -47,7 +47,7 @@ from fastinit._fill import (
 )
 from fastinit._kernels import Cursor
 from fastinit.initializers import fan_of, scaled_variance
-from fastinit.structured import matrix_of, pieces_along
+from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (
     RandomSource,
@@ -135,20 +135,10 @@ class Part(NamedTuple):
 
 
 def _part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> Part | None:
-    """Return where in a larger tensor a tensor is, if it is said to be a part of one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not within it, or has a place of its own.
-    """
+    """Return where in a larger tensor a tensor is, if it is said to be a part of one."""
     if global_shape is None and offset is None:
         return None
-    if is_sharded(tensor):
-        raise TypeError(
-            "global_shape and offset: a DTensor knows which part it is; allowed: a plain tensor"
-        )
-    shape, at = place(tuple(tensor.shape), global_shape, offset)
+    shape, at = _whole(tensor, global_shape, offset)
     steps = index_steps(shape)
     start = sum(first * step for first, step in zip(at, steps, strict=True))
     return Part(math.prod(shape), start, tuple(steps))
@@ -157,9 +147,19 @@ def _part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None
 def _whole(
     tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shape of the tensor that this is all or a part of, and where it begins there."""
-    if _part(tensor, global_shape, offset) is None:
+    """Return the shape of the tensor that this is all or a part of, and where it begins there.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not within it, or has a place of its own.
+    """
+    if global_shape is None and offset is None:
         return tuple(tensor.shape), (0,) * tensor.ndim
+    if is_sharded(tensor):
+        raise TypeError(
+            "global_shape and offset: a DTensor knows which part it is; allowed: a plain tensor"
+        )
     return place(tuple(tensor.shape), global_shape, offset)
 
 
@@ -801,9 +801,8 @@ def lecun_truncated_normal_(
     return variance_scaling_(tensor, 1.0, "fan_in", "truncated_normal", generator, **fans)
 
 
-# A strip has at least so many lines, and else so many bytes: see `fastinit.checkpoint._blocks`,
-# which cuts the same initializers' tensors.
-_LINES, _STRIP_BYTES = 240, 1 << 24
+# What a strip has at least; `LINES` lines if these are more.
+_STRIP_BYTES = 1 << 24
 
 
 def _by_parts(
@@ -844,7 +843,7 @@ def _strips(
     axis = max(others, key=lambda axis: memory.shape[axis])
     length = memory.shape[axis]
     line = math.prod(memory.shape[a] for a in whole_axes)
-    size = max(_LINES * line, _STRIP_BYTES // 4)
+    size = max(LINES * line, _STRIP_BYTES // 4)
     step = max(1, size * length // memory.numel())
     for first in range(0, length, step):
         at = tuple(first if a == axis else 0 for a in range(memory.ndim))

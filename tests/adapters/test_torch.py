@@ -394,7 +394,7 @@ def test_strips_are_parts_of_the_whole(monkeypatch, name, shape):
     fill = getattr(init, name)
     whole = fill(torch.empty(shape), **arguments)
     module = importlib.import_module("fastinit.torch.init")
-    monkeypatch.setattr(module, "_LINES", 2)
+    monkeypatch.setattr(module, "LINES", 2)
     monkeypatch.setattr(module, "_STRIP_BYTES", 4)
     strips = []
     cut = module._strips

@@ -92,7 +92,7 @@ def test_blocks_with_whole_axes_are_a_tensor_once(data):
     tensor = Tensor("w", shape, np.dtype("float32"))
     values = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
     found = np.full_like(values, -1)
-    with mock.patch.object(_blocks, "_LINES", 2):
+    with mock.patch.object(_blocks, "LINES", 2):
         parts = list(_blocks.blocks(tensor, sorted(axes), nbytes=data.draw(st.integers(1, 9))))
     for block in parts:
         assert all(block.shape[axis] == shape[axis] for axis in axes)
@@ -137,7 +137,7 @@ init = "delta_orthogonal"
 
 
 def test_orthogonal_tensors_are_written_checked_and_shown_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(_blocks, "_LINES", 3)
+    monkeypatch.setattr(_blocks, "LINES", 3)
     monkeypatch.setattr(_blocks, "_BATCH", 1)
     model = recipe.parse(LARGE)
     drawn = []
@@ -159,7 +159,7 @@ def test_orthogonal_tensors_are_written_checked_and_shown_in_parts(tmp_path, mon
 
 
 def test_a_check_names_the_first_difference_of_a_tensor_in_strips(tmp_path, monkeypatch):
-    monkeypatch.setattr(_blocks, "_LINES", 3)
+    monkeypatch.setattr(_blocks, "LINES", 3)
     monkeypatch.setattr(_blocks, "_BATCH", 1)
     checkpoint.write(recipe.parse(LARGE), tmp_path / "x")
     path = tmp_path / "x" / "model.safetensors"
@@ -184,7 +184,7 @@ def test_every_initializer_draws_blocks_or_says_that_it_does_not():
             assert init == "delta_orthogonal", init
             continue
         drawer = _blocks.Drawer(1)
-        with mock.patch.object(_blocks, "_LINES", 16):
+        with mock.patch.object(_blocks, "LINES", 16):
             parts = list(_blocks.blocks(tensor, rule.whole_axes(tensor), 64))
         assert len(parts) > 1, init
         for block in parts:
