@@ -160,6 +160,21 @@ def _from_dlpack(x: Any) -> NDArray[Any]:
     return array
 
 
+_said: set[str] = set()
+
+
+def say_drawn_by(library: str, what: str) -> None:
+    """Warn, once for each reason, that another library has drawn what fastinit could not fill."""
+    reason = f"{library} drew the values of {what}"
+    if reason not in _said:
+        _said.add(reason)
+        warnings.warn(
+            f"{reason}, which fastinit cannot fill: they depend on the device and on the version "
+            f"of {library}",
+            stacklevel=3,
+        )
+
+
 def is_sharded(x: object) -> bool:
     """Return whether x is a DTensor of PyTorch, without importing that."""
     module = sys.modules.get("torch.distributed.tensor")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _arguments, cuda
-from fastinit._fill import FLOAT_FORMATS, empty
+from fastinit._fill import FLOAT_FORMATS, empty, say_drawn_by
 from fastinit.random import Generator, default_rng
 
 __all__ = [
@@ -114,7 +114,8 @@ def _number(name: str, value: object) -> float:
 def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
     """Return JAX's kind of function for one of fastinit's initializers.
 
-    Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws.
+    Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws, and
+    a warning says so.
     """
 
     def init(
@@ -126,7 +127,9 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
             raise TypeError(f"dtype={_arguments.shown(dtype)} is not a dtype of JAX's") from None
         lengths = _arguments.shape("shape", cast(_arguments.Shape, shape))
         if known.name not in FLOAT_FORMATS:
-            return jaxs(key, lengths, dtype, out_sharding)
+            drawn = jaxs(key, lengths, dtype, out_sharding)
+            say_drawn_by("JAX", f"tensors of dtype {known.name}")
+            return drawn
         return draw(_words(key), lengths, known, out_sharding, ours)
 
     return init

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import Initializer, _arguments
-from fastinit._fill import FLOAT_FORMATS, as_dtype, empty
+from fastinit._fill import FLOAT_FORMATS, as_dtype, empty, say_drawn_by
 
 __all__ = [
     "GlorotNormal",
@@ -53,7 +53,8 @@ class _Drawn(keras.initializers.Initializer):
         shape : tuple of int
             Of the tensor.
         dtype : str, optional
-            Keras's `floatx` unless given. What fastinit cannot draw, Keras draws or refuses.
+            Keras's `floatx` unless given. What fastinit cannot draw, Keras refuses, or
+            draws, which a warning says.
         layout : keras.distribution.TensorLayout or jax.sharding.Sharding, optional
             On the JAX backend: each device makes its own part, with the bits of the whole.
 
@@ -69,7 +70,9 @@ class _Drawn(keras.initializers.Initializer):
         """
         name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
         if name not in FLOAT_FORMATS:
-            return super().__call__(shape, dtype)
+            drawn = super().__call__(shape, dtype)
+            say_drawn_by("Keras", f"tensors of dtype {name}")
+            return drawn
         lengths = _arguments.shape("shape", tuple(shape))
         ours = self._ours(lengths)
         if keras.config.backend() == "jax":

@@ -7,8 +7,8 @@ with its place in the whole, so that every process draws its own part and no oth
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise, product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,6 +26,7 @@ from fastinit._fill import (
     index_steps,
     is_sharded,
     params_in,
+    say_drawn_by,
 )
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, as_generator, default_rng
@@ -138,18 +139,7 @@ def refusal(tensor: torch.Tensor) -> str:
     return "a view of the negatives of other values"
 
 
-_said: set[str] = set()
-
-
-def say_torchs(what: str) -> None:
-    """Warn, once for each reason, that PyTorch has drawn what fastinit could not fill."""
-    if what not in _said:
-        _said.add(what)
-        warnings.warn(
-            f"PyTorch drew the values of {what}, which fastinit cannot fill: they depend on the "
-            "device and on the version of PyTorch",
-            stacklevel=3,
-        )
+say_torchs = partial(say_drawn_by, "PyTorch")
 
 
 def local_of(tensor: torch.Tensor) -> torch.Tensor:

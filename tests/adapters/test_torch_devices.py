@@ -11,12 +11,13 @@ import pytest
 from adapters import adapter
 
 import fastinit as fi
+from fastinit import _fill
 
 torch = adapter("torch")
 import standin  # noqa: E402
 
 import fastinit.torch as init  # noqa: E402
-from fastinit.torch import _devices, _tensor  # noqa: E402
+from fastinit.torch import _devices  # noqa: E402
 
 pytestmark = [
     pytest.mark.xdist_group("standin"),  # one process compiles the device
@@ -280,7 +281,7 @@ class Unknown(torch.Tensor):
 class TestNothingFallsBackSilently:
     @pytest.fixture(autouse=True)
     def nothing_said(self, monkeypatch):
-        monkeypatch.setattr(_tensor, "_said", set())
+        monkeypatch.setattr(_fill, "_said", set())
 
     @pytest.mark.parametrize(
         ("make", "reason"),

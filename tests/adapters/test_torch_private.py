@@ -7,11 +7,12 @@ import pytest
 from adapters import adapter
 
 import fastinit as fi
+from fastinit import _fill
 
 torch = adapter("torch")
 
 from fastinit import torch as ft  # noqa: E402
-from fastinit.torch import _fills, _private, _tensor  # noqa: E402
+from fastinit.torch import _fills, _private  # noqa: E402
 
 REFUSED = r"fastinit.torch needs .*, which PyTorch .* does not have; allowed: PyTorch 2.6 to 2.13"
 
@@ -95,7 +96,7 @@ def test_parameters_of_which_fsdp_says_nothing_are_taken_for_cut():
 
 def test_truncated_normals_that_cannot_be_taken_over_are_told(monkeypatch):
     monkeypatch.setattr(_fills, "TRUNCATED", [("torch.nn.init", "_gone")])
-    monkeypatch.setattr(_tensor, "_said", set())
+    monkeypatch.setattr(_fill, "_said", set())
     with (
         pytest.warns(UserWarning, match=re.escape("this version of torch.nn.init")),
         ft.accelerate(seed=3),
