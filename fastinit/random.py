@@ -70,7 +70,9 @@ def _mixed(sequence: SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
     """Return a seed's pool, and the constant that its next word meets; None if we cannot tell."""
     entropy = sequence.entropy
     parts = [entropy] if isinstance(entropy, int) else entropy
-    if not isinstance(parts, list | tuple) or not all(type(part) is int for part in parts):
+    if not isinstance(parts, list | tuple):
+        return None
+    if not all(type(part) is int for part in (*parts, *sequence.spawn_key)):
         return None
     words, more = (
         sum(max(1, -(-part.bit_length() // 32)) for part in group)

@@ -142,6 +142,13 @@ def test_the_key_of_a_name_is_that_of_numpys_seed_sequence(entropy, spawn_key, p
     assert grandchild.seed_seq.spawn_key[: len(spawn_key) + 4] == child.seed_seq.spawn_key
 
 
+@pytest.mark.parametrize("word", [np.int64(3), np.uint32(3)])
+def test_numpys_integers_in_a_seed_are_as_pythons(word):
+    expected = fi.Generator(SeedSequence([3, 4], spawn_key=(3,))).stream("w").key
+    assert fi.Generator(SeedSequence([word, 4], spawn_key=(3,))).stream("w").key == expected
+    assert fi.Generator(SeedSequence([3, 4], spawn_key=(word,))).stream("w").key == expected
+
+
 @pytest.mark.parametrize(
     "entropy",
     [
