@@ -204,7 +204,9 @@ def measure(build: Path = BUILD) -> None:
     """Measure all parts, each in a process of its own."""
     build.mkdir(parents=True, exist_ok=True)
     for part, text in PARTS.items():
-        arguments = [*text.split(), "--output", str(build / part), "--directory", str(build)]
+        arguments = [*text.split(), "--output", str(build / part)]
+        if "files" in arguments:
+            arguments += ["--directory", str(build)]
         if not all(map(find_spec, ("torch", "transformers"))) and "start" in arguments:
             arguments.remove("start")
         command = [sys.executable, "-W", "ignore", "-m", "fastinit", "bench", *arguments]

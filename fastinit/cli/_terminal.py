@@ -44,6 +44,14 @@ class UsageError(ValueError):
     """Options that do not go together, or are not what they must be."""
 
 
+def refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
+    """Raise ValueError if one of these options was given, which would have no effect."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ValueError(f"--{name.replace('_', '-')} is {reason}")
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what a user may meet into one line and status 1; Ctrl-C into a line and 130.

@@ -15,12 +15,13 @@ import typer
 import fastinit as fi
 from fastinit import benchmark
 from fastinit._extras import require
-from fastinit.cli._terminal import AsJson, one_line_errors, print_json
+from fastinit.cli._terminal import AsJson, one_line_errors, print_json, refuse
 
 EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench"
 
 
 def bench(
+    context: typer.Context,
     what: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,7 +42,10 @@ def bench(
     ] = None,
     threads: Annotated[
         list[int] | None,
-        typer.Option(help="Numbers of threads; by default 1, and all that this process may use."),
+        typer.Option(
+            help="Numbers of threads, of which a job takes the largest; by default 1, and all that "
+            "this process may use."
+        ),
     ] = None,
     memory: Annotated[
         list[str] | None,
@@ -56,7 +60,7 @@ def bench(
             "--full", help="Measure all cases of every option that is not given. This takes hours."
         ),
     ] = False,
-    every: Annotated[
+    all_threads: Annotated[
         bool,
         typer.Option(
             "--all-threads",
@@ -100,11 +104,14 @@ def bench(
         if output is not None:
             require("matplotlib", "--output draws plots: it", "bench")
         chosen = _chosen(what or ["fills"])
+        for option, kinds in _OPTIONS.items():
+            if not {*kinds} & {*chosen}:
+                refuse(context, [option], f"of {', '.join(kinds)}, and not of {', '.join(chosen)}")
         dtypes, powers = benchmark.QUICK_DTYPES, benchmark.QUICK_POWERS
         counts: list[int] | None = None
         if full:
             dtypes, powers = benchmark.DTYPES, benchmark.POWERS
-        if full or every:
+        if full or all_threads:
             counts = benchmark.all_threads()
         plan = benchmark.cases(
             distribution or benchmark.DISTRIBUTIONS,
@@ -139,6 +146,18 @@ def bench(
             print_json(benchmark.as_dict(report))
         if output is not None:
             _keep(report, output, quiet=as_json)
+
+
+_FILLS = ("distribution", "dtype", "power", "memory", "alone", "full", "all_threads")
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_FILLS, ("fills",)),
+    "threads": ("fills", "orthogonal", "files"),
+    "shape": ("orthogonal",),
+    "layers": ("start",),
+    "gigabytes": ("files",),
+    "directory": ("files",),
+}
+"""Of what each option is that not all measurements have."""
 
 
 def _chosen(what: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from fastinit.cli._terminal import (
     PeakMemory,
     one_line_errors,
     print_json,
+    refuse,
     share_bar,
     steps_bar,
 )
@@ -126,14 +127,14 @@ def probe(
     """
     if more and _is_config(more[0]):
         with one_line_errors():
-            _refuse(context, _SMALL, "of small networks; CONFIG is a model of its own")
+            refuse(context, _SMALL, "of small networks; CONFIG is a model of its own")
             rules = [recipe, *(compare or []), *more[1:]]
             _probe_config(
                 Path(more[0]), rules, tokens, batch, seed, dtype, layers, output or [], as_json
             )
         return
     with one_line_errors():
-        _refuse(context, _MODELS, "of models; give a CONFIG")
+        refuse(context, _MODELS, "of models; give a CONFIG")
     names = list(dict.fromkeys([*(compare or []), *(more or [])])) or _COMPARED
     outputs = output or []
     with one_line_errors():
@@ -186,14 +187,6 @@ _MODELS = ("tokens", "seed", "dtype", "recipe", "layers")
 
 def _is_config(text: str) -> bool:
     return text.endswith(".json") or Path(text).is_dir()
-
-
-def _refuse(context: typer.Context, names: Sequence[str], reason: str) -> None:
-    """Raise if one of these options was given."""
-    for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise ValueError(f"--{name.replace('_', '-')} is {reason}")
 
 
 def _probe_config(

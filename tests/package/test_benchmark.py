@@ -362,6 +362,10 @@ def test_command_prints_tables_and_keeps_results(tmp_path):
         (["--power", "4", "--repeats", "2"], "repeats=2 must be 3 to 1000"),
         (["disks"], "what='disks' is unknown; allowed: fills, orthogonal, start, files"),
         (["orthogonal", "--shape", "4x0"], "shape='4x0' must be two lengths, such as 4096x1024"),
+        (["orthogonal", "--dtype", "float64"], "--dtype is of fills, and not of orthogonal"),
+        (["--shape", "4x4"], "--shape is of orthogonal, and not of fills"),
+        (["start", "--all-threads"], "--all-threads is of fills, and not of start"),
+        (["start", "--threads", "1"], "--threads is of fills, orthogonal, files, and not of start"),
         (["--memory", "warm"], "memory='warm' is unknown; allowed: touched, cold"),
     ],
 )
