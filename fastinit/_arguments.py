@@ -43,6 +43,18 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def squared(name: str, value: object) -> float:
+    """Return the square of a positive number; raise TypeError or ValueError if there is none.
+
+    By multiplication, which is the same everywhere: ``x**2`` is the C library's pow.
+    """
+    number = positive(name, value)
+    square = number * number
+    if not 0.0 < square < math.inf:
+        raise ValueError(f"{name}={shown(value)}: its square must be positive and finite")
+    return square
+
+
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """Return an integer of low to high; raise TypeError or ValueError if it is none."""
     # First the usual, as asking an abstract class takes longer than drawing 64 values.
@@ -99,7 +111,10 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
         if len(numbers) < len(group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= axis < len(shape) for axis in numbers):
-            raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
+            allowed = f"{-len(shape)} to {len(shape) - 1}" if shape else "none"
+            raise ValueError(
+                f"{name}={shown(given)} is not an axis of shape {shape}; allowed: {allowed}{hint}"
+            )
         groups.append([axis % len(shape) for axis in numbers])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):

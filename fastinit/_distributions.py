@@ -51,6 +51,15 @@ def _uniform(low: float, high: float) -> Distribution:
     return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
 
 
+def _check_bounds(low: tuple[str, float], high: tuple[str, float]) -> None:
+    """Raise ValueError unless there are numbers between two bounds, given with their names."""
+    text = f"{low[0]}={low[1]!r}", f"{high[0]}={high[1]!r}"
+    if low[1] > high[1]:
+        raise ValueError(f"{text[0]} must not be greater than {text[1]}")
+    if not low[1] <= high[1] or low[1] == math.inf or high[1] == -math.inf:
+        raise ValueError(f"{', '.join(text)} must be bounds: no NaN, and not the same infinity")
+
+
 @lru_cache
 def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distribution:
     names = ("mean", "std", "low", "high")
@@ -59,8 +68,7 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distr
         raise ValueError(f"{text}: mean and std must be finite")
     if not std >= 0.0:
         raise ValueError(f"std={std!r} must be 0 or greater")
-    if not low <= high or low == math.inf or high == -math.inf:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}, nor infinite both")
+    _check_bounds(("low", low), ("high", high))
     params = _kernels.truncate(mean, std, low, high)
     return Distribution(_kernels.TRUNCATED_NORMAL, params, max(abs(mean), std), text, bounded=True)
 
@@ -91,8 +99,7 @@ def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> D
         raise ValueError(f"{text}: mean and std must be finite")
     if not std >= 0.0:
         raise ValueError(f"std={std!r} must be 0 or greater")
-    if not a <= b or a == math.inf or b == -math.inf:
-        raise ValueError(f"a={a!r} must not be greater than b={b!r}, nor infinite both")
+    _check_bounds(("a", a), ("b", b))
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
         distribution = _truncated_normal(mean, std, low, high)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._arguments import Axes, Shape, axes, choice, positive, real
+from fastinit._arguments import Axes, Shape, axes, choice, positive, real, squared
 from fastinit._arguments import shape as check_shape
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
@@ -705,6 +705,12 @@ def fan_of(
     return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
 
 
+def _scale_of(nonlinearity: str, a: float) -> float:
+    """Return the square of a gain, by multiplication, as `squared`."""
+    gain = gain_of(nonlinearity, a, "a")
+    return gain * gain
+
+
 def _known(function: str, options: Mapping[str, object]) -> None:
     """Raise TypeError, in the name of the function that was called, for what it does not know."""
     for key in options:
@@ -781,7 +787,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     True
     """
     _known("xavier_uniform_", options)
-    return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "uniform", **options)
+    return variance_scaling_(x, squared("gain", gain), "fan_avg", "uniform", **options)
 
 
 def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -847,7 +853,7 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     True
     """
     _known("xavier_normal_", options)
-    return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "normal", **options)
+    return variance_scaling_(x, squared("gain", gain), "fan_avg", "normal", **options)
 
 
 def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -916,9 +922,7 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     True
     """
     _known("xavier_truncated_normal_", options)
-    return variance_scaling_(
-        x, positive("gain", gain) ** 2, "fan_avg", "truncated_normal", **options
-    )
+    return variance_scaling_(x, squared("gain", gain), "fan_avg", "truncated_normal", **options)
 
 
 def he_uniform_(
@@ -997,7 +1001,7 @@ def he_uniform_(
     True
     """
     _known("he_uniform_", options)
-    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "uniform", **options)
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "uniform", **options)
 
 
 def he_normal_(
@@ -1075,7 +1079,7 @@ def he_normal_(
     True
     """
     _known("he_normal_", options)
-    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "normal", **options)
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "normal", **options)
 
 
 def he_truncated_normal_(
@@ -1156,9 +1160,7 @@ def he_truncated_normal_(
     True
     """
     _known("he_truncated_normal_", options)
-    return variance_scaling_(
-        x, gain_of(nonlinearity, a, "a") ** 2, mode, "truncated_normal", **options
-    )
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "truncated_normal", **options)
 
 
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:

@@ -7,6 +7,7 @@ else.  A `Generator` is a key and a position: the next index.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -19,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _kernels
 from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
-from fastinit._fill import as_dtype, empty, fill
+from fastinit._fill import as_dtype, empty, fill, float_format
 
 Seed = int | Sequence[int] | SeedSequence | None
 
@@ -354,7 +355,9 @@ class Generator(_kernels.Cursor):
     ) -> Any:
         lengths = () if size is None else shape("size", size)
         if out is None:
-            array = empty(lengths, np.float64 if dtype is None else dtype)
+            known = np.dtype(np.float64) if dtype is None else as_dtype(dtype)
+            float_format(known, "dtype=")  # before there is an array
+            array = empty(lengths, known, "size")
             fill(distribution, array, self)
             return array.item() if size is None else array
         if not (hasattr(out, "dtype") and hasattr(out, "shape")):
@@ -363,7 +366,10 @@ class Generator(_kernels.Cursor):
             raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
             raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
-        return fill(distribution, out, self)
+        try:
+            return fill(distribution, out, self)
+        except (TypeError, ValueError) as error:
+            raise type(error)(re.sub(r"^x\b", "out", str(error))) from None
 
     def __repr__(self) -> str:
         s = self.seed_seq

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastinit._arguments import Axes, axes, integer, positive, shown
-from fastinit._fill import element, floats
+from fastinit._fill import FloatFormat, element, float_format, floats
 from fastinit._settings import count_threads
 
 T = TypeVar("T")
@@ -94,8 +94,9 @@ def standardize_(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, if x holds an infinity or a NaN, or if elements that
-        are all equal would need a standard deviation above 0; then nothing was written.
+        If an argument is not as described, if x holds an infinity or a NaN, if elements that
+        are all equal would need a standard deviation above 0, or if a value would be larger than
+        any number of x's dtype; then nothing was written.
 
     References
     ----------
@@ -216,8 +217,9 @@ def lsuv_(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; or if the output is constant or not finite, or its
-        deviation is not `std` in the end: then x may have been scaled.
+        If an argument is not as described; or if the output is constant or not finite, x would
+        have values that are larger than any number of its dtype, or the output's deviation is not
+        `std` in the end: then x may have been scaled.
 
     References
     ----------
@@ -334,7 +336,20 @@ def _affine(
         exponent = _to_be_squarable(moments)
         if exponent is not None:
             moments = cut.moments(lines, each_piece, exponent)
-        return coefficients(moments)
+        affine = coefficients(moments)
+        _check_range(affine, moments, float_format(cut.array.dtype))
+        return affine
+
+
+def _check_range(affine: _Affine, moments: _Moments, dtype: FloatFormat) -> None:
+    """Raise if a value would be larger than any number of the dtype, thus infinite or NaN."""
+    ends = np.stack([moments.low, moments.high])
+    largest = float(np.abs((ends - affine.shift) * affine.factor + affine.target).max())
+    if not largest <= dtype.max:
+        raise ValueError(
+            f"x would have values up to {largest:.4g}; allowed: up to {dtype.max:.4g}, the largest "
+            f"of {dtype.name}"
+        )
 
 
 def _wide(box: NDArray[Any], exponent: Exponents) -> Floats:

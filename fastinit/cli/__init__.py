@@ -10,7 +10,7 @@ import typer
 
 import fastinit
 from fastinit.cli import bench, checkpoint, probe
-from fastinit.cli._terminal import STATUSES
+from fastinit.cli._terminal import STATUSES, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fastinit {fastinit.__version__}, stream {fastinit.info()['stream']}")
+        say(f"fastinit {fastinit.__version__}, stream {fastinit.info()['stream']}")
         raise typer.Exit
 
 
