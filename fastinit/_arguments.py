@@ -79,6 +79,16 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
 
     A shape holds fewer than 2**63 elements, so that an index fits 64 bits with a sign.
     """
+    lengths = indices(name, value)
+    if math.prod(lengths) >= 2**63:
+        raise ValueError(
+            f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
+        )
+    return lengths
+
+
+def indices(name: str, value: Shape) -> tuple[int, ...]:
+    """Return an index of each axis, or a length, as a tuple; raise as `shape`."""
     try:
         # Most shapes are tuples, and asking about a protocol takes longer than all the rest.
         whole = type(value) is not tuple and isinstance(value, SupportsIndex)
@@ -92,10 +102,6 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
         ) from None
     if lengths and min(lengths) < 0:
         raise ValueError(f"{name}={shown(value)} must not be negative")
-    if math.prod(lengths) >= 2**63:
-        raise ValueError(
-            f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
-        )
     return lengths
 
 

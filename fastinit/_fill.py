@@ -285,14 +285,16 @@ def place(
         return shape, (0,) * len(shape)
     check_pair(global_shape, offset)
     whole = _arguments.shape("global_shape", cast(Shape, global_shape))
-    at = _arguments.shape("offset", cast(Shape, offset))
+    at = _arguments.indices("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
         raise ValueError(
-            f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"
+            f"global_shape={whole} and offset={_arguments.shown(at)} must have as many axes as x, "
+            f"of shape {shape}"
         )
     if any(o + n > w for o, n, w in zip(at, shape, whole, strict=True)):
         raise ValueError(
-            f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
+            f"x of shape {shape} at offset={_arguments.shown(at)} does not fit into "
+            f"global_shape={whole}"
         )
     return whole, at
 

@@ -1,6 +1,7 @@
 """Fans, gains, and that each initializer has the spread that its formula says."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -242,7 +243,7 @@ def test_squares_are_products_and_not_the_c_librarys_powers(gain):
 @pytest.mark.parametrize("gain", [1e200, 1e-200])
 def test_gains_whose_squares_are_no_numbers(gain):
     for fill in (fi.xavier_normal, fi.xavier_uniform, fi.xavier_truncated_normal):
-        with pytest.raises(ValueError, match=rf"gain={gain!r}: its square must be positive"):
+        with pytest.raises(ValueError, match=rf"gain={re.escape(repr(gain))}: its square must be"):
             fill((4, 6), gain)
     if gain > 1:
         for fill in (fi.he_normal, fi.he_uniform, fi.he_truncated_normal):

@@ -77,6 +77,28 @@ RUNTIMES = {
 }
 # Races between frames of CPython's own, of which TSan sees only what goes through the C library.
 SUPPRESSED = "race_top:bin/python\nrace_top:libpython\nrace_top:_multiarray_umath\n"
+# What each has to find, or it would find nothing in the tests either.
+FAULTY = {
+    "address and undefined": """
+x = np.empty(1000, np.float32)
+fill(x, 1001)
+""",
+    "thread": """
+x = np.empty(10**6, np.float32)
+threads = [threading.Thread(target=fill, args=(x, 10**6)) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+""",
+}
+BEFORE = """
+import threading
+import numpy as np
+from fastinit import _kernels as k
+def fill(x, n):
+    k.fill_line(k.NORMAL, k.FLOAT32, x.ctypes.data, 4, n, k.Cursor((1, 2)), (0.0, 1.0), 1)
+"""
 SUITE = (
     "test_fill.py",
     "test_while_filling.py",
@@ -119,6 +141,11 @@ def python_suite(name: str, chosen: list[str] | None) -> None:
             "PYTHONMALLOC": "malloc",  # else an array's memory is part of a larger block
             variable: options,
         }
+        program = [sys.executable, "-c", BEFORE + FAULTY[name]]
+        faulty = subprocess.run(
+            program, cwd=tree, env=environment, capture_output=True, check=False
+        )
+        assert b"Sanitizer: " in faulty.stderr, faulty
         suite = [f"tests/core/{file}" for file in SUITE]
         asked = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "not exhaustive"]
         # What Numba compiles is not instrumented.
