@@ -19,7 +19,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import check_pair, fill, fill_constant, shape_of
+from fastinit._fill import check_pair, fill, fill_constant, place, shape_of
 from fastinit.gains import gain_of
 from fastinit.random import RNG, as_generator
 
@@ -657,7 +657,9 @@ def variance_scaling_(
     """
     choice("distribution", distribution, _DISTRIBUTIONS)
     check_pair(global_shape, offset)
-    shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
+    shape = shape_of(x)
+    if global_shape is not None:
+        shape, _ = place(shape, global_shape, offset)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     std = math.sqrt(variance)
@@ -668,7 +670,11 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
+    try:
+        return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
+    except ValueError as error:
+        given = f"scale={scale!r}, which gives {drawn.text},"
+        raise ValueError(str(error).replace(drawn.text, given)) from None
 
 
 def scaled_variance(
@@ -703,6 +709,16 @@ def fan_of(
     from_shape = dict(zip(given, computed, strict=True))
     fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]
     return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
+
+
+def _scaled_by(gain: float, x: T, distribution: str, options: ScalingOptions) -> T:
+    """Fill x by a scale that is the gain's square; an error speaks of the gain."""
+    scale = squared("gain", gain)
+    try:
+        return variance_scaling_(x, scale, "fan_avg", distribution, **options)
+    except ValueError as error:
+        text = str(error).replace(f"scale={scale!r}", f"gain={gain!r}")
+        raise ValueError(text) from None
 
 
 def _scale_of(nonlinearity: str, a: float) -> float:
@@ -787,7 +803,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     True
     """
     _known("xavier_uniform_", options)
-    return variance_scaling_(x, squared("gain", gain), "fan_avg", "uniform", **options)
+    return _scaled_by(gain, x, "uniform", options)
 
 
 def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -853,7 +869,7 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     True
     """
     _known("xavier_normal_", options)
-    return variance_scaling_(x, squared("gain", gain), "fan_avg", "normal", **options)
+    return _scaled_by(gain, x, "normal", options)
 
 
 def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -922,7 +938,7 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     True
     """
     _known("xavier_truncated_normal_", options)
-    return variance_scaling_(x, squared("gain", gain), "fan_avg", "truncated_normal", **options)
+    return _scaled_by(gain, x, "truncated_normal", options)
 
 
 def he_uniform_(

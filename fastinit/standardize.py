@@ -123,7 +123,7 @@ def standardize_(
         factor = std / np.where(deviation, deviation, 1.0)
         return _Affine(moments.mean, factor, mean, moments.exponent)
 
-    _rescale(array, axis, coefficients, threads)
+    _rescale(array, axis, coefficients, threads, f"mean={mean!r}, std={std!r}")
     return x
 
 
@@ -176,7 +176,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
             raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
         return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
-    _rescale(array, axis, coefficients, threads)
+    _rescale(array, axis, coefficients, threads, f"norm={norm!r}")
     return x
 
 
@@ -248,15 +248,16 @@ def lsuv_(
         if abs(deviation / wanted - 1) <= allowed:
             return x
         if remaining:
-            _scale(array, wanted / deviation, threads)
+            factor = wanted / deviation
+            _rescale(array, None, partial(_scaled, factor), threads, f"std={std!r}")
     raise ValueError(
         f"after iterations={iterations} the output has the standard deviation {deviation!r}, "
         f"not std={std!r} within tolerance={tolerance!r}"
     )
 
 
-def _scale(array: NDArray[Any], factor: float, threads: int | None) -> None:
-    _rescale(array, None, lambda _: _Affine(0.0, factor, 0.0), threads)
+def _scaled(factor: float, _: _Moments) -> _Affine:
+    return _Affine(0.0, factor, 0.0)
 
 
 def _check_finite(statistic: Floats) -> None:
@@ -291,13 +292,17 @@ def _rescale(
     axis: Axes | None,
     coefficients: Callable[[_Moments], _Affine],
     threads: int | None,
+    given: str,
 ) -> None:
-    """Rescale each line of the array along some axes; `coefficients` raises where it cannot."""
+    """Rescale each line of the array along some axes; `coefficients` raises where it cannot.
+
+    `given` is what was asked for, for errors.
+    """
     workers, cut = count_threads(threads), _cut(np.atleast_1d(array), axis)
     with _mapping(workers if array.size > _BOX else 1) as parallel:
         each_line, each_piece = (parallel, _map) if len(cut.pieces) == 1 else (_map, parallel)
 
-        affine = partial(_affine, cut, each_piece, coefficients)
+        affine = partial(_affine, cut, each_piece, coefficients, given)
 
         def check(lines: Box) -> None:
             affine(lines)
@@ -328,7 +333,11 @@ def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
 
 
 def _affine(
-    cut: _Cut, each_piece: _Map, coefficients: Callable[[_Moments], _Affine], lines: Box
+    cut: _Cut,
+    each_piece: _Map,
+    coefficients: Callable[[_Moments], _Affine],
+    given: str,
+    lines: Box,
 ) -> _Affine:
     """Return what becomes of some lines."""
     with np.errstate(all="ignore"):  # what is not finite is refused
@@ -337,18 +346,18 @@ def _affine(
         if exponent is not None:
             moments = cut.moments(lines, each_piece, exponent)
         affine = coefficients(moments)
-        _check_range(affine, moments, float_format(cut.array.dtype))
+        _check_range(affine, moments, float_format(cut.array.dtype), given)
         return affine
 
 
-def _check_range(affine: _Affine, moments: _Moments, dtype: FloatFormat) -> None:
+def _check_range(affine: _Affine, moments: _Moments, dtype: FloatFormat, given: str) -> None:
     """Raise if a value would be larger than any number of the dtype, thus infinite or NaN."""
     ends = np.stack([moments.low, moments.high])
     largest = float(np.abs((ends - affine.shift) * affine.factor + affine.target).max())
     if not largest <= dtype.max:
         raise ValueError(
-            f"x would have values up to {largest:.4g}; allowed: up to {dtype.max:.4g}, the largest "
-            f"of {dtype.name}"
+            f"{given}: x would have values up to {largest:.4g}; allowed: up to {dtype.max:.4g}, "
+            f"the largest of {dtype.name}"
         )
 
 
