@@ -76,6 +76,16 @@ def normal_distribution(
     return _normal(real(mean_name, mean) + 0.0, real(std_name, std), (mean_name, std_name))
 
 
+def of_parts(distribution: Distribution) -> Distribution | None:
+    """Return the distribution of a complex number's parts, if it has one for complex numbers.
+
+    The parts of a normal are independent, each with half the variance.
+    """
+    if distribution.kernel != _kernels.NORMAL or distribution.params[0] != 0.0:
+        return None
+    return _normal(0.0, distribution.params[1] * 0.7071067811865476)
+
+
 def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:
     """Return the normal within low to high standard deviations; raise if it is none."""
     return _truncated_normal(

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _arguments, _kernels, _settings
 from fastinit._arguments import Shape
-from fastinit._distributions import Distribution
+from fastinit._distributions import Distribution, of_parts
 from fastinit._extras import missing
 from fastinit._settings import Backend
 
@@ -90,13 +90,13 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         ) from None
 
 
-def float_format(dtype: np.dtype[Any]) -> FloatFormat:
+def float_format(dtype: np.dtype[Any], besides: str = "") -> FloatFormat:
     """Return a dtype that we know.
 
     Raises
     ------
     TypeError
-        If it is another one.
+        If it is another one; the message names what is allowed `besides`.
     """
     known = _FORMAT_OF.get(dtype)
     if known is None:
@@ -104,7 +104,7 @@ def float_format(dtype: np.dtype[Any]) -> FloatFormat:
         if known is None:
             raise TypeError(
                 f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(FLOAT_FORMATS)}, in native byte order"
+                f"allowed: {besides}{', '.join(FLOAT_FORMATS)}, in native byte order"
             )
         _FORMAT_OF[dtype] = known
     return known
@@ -206,7 +206,7 @@ def shape_of(x: object) -> tuple[int, ...]:
     return _memory_of(x, _kernels.fill)[0].shape
 
 
-def _check_memory(x: NDArray[Any]) -> None:
+def check_writable(x: NDArray[Any]) -> None:
     """Raise unless every element of x is writable, aligned, and on bytes of its own."""
     if not x.flags.writeable:
         raise ValueError("x is read-only")
@@ -376,6 +376,9 @@ def fill(
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
+    if array.dtype.kind == "c":
+        _fill_complex(distribution, array, rng, threads, global_shape, offset, backend)
+        return x
     dtype = _FORMAT_OF.get(array.dtype) or float_format(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, write=write)
@@ -386,6 +389,55 @@ def fill(
         size = math.prod(tensor)
         fill_memory(distribution, array, dtype, rng, start, size, steps, n, write)
     return x
+
+
+def _fill_complex(
+    distribution: Distribution,
+    array: NDArray[Any],
+    rng: _kernels.Cursor,
+    threads: int | None,
+    global_shape: Shape | None,
+    offset: Shape | None,
+    backend: str | None,
+) -> None:
+    """Fill both parts of complex numbers, the imaginary ones from a stream of their own."""
+    parts, dtype = of_parts(distribution), part_dtype(array.dtype)
+    if parts is None:
+        raise TypeError(
+            f"{distribution.text}: x has dtype {array.dtype.name}; allowed for complex numbers: "
+            "normals of mean 0, and the initializers that take fans"
+        )
+    if not array.flags.carray:
+        check_writable(array)
+    whole, _ = place(array.shape, global_shape, offset)
+    params_in(parts, float_format(dtype))
+    start = rng.take(math.prod(whole))
+    for memory, key in zip((array.real, array.imag), part_keys(rng), strict=True):
+        cursor = _kernels.Cursor(key, start)
+        fill(parts, memory, cursor, threads, global_shape, offset, backend)
+
+
+def part_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a complex dtype's parts; raise TypeError if we have none."""
+    parts = {"complex64": np.float32, "complex128": np.float64}
+    if dtype.name not in parts or not dtype.isnative:
+        raise TypeError(
+            f"x has dtype {dtype.str!r}; allowed: {', '.join(parts)}, in native byte order"
+        )
+    return np.dtype(parts[dtype.name])
+
+
+def part_keys(rng: _kernels.Cursor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the keys of the real and of the imaginary parts."""
+    from fastinit.random import Generator, default_rng  # they need this module
+
+    own = rng if isinstance(rng, Generator) else default_rng(rng.key)
+    return rng.key, own.stream("imaginary").key
+
+
+def is_complex(x: object) -> bool:
+    """Return whether x is an array of complex numbers."""
+    return _memory_of(x, _kernels.fill)[0].dtype.kind == "c"
 
 
 def fill_memory(
@@ -408,7 +460,7 @@ def fill_memory(
     if distribution.bounded or _reach(distribution, dtype) > dtype.max:
         params = params_in(distribution, dtype)
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
@@ -431,7 +483,7 @@ def _fill_list(
             array, fill_it = _memory_of(x, write)
             code, params = in_dtype(distribution, array.dtype)
             if not array.flags.carray:
-                _check_memory(array)
+                check_writable(array)
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params, fill_it))
@@ -511,7 +563,17 @@ def floats(x: object) -> NDArray[Any]:
     array = array_of(x)
     float_format(array.dtype)
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
+    return array
+
+
+def numbers(x: object) -> NDArray[Any]:
+    """Return x's array, checked as by `floats`; integers are allowed too."""
+    array = array_of(x)
+    if array.dtype.kind not in "iu" or not array.dtype.isnative:
+        float_format(array.dtype, "integers, ")
+    if not array.flags.carray:
+        check_writable(array)
     return array
 
 
@@ -536,7 +598,7 @@ def fill_constant(
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array, write = _memory_of(x, _settings.backend(backend))
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
     place(array.shape, global_shape, offset)
     n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))

@@ -19,7 +19,8 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import check_pair, fill, fill_constant, shape_of
+from fastinit._fill import check_pair, fill, fill_constant, is_complex, shape_of
+from fastinit.formulas import fill_disk
 from fastinit.gains import gain_of
 from fastinit.random import RNG, as_generator
 
@@ -293,7 +294,8 @@ def normal_(
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
         protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
         one after the other, as if they were one; for small arrays this takes less time than a
-        call for each.
+        call for each. Or its dtype is complex64 or complex128: both parts are then
+        independent, each with half the variance; the mean must be 0.
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the narrower
         dtypes) or 9.5 (float64). A RuntimeWarning says so, before anything is written, if the
@@ -598,7 +600,9 @@ def variance_scaling_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     scale : float
         Positive. 1 keeps the variance of a linear layer's signal, 2 that of a rectified one.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -608,7 +612,9 @@ def variance_scaling_(
     distribution : {"normal", "truncated_normal", "uniform"}
         Normal of standard deviation sqrt(scale / fan); the same cut at +-2 standard deviations
         of a normal so much wider (1 / 0.87962566) that what is left has it; or uniform on
-        +- sqrt(3 scale / fan).
+        +- sqrt(3 scale / fan). Of complex numbers, as JAX takes these words: a normal; one whose
+        modulus is cut at 2 standard deviations, widened by 1 / 0.96196183; or uniform on the disk
+        of radius sqrt(2 scale / fan).
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -660,6 +666,9 @@ def variance_scaling_(
     shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
+    if distribution != "normal" and is_complex(x):
+        cut = distribution == "truncated_normal"
+        return fill_disk(x, variance, cut, rng, threads, backend, global_shape, offset)
     std = math.sqrt(variance)
     if distribution == "normal":
         drawn = normal_distribution(0.0, std)
@@ -724,7 +733,9 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -792,7 +803,9 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -861,7 +874,9 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -935,7 +950,9 @@ def he_uniform_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1014,7 +1031,9 @@ def he_normal_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1095,7 +1114,9 @@ def he_truncated_normal_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1169,7 +1190,9 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -1232,7 +1255,9 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -1298,7 +1323,9 @@ def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's

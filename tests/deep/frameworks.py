@@ -103,15 +103,49 @@ def of_timm() -> Iterator[tuple[str, Make]]:
 
 
 def of_torchvision() -> Iterator[tuple[str, Make]]:
-    """torchvision's models."""
+    """torchvision's models: the smallest of each module, or a small one of those that are large."""
     models = importlib.import_module("torchvision.models")
-    for name in ("resnet18", "resnext50_32x4d", "vgg11_bn", "alexnet", "squeezenet1_1",
-                 "densenet121",
-                 "inception_v3", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v2",
-                 "mobilenet_v3_small", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf",
-                 "convnext_tiny", "vit_b_32", "swin_t"):  # fmt: skip
+    for name in ("resnet18", "alexnet", "squeezenet1_1", "densenet121", "googlenet",
+                 "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
+                 "efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "regnet_x_400mf",
+                 "inception_v3"):  # fmt: skip
         options = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
         yield name, partial(getattr(models, name), **options)
+    for package, name in (
+        ("segmentation", "lraspp_mobilenet_v3_large"),
+        ("segmentation", "deeplabv3_mobilenet_v3_large"),
+        ("detection", "ssdlite320_mobilenet_v3_large"),
+        ("detection", "fasterrcnn_mobilenet_v3_large_320_fpn"),
+        ("optical_flow", "raft_small"),
+        ("video", "mc3_18"),
+    ):
+        make = getattr(importlib.import_module(f"torchvision.models.{package}"), name)
+        options = {} if package in ("optical_flow", "video") else {"weights_backbone": None}
+        yield name, partial(make, **options)
+    resnet = importlib.import_module("torchvision.models.resnet")
+    yield (
+        "ResNet, zero_init_residual",
+        lambda: resnet.ResNet(resnet.Bottleneck, [1, 1, 1, 1], zero_init_residual=True),
+    )
+    vgg = importlib.import_module("torchvision.models.vgg")
+    yield "VGG", lambda: _without_classifier(vgg.vgg11_bn)
+    yield "VisionTransformer", lambda: models.VisionTransformer(32, 8, 2, 2, 32, 64)
+    yield "SwinTransformer", lambda: models.SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4])
+    v2 = importlib.import_module("torchvision.models.swin_transformer")
+    yield "SwinTransformerV2", lambda: models.SwinTransformer(
+        [4, 4], 24, [1, 1], [2, 2], [4, 4], block=v2.SwinTransformerBlockV2,
+        downsample_layer=v2.PatchMergingV2)  # fmt: skip
+    block = importlib.import_module("torchvision.models.convnext").CNBlockConfig
+    yield "ConvNeXt", lambda: models.ConvNeXt([block(16, 32, 2), block(32, None, 2)])
+    yield "MaxVit", lambda: models.MaxVit(
+        (64, 64), 16, 4, [32, 64], [1, 1], 8, 0.1)  # fmt: skip
+
+
+def _without_classifier(make: Callable[..., nn.Module]) -> nn.Module:
+    """Return a network of the VGG kind without its 120 million weights at the end."""
+    model = make(num_classes=10)
+    del model.classifier
+    return model
 
 
 def of_peft() -> Iterator[tuple[str, Make]]:
