@@ -58,6 +58,33 @@ def _rounded(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
     return values if dtype.itemsize == 8 else values.astype(np.float32).astype(dtype)
 
 
+def _fill_drawn(
+    array: NDArray[Any],
+    distribution: Distribution,
+    formula: Callable[..., NDArray[Any]],
+    rng: RNG,
+    threads: int | None,
+    backend: str | None,
+    global_shape: Shape | None,
+    offset: Shape | None,
+) -> None:
+    """Fill a checked array with a formula of float64 draws: one for each of an element's parts."""
+    whole, at = place(array.shape, global_shape, offset)
+    _kernels.check_rounding()
+    generator = as_generator(rng)
+    # Of no element: refuses what it must before we take indices.
+    fill(distribution, np.empty(0), generator, threads, backend=backend)
+    start = generator.take(math.prod(whole))
+    keys = part_keys(generator) if array.dtype.kind == "c" else (generator.key,)
+    for box in _boxes(array.shape):
+        corner = tuple(first + side.start for first, side in zip(at, box, strict=True))
+        draws = [np.empty([side.stop - side.start for side in box]) for _ in keys]
+        for drawn, key in zip(draws, keys, strict=True):
+            cursor = _kernels.Cursor(key, start)
+            fill(distribution, drawn, cursor, threads, whole, corner, backend)
+        array[box] = formula(*draws)
+
+
 def fill_disk(
     x: T,
     variance: float,
@@ -72,32 +99,27 @@ def fill_disk(
 
     As `jax.nn.initializers.variance_scaling` takes distributions of complex numbers: the modulus
     is that of a complex normal which is at most two standard deviations, or, unless `cut`, every
-    point of a disk is as likely. The angle is drawn from the stream "imaginary".
+    point of a disk is as likely. The angle is drawn from the stream of imaginary parts.
     """
     array = array_of(x)
     part = float_format(part_dtype(array.dtype))
     if not array.flags.carray:
         check_writable(array)
-    whole, at = place(array.shape, global_shape, offset)
     factor = math.sqrt(variance) / _CUT_STD if cut else math.sqrt(2.0 * variance)
     if not (2.0 if cut else 1.0) * factor <= part.max:
         raise ValueError(f"variance={variance!r}: values must be finite in {part.name}")
-    _kernels.check_rounding()
-    generator, uniform = as_generator(rng), uniform_distribution(0.0, 1.0)
-    # Of no element: refuses what it must before we take indices.
-    fill(uniform, np.empty(0), generator, threads, backend=backend)
-    start, keys = generator.take(math.prod(whole)), part_keys(generator)
-    for box in _boxes(array.shape):
-        corner = tuple(first + side.start for first, side in zip(at, box, strict=True))
-        u, v = (np.empty([side.stop - side.start for side in box]) for _ in keys)
-        for drawn, key in zip((u, v), keys, strict=True):
-            cursor = _kernels.Cursor(key, start)
-            fill(uniform, drawn, cursor, threads, whole, corner, backend)
+
+    def formula(u: Floats, v: Floats) -> NDArray[np.complex128]:
         radius = factor * np.sqrt(-_elementary.log(1.0 - u * _CUT_MASS) if cut else u)
         quarters = np.floor(4.0 * v + 0.5)
         angle, n = (4.0 * v - quarters) * _HALF_PI, quarters.astype(np.int64)
-        array.real[box] = radius * _elementary.sine(angle, n + 1)
-        array.imag[box] = radius * _elementary.sine(angle, n)
+        values = np.empty(u.shape, np.complex128)
+        values.real = radius * _elementary.sine(angle, n + 1)
+        values.imag = radius * _elementary.sine(angle, n)
+        return values
+
+    uniform = uniform_distribution(0.0, 1.0)
+    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
     return x
 
 
@@ -108,31 +130,12 @@ _HALF_PI = 1.5707963267948966
 _CUT_MASS, _CUT_STD = 0.9816843611112658, 0.9619618280082135
 
 
-def _fill_drawn(
-    x: T,
-    distribution: Distribution,
-    formula: Callable[[Floats], Floats],
-    rng: RNG,
-    threads: int | None,
-    backend: str | None,
-    global_shape: Shape | None,
-    offset: Shape | None,
-) -> T:
-    """Fill x with a formula of float64 draws, one for each element; return x."""
-    array = floats(x)
-    whole, at = place(array.shape, global_shape, offset)
-    _kernels.check_rounding()
-    generator = as_generator(rng)
-    # Of no element: refuses what it must before we take indices.
-    fill(distribution, np.empty(0), generator, threads, backend=backend)
-    start = generator.take(math.prod(whole))
-    for box in _boxes(array.shape):
-        drawn = np.empty([side.stop - side.start for side in box])
-        corner = tuple(first + side.start for first, side in zip(at, box, strict=True))
-        values = _kernels.Cursor(generator.key, start)
-        fill(distribution, drawn, values, threads, whole, corner, backend)
-        array[box] = _rounded(formula(drawn), array.dtype)
-    return x
+def _check_end(value: float, dtype: np.dtype[Any], text: str) -> None:
+    """Raise ValueError if a dtype cannot hold the first or the last value of a formula."""
+    try:
+        element(value, dtype)
+    except ValueError:
+        raise ValueError(f"{text}: the value {value:g} must be finite in {dtype.name}") from None
 
 
 def _bounds(low: float, high: float) -> tuple[float, float]:
@@ -222,12 +225,18 @@ def log_uniform_(
     >>> bool(0.001 <= x.min() < 0.002), round(float(np.median(x)), 3)
     (True, 0.01)
     """
+    array = floats(x)
     low, high = _bounds(low, high)
-    formula = _log_uniform(low, high)
+    steps = _log_uniform(low, high)
     for name, bound in (("low", low), ("high", high)):
-        element(bound, floats(x).dtype, name)
+        element(bound, array.dtype, name)
+
+    def formula(u: Floats) -> NDArray[Any]:
+        return _rounded(steps(u), array.dtype)
+
     uniform = uniform_distribution(0.0, 1.0)
-    return _fill_drawn(x, uniform, formula, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    return x
 
 
 def dt_bias_(
@@ -302,30 +311,27 @@ def dt_bias_(
     >>> bool(0.0009 < dt.min() < 0.002), bool(0.09 < dt.max() < 0.1001)
     (True, True)
     """
+    array = floats(x)
     low, high = _bounds(low, high)
     least = positive("floor", floor)
     steps = _log_uniform(low, high)
 
-    def formula(u: Floats) -> Floats:
+    def bias(u: Floats) -> Floats:
         dt = np.maximum(steps(u), least)
         return dt + _elementary.log(-_elementary.expm1(-np.minimum(dt, _LINEAR)))
 
-    dtype = floats(x).dtype
-    for end in formula(np.array([0.0, 1.0])).tolist():
-        _check_end(end, dtype, f"low={low!r}, high={high!r}, floor={least!r}")
+    for end in bias(np.array([0.0, 1.0])).tolist():
+        _check_end(end, array.dtype, f"low={low!r}, high={high!r}, floor={least!r}")
+
+    def formula(u: Floats) -> NDArray[Any]:
+        return _rounded(bias(u), array.dtype)
+
     uniform = uniform_distribution(0.0, 1.0)
-    return _fill_drawn(x, uniform, formula, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    return x
 
 
 _LINEAR = 60.0  # from here on softplus(x) is x in float64
-
-
-def _check_end(value: float, dtype: np.dtype[Any], text: str) -> None:
-    """Raise ValueError if a dtype cannot hold the first or the last value of a formula."""
-    try:
-        element(value, dtype)
-    except ValueError:
-        raise ValueError(f"{text}: the value {value:g} must be finite in {dtype.name}") from None
 
 
 def a_log_(
@@ -396,9 +402,17 @@ def a_log_(
     >>> bool(a.min() > 0.99), round(float(a.mean()))
     (True, 9)
     """
+    array = floats(x)
     low, high = _bounds(low, high)
+    for end in _elementary.log(np.array([low, high])).tolist():
+        _check_end(end, array.dtype, f"low={low!r}, high={high!r}")
+
+    def formula(a: Floats) -> NDArray[Any]:
+        return _rounded(_elementary.log(a), array.dtype)
+
     uniform = uniform_distribution(low, high)
-    return _fill_drawn(x, uniform, _elementary.log, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    return x
 
 
 def _fill_computed(

@@ -181,6 +181,11 @@ def test_sinusoids_of_the_paper_and_of_fairseq():
             ValueError,
             "the value -575.646 must be finite in float8_e4m3fn",
         ),
+        (
+            lambda: fi.a_log(3, 1e-300, 1, dtype="float8_e4m3fn"),
+            ValueError,
+            "the value -690.776 must be finite in float8_e4m3fn",
+        ),
         (lambda: fi.sinusoid(8), ValueError, r"shape=\(8,\); sinusoid needs two axes"),
         (lambda: fi.sinusoid((2, 3), layout="halves"), ValueError, "3 columns; allowed: an even"),
         (lambda: fi.sinusoid((2, 4), start=2.0**28), ValueError, "start=268435456.0: positions"),

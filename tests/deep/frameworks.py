@@ -3,12 +3,15 @@
 ``python tests/deep/frameworks.py [package ...]``; without names, every package that is there. Each
 model is built three times by its own code, once by `deferred` and `initialize`, and once within
 `accelerate`. What is the same in each of the three has to be the same in ours; the rest is
-compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package.
+compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package;
+with ``--record`` that is the package's line of the table in docs/integrations.md, too.
 """
 
 import argparse
 import contextlib
 import importlib
+import importlib.metadata
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -391,6 +394,29 @@ PACKAGES: dict[str, Callable[[], Iterator[tuple[str, Make]]]] = {
 }
 
 
+TITLES = {
+    "peft": "PEFT",
+    "stable_baselines3": "stable-baselines3",
+    "x_transformers": "x-transformers",
+    "sentence_transformers": "sentence-transformers",
+    "lightning": "Lightning",
+    "accelerate": "Accelerate",
+}
+PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
+
+
+def record(package: str, tried: int, equal: dict[str, int]) -> None:
+    """Write a package's line into the table of docs/integrations.md."""
+    title, version = TITLES.get(package, package), importlib.metadata.version(package)
+    line = f"| {title} {version} | {tried} | {equal['deferred']} | {equal['accelerated']} |"
+    text = PAGE.read_text("utf-8")
+    old = re.compile(rf"^\| {re.escape(title)}(?: [^|]*)? \|(?: \d+ \|){{3}}$", re.MULTILINE)
+    last = re.compile(r"(?<=\n)\|(?: [^|\n]+ \|){4}\n(?!\|)")
+    text, n = old.subn(lambda _: line, text)
+    text = text if n else last.sub(lambda end: f"{end[0]}{line}\n", text)
+    PAGE.write_text(text, "utf-8")
+
+
 def deferred(make: Make) -> nn.Module:
     """Return a model of deferred() and initialize()."""
     _ours.within = True
@@ -448,6 +474,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="models of a package, at its beginning")
     parser.add_argument("--most", type=int, default=2 * 10**7, help="parameters of a model")
     parser.add_argument("--limit", type=int, default=10**9, help="models of a package")
+    parser.add_argument("--record", action="store_true", help="in docs/integrations.md")
     options = parser.parse_args()
     define_torchvision()
     bad = 0
@@ -475,6 +502,8 @@ def main() -> int:
             f"accelerate {equal['accelerated']}",
             flush=True,
         )
+        if options.record:
+            record(package, tried, equal)
     return bad
 
 
