@@ -23,7 +23,7 @@ test-all: test
 	$(PYTEST) -m exhaustive
 
 # Every other CPython from 3.10 on that is installed here, the oldest with the oldest NumPy.
-test-pythons: .venv/with-test
+test-pythons: .venv/with-test .venv/with-lint
 	$(BIN)/python tests/deep/pythons.py
 
 # For hours; docs/validation.md shows what came out.  dieharder, where it is, runs a battery.
@@ -84,14 +84,20 @@ lint: .venv/with-cli .venv/with-lint
 clean:
 	rm -rf .venv build dist *.egg-info fastinit/_kernels.c fastinit/*.so .*_cache
 
+# What an extra needs; fastinit-nn itself is installed, and is not built again. Python compiles a
+# module when it is first imported: to compile all that is installed takes half a minute.
+.venv/with-%: .venv/built
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check 'fastinit-nn[$*]'
+	@touch $@
+
 # The install is editable: only what is compiled has to be installed again.
-.venv/with-%: $(BUILT_FROM) | $(BIN)/python
+.venv/built: $(BUILT_FROM) | $(BIN)/python
 	@compiler=$${CC:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("CC"))')}; \
 	command -v $${compiler%% *} >/dev/null || \
 	$(call missing,no C compiler ($$compiler): install one (Debian: apt install gcc) or set CC)
 	@test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
 	$(call missing,no Python.h: install Python's C headers (Debian: apt install python3-dev))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable .
 	@touch $@
 
 $(BIN)/python:

@@ -9,7 +9,10 @@ import re
 import subprocess
 import sys
 import sysconfig
+from itertools import chain
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import numpy
 from Cython.Build import cythonize
@@ -69,6 +72,15 @@ class BuildExt(build_ext):
             raise SystemExit(NO_COMPILER.format(command[0])) from None
         if "Free Software Foundation" in version:
             ext.extra_compile_args = [*ext.extra_compile_args, *FLAGS["gcc"]]
+        one_by_one = self.compiler.compile
+
+        def at_once(sources: list[str], **options: Any) -> list[str]:
+            """Compile on all CPUs: each set of kernels takes as long as all the other files."""
+            with ThreadPool() as pool:
+                objects = pool.map(lambda source: one_by_one([source], **options), sources, 1)
+            return list(chain.from_iterable(objects))
+
+        self.compiler.compile = at_once
         super().build_extension(ext)
 
     def compile_by_zig(self, ext: Extension) -> None:

@@ -12,7 +12,7 @@ True
 
 from importlib import import_module as _import_module
 from importlib.machinery import PathFinder as _PathFinder
-from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _PathFinder.find_spec("fastinit._kernels", __path__) is None:
@@ -95,7 +95,7 @@ from fastinit.initializers import (
     xavier_uniform_,
     zeros_,
 )
-from fastinit.random import PCG32, Generator, default_rng
+from fastinit.random import Generator, default_rng
 from fastinit.standardize import lsuv_, normalize_, standardize_
 from fastinit.structured import (
     blocks_,
@@ -109,6 +109,9 @@ from fastinit.structured import (
     orthogonal_,
     sparse_,
 )
+
+if _TYPE_CHECKING:
+    from fastinit._bit_generator import PCG32
 
 __version__ = "0.1.0"
 
@@ -229,10 +232,16 @@ _SUBPACKAGES = frozenset(
 )
 
 
-def __getattr__(name: str) -> _ModuleType:
+def __getattr__(name: str) -> _Any:
     if name in _SUBPACKAGES:
         return _import_module(f"fastinit.{name}")
+    if name == "PCG32":
+        return _import_module("fastinit._bit_generator").PCG32
     raise AttributeError(f"module 'fastinit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})
 
 
 def info() -> dict[str, _Any]:
@@ -265,5 +274,5 @@ _settings.read_environment()
 
 # Errors, pickles and documentation name what a user writes, and not the file that it stands in.
 for _name in __all__:
-    if hasattr(globals()[_name], "__module__"):
+    if hasattr(globals().get(_name), "__module__"):
         globals()[_name].__module__ = "fastinit"

@@ -1,4 +1,4 @@
-"""Keys, generators, and the bit generator that puts NumPy on top of the same stream.
+"""Keys and generators.
 
 A value is a function of (stream version, key, index, distribution, dtype) and of nothing
 else.  A `Generator` is a key and a position: the next index.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from hashlib import blake2b
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Union
 
 import numpy as np
-from numpy.random import SeedSequence
 from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _kernels
@@ -21,21 +19,25 @@ from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
 from fastinit._fill import as_dtype, empty, fill
 
-Seed = int | Sequence[int] | SeedSequence | None
+# In quotes, so that NumPy's module of them is imported when the first seed is used: that takes as
+# long as importing this package.
+Seed = Union[int, Sequence[int], "np.random.SeedSequence", None]
 
 
-def _key_of(sequence: SeedSequence) -> tuple[int, int]:
+def key_of(sequence: np.random.SeedSequence) -> tuple[int, int]:
+    """Return the key that a seed sequence stands for."""
     k0, k1 = sequence.generate_state(2, np.uint64)
     return int(k0), int(k1)
 
 
-def _seed_sequence(seed: Seed, name: str = "seed") -> SeedSequence:
-    if isinstance(seed, SeedSequence):
+def as_seed_sequence(seed: Seed, name: str = "seed") -> np.random.SeedSequence:
+    """Return the seed sequence that an argument of this name stands for."""
+    if isinstance(seed, np.random.SeedSequence):
         return seed
     try:
         if isinstance(seed, bool) or (isinstance(seed, list | tuple) and bool in map(type, seed)):
             raise TypeError
-        return SeedSequence(seed)
+        return np.random.SeedSequence(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name}={shown(seed)} is not a seed; allowed: a non-negative integer, a sequence of "
@@ -47,16 +49,18 @@ def _digest(name: object) -> bytes:
     """Return what stands for a name in a seed: BLAKE2b-128 of its UTF-8."""
     if not isinstance(name, str):
         raise TypeError(f"name={shown(name)} must be a str")
+    import hashlib  # it loads OpenSSL: a sixth of the time that importing fastinit takes
+
     try:
-        return blake2b(name.encode(), digest_size=16).digest()
+        return hashlib.blake2b(name.encode(), digest_size=16).digest()
     except UnicodeEncodeError as error:
         raise ValueError(f"name={shown(name)} must be text: {error.reason}") from None
 
 
-def _child(parent: SeedSequence, digest: bytes) -> SeedSequence:
+def _child(parent: np.random.SeedSequence, digest: bytes) -> np.random.SeedSequence:
     """Return the seed sequence of a name, whose digest is four words of the spawn key."""
     words = np.frombuffer(digest, "<u4").tolist()
-    return SeedSequence(
+    return np.random.SeedSequence(
         parent.entropy, spawn_key=(*parent.spawn_key, *words), pool_size=parent.pool_size
     )
 
@@ -66,7 +70,7 @@ def _child(parent: SeedSequence, digest: bytes) -> SeedSequence:
 _FIRST, _FACTOR = 0x43B0D7E5, 0x931E8875
 
 
-def _mixed(sequence: SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
+def _mixed(sequence: np.random.SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
     """Return a seed's pool, and the constant that its next word meets; None if we cannot tell."""
     entropy = sequence.entropy
     parts = [entropy] if isinstance(entropy, int) else entropy
@@ -86,12 +90,12 @@ def _mixed(sequence: SeedSequence) -> tuple[NDArray[np.uint32], int] | None:
 # NumPy's `SeedSequence.spawn` counts its children without a lock: threads would get the same ones.
 # One lock for all, as generators may share a sequence. Held while a process forks, so that its
 # child does not find it held by a thread that it has not.
-_spawning = threading.RLock()
+spawning = threading.RLock()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
-        before=_spawning.acquire,
-        after_in_parent=_spawning.release,
-        after_in_child=_spawning.release,
+        before=spawning.acquire,
+        after_in_parent=spawning.release,
+        after_in_child=spawning.release,
     )
 
 
@@ -123,20 +127,20 @@ class Generator(_kernels.Cursor):
     __slots__ = ("_mixed", "_named", "_seed_sequence")
 
     _mixed: tuple[NDArray[np.uint32], int] | None
-    _named: tuple[SeedSequence, bytes]
-    _seed_sequence: SeedSequence | None
+    _named: tuple[np.random.SeedSequence, bytes]
+    _seed_sequence: np.random.SeedSequence | None
 
-    def __init__(self, seed_sequence: SeedSequence, position: int = 0) -> None:
-        if not isinstance(seed_sequence, SeedSequence):
+    def __init__(self, seed_sequence: np.random.SeedSequence, position: int = 0) -> None:
+        if not isinstance(seed_sequence, np.random.SeedSequence):
             raise TypeError(f"seed_sequence={shown(seed_sequence)} must be a SeedSequence")
-        super().__init__(_key_of(seed_sequence), integer("position", position))
+        super().__init__(key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 
     @property
-    def seed_seq(self) -> SeedSequence:
+    def seed_seq(self) -> np.random.SeedSequence:
         """The seed sequence of the key."""
         if self._seed_sequence is None:
-            with _spawning:  # one for all threads, as it counts its children
+            with spawning:  # one for all threads, as it counts its children
                 if self._seed_sequence is None:
                     self._seed_sequence = _child(*self._named)
         return self._seed_sequence
@@ -204,7 +208,7 @@ class Generator(_kernels.Cursor):
         3
         """
         n = integer("n_children", n_children, 0, 2**32 - 1)
-        with _spawning:
+        with spawning:
             children = self.seed_seq.spawn(n)
         return [Generator(child) for child in children]
 
@@ -372,11 +376,11 @@ class Generator(_kernels.Cursor):
             f"position={self.position})"
         )
 
-    def __reduce__(self) -> tuple[type[Generator], tuple[SeedSequence, int]]:
+    def __reduce__(self) -> tuple[type[Generator], tuple[np.random.SeedSequence, int]]:
         return Generator, (self.seed_seq, self.position)
 
 
-RNG = Seed | Generator | np.random.Generator | np.random.BitGenerator
+RNG = Union[Seed, Generator, "np.random.Generator", "np.random.BitGenerator"]
 
 _UNIT = uniform_distribution(0.0, 1.0)
 _STANDARD_NORMAL = normal_distribution(0.0, 1.0)
@@ -413,143 +417,5 @@ def as_generator(rng: RNG, name: str = "rng") -> Generator:
         rng = np.random.Generator(rng)
     if isinstance(rng, np.random.Generator):
         entropy: list[int] = rng.integers(0, 2**32, size=4, dtype=np.uint32).tolist()
-        return Generator(SeedSequence(entropy))
-    return Generator(_seed_sequence(rng, name))
-
-
-class PCG32(np.random.BitGenerator):
-    """NumPy's bit generator over this stream: ``numpy.random.Generator(fi.PCG32(42))``.
-
-    One index is one 64-bit word, for ``next_double`` and ``next_uint64``, or its high half,
-    for ``next_uint32``; so `numpy.random.Generator.random` gives, for float32 and for
-    float64, the bits of `Generator.random`.
-
-    Parameters
-    ----------
-    seed : int, sequence of int, SeedSequence, or None
-        As `default_rng` takes them.
-
-    References
-    ----------
-    M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good
-    Algorithms for Random Number Generation", HMC-CS-2014-0905, 2014.
-
-    Examples
-    --------
-    >>> float(np.random.Generator(fi.PCG32(42)).random()) == fi.default_rng(42).random()
-    True
-    """
-
-    def __init__(self, seed: Seed = None) -> None:
-        sequence = _seed_sequence(seed)
-        super().__init__(sequence)
-        if not hasattr(self, "_stream"):  # else called again, and NumPy has the address
-            self._stream = _kernels.BitStream()
-        self._stream.move(_key_of(sequence), 0)
-        self._stream.attach(self.capsule)
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """The key and the position of the next index, in NumPy's form; may be set.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If what it is set to is not the state of a PCG32; then nothing changes.
-        """
-        with self.lock:
-            state = {"key": self._stream.key, "position": self._stream.position}
-        return {"bit_generator": "PCG32", "state": state}
-
-    @state.setter
-    def state(self, value: Mapping[str, Any]) -> None:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"state={shown(value)} must be a mapping")
-        try:
-            if value["bit_generator"] != "PCG32":
-                raise ValueError
-            (k0, k1), position = value["state"]["key"], value["state"]["position"]
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"state={shown(value)} is not that of a PCG32") from None
-        words = ("key[0]", k0), ("key[1]", k1), ("position", position)
-        k0, k1, position = (integer(name, word, 0, 2**64 - 1) for name, word in words)
-        with self.lock:
-            self._stream.move((k0, k1), position)
-
-    def advance(self, delta: int) -> PCG32:
-        """Move the position by delta indices, modulo 2**64; return self.
-
-        Parameters
-        ----------
-        delta : int
-            Negative to move backwards.
-
-        Raises
-        ------
-        TypeError
-            If `delta` is not an integer.
-
-        Examples
-        --------
-        >>> fi.PCG32(1).advance(1000).state["state"]["position"]
-        1000
-        """
-        moved = integer("delta", delta)
-        with self.lock:
-            self._stream.move(self._stream.key, (self._stream.position + moved) % 2**64)
-        return self
-
-    def spawn(self, n_children: int) -> list[PCG32]:
-        """Return new independent bit generators, as NumPy's do; safe in threads.
-
-        Parameters
-        ----------
-        n_children : int
-            How many.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `n_children` is not an integer from 0 to 2**32 - 1.
-
-        Examples
-        --------
-        >>> len(fi.PCG32(42).spawn(3))
-        3
-        """
-        n = integer("n_children", n_children, 0, 2**32 - 1)
-        with _spawning:
-            return super().spawn(n)
-
-    def jumped(self, jumps: int = 1) -> PCG32:
-        """Return a new bit generator, many indices ahead of this one.
-
-        One jump is 0x9e3779b97f4a7c15 indices, modulo 2**64: the golden section of them all, so
-        that the positions that any number of jumps lead to lie far from each other. To get
-        independent generators, `spawn` is the better way.
-
-        Parameters
-        ----------
-        jumps : int
-            How many jumps.
-
-        Returns
-        -------
-        PCG32
-            The new bit generator; this one stays where it is.
-
-        Raises
-        ------
-        TypeError
-            If `jumps` is not an integer.
-
-        Examples
-        --------
-        >>> bits = fi.PCG32(1)
-        >>> bits.jumped(2).state == bits.jumped().jumped().state
-        True
-        """
-        ahead = integer("jumps", jumps) * 0x9E3779B97F4A7C15
-        other = type(self)(cast(SeedSequence, self.seed_seq))
-        other.state = self.state
-        return other.advance(ahead)
+        return Generator(np.random.SeedSequence(entropy))
+    return Generator(as_seed_sequence(rng, name))

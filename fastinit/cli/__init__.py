@@ -9,6 +9,7 @@ import safetensors  # noqa: F401
 import typer
 
 import fastinit
+from fastinit import _kernels
 from fastinit.cli import bench, checkpoint, probe
 from fastinit.cli._terminal import STATUSES
 
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fastinit {fastinit.__version__}, stream {fastinit.info()['stream']}")
+        typer.echo(f"fastinit {fastinit.__version__}, stream {_kernels.STREAM}")
         raise typer.Exit
 
 

@@ -200,13 +200,13 @@ def test_golden(entry: dict[str, Any]) -> None:
 
 
 @every_case
-def test_instruction_sets_agree(case: Case) -> None:
-    n, start = 10**6 + 7, 12345
-    outputs = {}
-    for name in cases.ISAS:
-        with cases.using(name):
-            outputs[name] = golden.digest(case.filled(n, start))
-    assert len(set(outputs.values())) == 1, outputs
+@pytest.mark.parametrize("way", cases.ISAS[1:])
+def test_instruction_sets_agree(case: Case, way: str) -> None:
+    outputs = set()
+    for isa in (cases.ISAS[0], way):
+        with cases.using(isa):
+            outputs.add(golden.digest(case.filled(10**6 + 7, 12345)))
+    assert len(outputs) == 1
 
 
 @pytest.mark.usefixtures("isa")

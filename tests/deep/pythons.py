@@ -1,4 +1,4 @@
-"""The core's tests on every other CPython that is here, the oldest with the oldest NumPy.
+"""mypy and the core's tests on every other CPython that is here, the oldest with the oldest NumPy.
 
 ``python tests/deep/pythons.py``; it looks where `make wheels` does. The package is built from the
 source in an environment of its own for each, in build/pythons. Tests of the arithmetic are left
@@ -23,6 +23,7 @@ ARITHMETIC = (
     "test_uniform.py",
 )
 NEEDED = ("pytest>=8,<9.2", "pytest-xdist>=3", "hypothesis>=6", "scipy>=1.11", "ml_dtypes>=0.4")
+TYPED = ("typer", "rich", "safetensors", "psutil")  # mypy follows their types
 
 
 def oldest_numpy() -> str:
@@ -33,27 +34,26 @@ def oldest_numpy() -> str:
     return f"numpy=={found[1]}.*"
 
 
-def test(version: str, interpreter: Path, numpy: str) -> bool:
-    """Whether the core's tests pass; the last lines of what they print."""
+def passes(version: str, interpreter: Path, numpy: str) -> bool:
+    """Whether mypy and the core's tests find nothing; prints the last lines of what they say."""
     at = ROOT / "build" / "pythons" / version
-    python = venv(interpreter, at, "--no-compile", *NEEDED, numpy)
+    python = venv(interpreter, at, "--no-compile", *NEEDED, *TYPED, numpy)
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--editable", ROOT], check=True)
     chosen = ["tests/core", "-m", "not exhaustive", "-n", "auto", "-p", "no:cacheprovider", "-q"]
     chosen += [f"--ignore=tests/core/{name}" for name in ARITHMETIC]
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", python]
+    mypy += ["--cache-dir", at / "mypy"]
     environment = {k: v for k, v in os.environ.items() if k != "FASTINIT_REQUIRE_ADAPTERS"}
-    done = subprocess.run(
-        [python, "-m", "pytest", *chosen],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    shown = lines[-1:] if done.returncode == 0 else lines[-60:]
-    print(f"CPython {version}, {numpy}:", *shown, sep="\n", flush=True)
-    return done.returncode == 0
+    print(f"CPython {version}, {numpy}:", flush=True)
+    failed = False
+    for command in (mypy, [python, "-m", "pytest", *chosen]):
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        )
+        print(*done.stdout.splitlines()[-60 if done.returncode else -1 :], sep="\n", flush=True)
+        failed |= done.returncode != 0
+    return not failed
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     numpys = [oldest_numpy(), *["numpy"] * len(others)]
     if not others:
         print("no other CPython is here")
-    passed = [test(v, found[v], numpy) for v, numpy in zip(others, numpys, strict=False)]
+    passed = [passes(v, found[v], numpy) for v, numpy in zip(others, numpys, strict=False)]
     if not all(passed):
         raise SystemExit(1)
 

@@ -12,6 +12,8 @@ from commands import run
 from fastinit._extras import missing
 from fastinit.diagnostics import pictures, probe, report, training
 
+pytestmark = pytest.mark.xdist_group("report")  # one process: the page takes long to make
+
 
 @pytest.fixture(scope="module")
 def found():

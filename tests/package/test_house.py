@@ -84,6 +84,15 @@ def test_subpackages_are_there_when_they_are_asked_for():
         _ = fi.diagnosis
 
 
+def test_importing_it_imports_nothing_large():
+    """NumPy's module of random numbers takes as long as all of fastinit; it has PCG32's base."""
+    code = "import sys, numpy; before = {*sys.modules}; import fastinit as fi; "
+    code += "print({'numpy.random', 'hashlib', 'ml_dtypes'} & ({*sys.modules} - before), "
+    code += "fi.PCG32(1).random_raw(2).shape, 'PCG32' in dir(fi))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() (2,) True\n"
+
+
 def test_source_text_without_the_compiled_part_says_what_to_do(tmp_path):
     ignored = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "fastinit", ignore=ignored)
