@@ -404,8 +404,8 @@ def _fill_complex(
     parts, dtype = of_parts(distribution), part_dtype(array.dtype)
     if parts is None:
         raise TypeError(
-            f"{distribution.text}: x has dtype {array.dtype.name}; allowed for complex numbers: "
-            "normals of mean 0, and the initializers that take fans"
+            f"{distribution.text}: x has dtype {array.dtype.name!r}; allowed: real numbers; of "
+            "complex ones, normals of mean 0 and the initializers that take fans"
         )
     if not array.flags.carray:
         check_writable(array)

@@ -140,9 +140,11 @@ def _check_end(value: float, dtype: np.dtype[Any], text: str) -> None:
 
 def _bounds(low: float, high: float) -> tuple[float, float]:
     """Return two positive numbers in order; raise TypeError or ValueError if they are not."""
-    low, high = positive("low", low), positive("high", high)
-    if low > high:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}")
+    low, high = real("low", low), real("high", high)
+    if not 0.0 < low <= high < math.inf:
+        raise ValueError(
+            f"low={low!r}, high={high!r} must be positive and finite, and low not greater than high"
+        )
     return low, high
 
 
