@@ -66,11 +66,11 @@ from fastinit._allocating import (
 from fastinit._capi import capi, get_include, values_at
 from fastinit._settings import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
+from fastinit.fans import compute_fans
 from fastinit.formulas import a_log_, arange_, dt_bias_, geomspace_, log_uniform_, sinusoid_
 from fastinit.gains import calculate_gain
 from fastinit.initializer import Initializer
 from fastinit.initializers import (
-    compute_fans,
     constant_,
     glorot_normal_,
     glorot_truncated_normal_,

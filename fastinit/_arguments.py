@@ -43,6 +43,20 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def spread(name: str, value: float) -> None:
+    """Raise ValueError if a standard deviation is negative or NaN."""
+    if not value >= 0.0:
+        raise ValueError(f"{name}={value!r} must be 0 or greater")
+
+
+def interval(low_name: str, low: float, high_name: str, high: float) -> None:
+    """Raise ValueError if no number lies between two bounds."""
+    if not low <= high or low == math.inf or high == -math.inf:
+        raise ValueError(
+            f"{low_name}={low!r} must not be greater than {high_name}={high!r}, nor infinite both"
+        )
+
+
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """Return an integer of low to high; raise TypeError or ValueError if it is none."""
     # First the usual, as asking an abstract class takes longer than drawing 64 values.

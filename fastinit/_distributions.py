@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fastinit import _kernels
-from fastinit._arguments import real
+from fastinit._arguments import interval, real, spread
 
 
 class Distribution(NamedTuple):
@@ -36,8 +36,7 @@ _RADIUS, _RADIUS64 = 7.55, 9.5
 
 @lru_cache
 def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
-    if not std >= 0.0:
-        raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
+    spread(names[1], std)
     distribution = _distribution(_kernels.NORMAL, names, (mean, std))
     reach, reach64 = (abs(mean) + radius * std for radius in (_RADIUS, _RADIUS64))
     return distribution._replace(reach=reach, reach64=reach64)
@@ -45,10 +44,11 @@ def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -
 
 @lru_cache
 def _uniform(low: float, high: float) -> Distribution:
-    if low > high:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}")
     # The kernels need the width itself: of two finite bounds it can still be infinite.
-    return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
+    names = ("low", "high", "high - low")
+    distribution = _distribution(_kernels.UNIFORM, names, (low, high, high - low))
+    interval("low", low, "high", high)
+    return distribution
 
 
 @lru_cache
@@ -57,10 +57,8 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distr
     text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
     if not (math.isfinite(mean) and math.isfinite(std)):
         raise ValueError(f"{text}: mean and std must be finite")
-    if not std >= 0.0:
-        raise ValueError(f"std={std!r} must be 0 or greater")
-    if not low <= high or low == math.inf or high == -math.inf:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}, nor infinite both")
+    spread("std", std)
+    interval("low", low, "high", high)
     params = _kernels.truncate(mean, std, low, high)
     return Distribution(_kernels.TRUNCATED_NORMAL, params, max(abs(mean), std), text, bounded=True)
 
@@ -99,10 +97,8 @@ def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> D
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
     if not (math.isfinite(mean) and math.isfinite(std)):
         raise ValueError(f"{text}: mean and std must be finite")
-    if not std >= 0.0:
-        raise ValueError(f"std={std!r} must be 0 or greater")
-    if not a <= b or a == math.inf or b == -math.inf:
-        raise ValueError(f"a={a!r} must not be greater than b={b!r}, nor infinite both")
+    spread("std", std)
+    interval("a", a, "b", b)
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
         distribution = _truncated_normal(mean, std, low, high)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._arguments import Axes, Shape, axes, choice, positive, real
+from fastinit._arguments import Axes, Shape, choice, positive, real
 from fastinit._arguments import shape as check_shape
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
@@ -20,6 +20,7 @@ from fastinit._distributions import (
     uniform_distribution,
 )
 from fastinit._fill import check_pair, fill, fill_constant, is_complex, shape_of
+from fastinit.fans import fan_of
 from fastinit.formulas import fill_disk
 from fastinit.gains import gain_of
 from fastinit.random import RNG, as_generator
@@ -516,66 +517,6 @@ def trunc_normal_(
     return fill(distribution, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
-def compute_fans(
-    shape: Shape, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()
-) -> tuple[int, int]:
-    """Return (fan_in, fan_out): how many inputs feed an output, and how many an input feeds.
-
-    The axes to give for weights that are not (..., in, out):
-
-    ================================== =========================== =======================
-    weight                             NumPy, JAX, Keras           PyTorch
-    ================================== =========================== =======================
-    dense, convolution                 (the default)               in_axis=1, out_axis=0
-    transposed convolution             (the default)               in_axis=0, out_axis=1
-    attention, (in, heads, out)        in_axis=0, out_axis=(1, 2)
-    experts, (experts, in, out)        batch_axis=0
-    embedding, (entries, width)        none: give fan_in           none: give fan_in
-    depthwise, (..., 1, channels)      out_axis=(), batch_axis=-1  in_axis=1, out_axis=(),
-                                                                   batch_axis=0
-    ================================== =========================== =======================
-
-    PyTorch's own function and Keras's count a depthwise or grouped convolution's outputs as
-    if each input fed them all, as the default axes here do. A weight of no axis or one has no
-    fans, as in PyTorch and JAX: name its axes (``in_axis=0, out_axis=()``), or give the
-    initializer fan_in and fan_out. (Keras has 1 and 1, and n and n.)
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the whole tensor, also where a process holds a part of it.
-    in_axis, out_axis, batch_axis : int or tuple of int
-        The axes of inputs, of outputs, and of independent weights, as in JAX: by default the
-        last two are (in, out), and all others (a convolution's kernel) count in both fans.
-
-    Returns
-    -------
-    tuple of int
-        The two fans, in elements.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `shape` is no shape, or the axes are not in it, or not distinct.
-
-    Examples
-    --------
-    >>> fi.compute_fans((3, 3, 16, 32))  # height, width, in, out
-    (144, 288)
-    """
-    lengths = check_shape("shape", shape)
-    ins, outs, batch = axes(
-        lengths,
-        "; for such a weight give fan_in and fan_out",
-        in_axis=in_axis,
-        out_axis=out_axis,
-        batch_axis=batch_axis,
-    )
-    receptive = math.prod(n for a, n in enumerate(lengths) if a not in ins + outs + batch)
-    n_in, n_out = (math.prod(lengths[a] for a in group) for group in (ins, outs))
-    return n_in * receptive, n_out * receptive
-
-
 def variance_scaling_(
     x: T,
     scale: float = 1.0,
@@ -695,25 +636,6 @@ def scaled_variance(
     return positive("scale", scale) / fan if fan > 0 else 0.0
 
 
-def fan_of(
-    shape: tuple[int, ...],
-    mode: str,
-    axes: tuple[Axes, Axes, Axes],
-    fan_in: float | None,
-    fan_out: float | None,
-) -> float:
-    """Return the fan of a mode; the shape is asked only for what is not given."""
-    given = {"fan_in": fan_in, "fan_out": fan_out}
-    for name, fan in given.items():
-        if fan is not None:
-            positive(name, fan)
-    wanted = {mode: given[mode]} if mode in given else given
-    computed = compute_fans(shape, *axes) if None in wanted.values() else (0, 0)
-    from_shape = dict(zip(given, computed, strict=True))
-    fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]
-    return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
-
-
 def _known(function: str, options: Mapping[str, object]) -> None:
     """Raise TypeError, in the name of the function that was called, for what it does not know."""
     for key in options:
@@ -774,7 +696,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
 
     Notes
     -----
-    :For: linear, tanh and sigmoid layers, attention
+    :For: linear, tanh, sine and sigmoid layers, attention
     :PyTorch: xavier_uniform_
     :JAX: glorot_uniform = xavier_uniform
     :Keras: GlorotUniform

@@ -45,7 +45,8 @@ from fastinit._fill import (
     place,
 )
 from fastinit._kernels import Cursor
-from fastinit.initializers import fan_of, scaled_variance
+from fastinit.fans import fan_of
+from fastinit.initializers import scaled_variance
 from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (

@@ -259,7 +259,11 @@ def test_bad_expressions(expression, reason):
         ('"h.{layer}.bias"', '"h.bias{layer.real}"', "allowed: the name of an index"),
         ('"steps"', '"h.1.bias"', "'h.1.bias' is taken"),
         ('"steps"', '"__metadata__"', "'__metadata__' is taken"),
-        ('init = "normal"', 'init = "gauss"', r"rule '\*.weight': init='gauss'.*allowed: a_log, .*const"),
+        (
+            'init = "normal"',
+            'init = "gauss"',
+            r"rule '\*.weight': init='gauss'.*allowed: a_log,.*const",
+        ),
         ('init = "normal"', "", "init=None is unknown"),
         ('init = "zeros"', 'init = "constant"', "constant needs the argument value"),
         ('pattern = "*"', "pattern = 3", "rule pattern=3 must be a string"),
