@@ -377,7 +377,8 @@ def fill(
         return x
     array, write = _memory_of(x, write)
     if array.dtype.kind == "c":
-        _fill_complex(distribution, array, rng, threads, global_shape, offset, backend)
+        # Of the CPU's memory alone: array_of refuses any other.
+        _fill_complex(distribution, array_of(x), rng, threads, global_shape, offset, backend)
         return x
     dtype = _FORMAT_OF.get(array.dtype) or float_format(array.dtype)
     if whole:

@@ -606,6 +606,7 @@ def test_rules_of_tables_and_buffers(tmp_path):
     model = recipe.parse(text)
     checkpoint.write(model, tmp_path, seed=1)
     assert checkpoint.check(tmp_path).difference is None
+    assert not checkpoint.wrong(checkpoint.statistics(tmp_path))
     written = load_file(tmp_path / "model.safetensors")
     assert written["embeddings.position_ids"].tolist() == [[*range(12)]]
     table = fi.sinusoid((12, 8), start=2, layout="halves", endpoint=True, dtype="bfloat16")
