@@ -25,7 +25,7 @@ SOURCES = [
     "cpus.c",
     "memory.c",
     "dispatch.c",
-    "truncated.c",
+    "interval.c",
     "orthogonal.c",
     "kernels_base.c",
     "kernels_avx2.c",

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import fastinit as fi
-from fastinit import initializers, structured
+from fastinit import formulas, initializers, structured
 from fastinit.initializer import parameters, registry
 
-MODULES = (initializers, structured)
+MODULES = (initializers, structured, formulas)
 
 _ANY_ARRAY = (
     "a NumPy array of any shape and strides, or an object with the buffer protocol, "
@@ -30,6 +30,14 @@ _NUMBER_ARRAY = (
     "Filled in place. Its dtype is boolean, an integer or a floating type of at most 8 bytes; "
     f"it is {_ANY_ARRAY}"
 )
+_LIST = (
+    " Or a list of such arrays, which are filled one after the other, as if they were one; for "
+    "small arrays this takes less time than a call for each."
+)
+_COMPLEX = (
+    " Or its dtype is complex64 or complex128: both parts are then independent, each with half "
+)
+_COMPLEX += "the variance"
 _LISTS = ("uniform_", "normal_", "truncated_normal_", "trunc_normal_")
 _NUMBERS = ("constant_", "zeros_", "ones_", "dirac_", "eye_", "delta_")
 _SCALED = ("variance_scaling_", "xavier", "he_", "lecun")
@@ -46,12 +54,13 @@ TABLE: dict[tuple[str, ...], tuple[str, Text]] = {
         "array",
         {
             "": _FLOAT_ARRAY,
+            **dict.fromkeys(_LISTS, _FLOAT_ARRAY + _LIST),
+            "normal_": f"{_FLOAT_ARRAY}{_LIST}{_COMPLEX}; the mean must be 0.",
             **dict.fromkeys(
-                _LISTS,
-                _FLOAT_ARRAY + " Or a list of such arrays, which are filled one after the other, "
-                "as if they were one; for small arrays this takes less time than a call for each.",
+                _SCALED, f"{_FLOAT_ARRAY}{_COMPLEX}, or on a disk: `variance_scaling_`."
             ),
             **dict.fromkeys(_NUMBERS, _NUMBER_ARRAY),
+            "arange_": f"Filled in place. Its dtype is an integer, {_FLOATS}; it is {_ANY_ARRAY}",
         },
     ),
     ("rng",): (

@@ -74,6 +74,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "constant": {"value": 0.5},
     "sparse": {"sparsity": 0.5},
     "delta_orthogonal": {"x": lambda: np.zeros((3, 3, 4, 6), np.float32), "shape": (3, 3, 4, 6)},
+    "log_uniform": {"low": 0.001, "high": 0.1},
+    "geomspace": {"start": 1, "stop": 0.1},
     "blocks": {"initializer": fi.normal_, "sizes": (2, 4)},
     "lsuv": {"output": lambda: lambda: np.array([-1.0, 1.0])},
     "hadamard": {"x": lambda: np.zeros((4, 4), np.float32), "shape": (4, 4)},

@@ -24,12 +24,16 @@ if _PathFinder.find_spec("fastinit._kernels", __path__) is None:
 
 from fastinit import _kernels, _settings
 from fastinit._allocating import (
+    a_log,
+    arange,
     constant,
     delta,
     delta_orthogonal,
     dirac,
+    dt_bias,
     embedding,
     eye,
+    geomspace,
     glorot_normal,
     glorot_truncated_normal,
     glorot_uniform,
@@ -44,9 +48,11 @@ from fastinit._allocating import (
     lecun_normal,
     lecun_truncated_normal,
     lecun_uniform,
+    log_uniform,
     normal,
     ones,
     orthogonal,
+    sinusoid,
     sparse,
     trunc_normal,
     truncated_normal,
@@ -60,10 +66,11 @@ from fastinit._allocating import (
 from fastinit._capi import capi, get_include, values_at
 from fastinit._settings import get_num_threads, set_backend, set_num_threads
 from fastinit.advice import Recommendation, recommend
+from fastinit.fans import compute_fans
+from fastinit.formulas import a_log_, arange_, dt_bias_, geomspace_, log_uniform_, sinusoid_
 from fastinit.gains import calculate_gain
 from fastinit.initializer import Initializer
 from fastinit.initializers import (
-    compute_fans,
     constant_,
     glorot_normal_,
     glorot_truncated_normal_,
@@ -114,6 +121,10 @@ __all__ = [
     "Initializer",
     "Recommendation",
     "__version__",
+    "a_log",
+    "a_log_",
+    "arange",
+    "arange_",
     "blocks_",
     "calculate_gain",
     "capi",
@@ -127,10 +138,14 @@ __all__ = [
     "delta_orthogonal_",
     "dirac",
     "dirac_",
+    "dt_bias",
+    "dt_bias_",
     "embedding",
     "embedding_",
     "eye",
     "eye_",
+    "geomspace",
+    "geomspace_",
     "get_include",
     "get_num_threads",
     "glorot_normal",
@@ -162,6 +177,8 @@ __all__ = [
     "lecun_truncated_normal_",
     "lecun_uniform",
     "lecun_uniform_",
+    "log_uniform",
+    "log_uniform_",
     "lsuv_",
     "normal",
     "normal_",
@@ -173,6 +190,8 @@ __all__ = [
     "recommend",
     "set_backend",
     "set_num_threads",
+    "sinusoid",
+    "sinusoid_",
     "sparse",
     "sparse_",
     "standardize_",

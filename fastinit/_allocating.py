@@ -14,11 +14,16 @@ from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
-from fastinit import initializers, structured
+from fastinit import formulas, initializers, structured
 from fastinit._arguments import Shape
 from fastinit._fill import empty
 
-_EXAMPLES = {"constant": "(2, 4), 0.5", "sparse": "(2, 4), 0.5"}
+_EXAMPLES = {
+    "constant": "(2, 4), 0.5",
+    "sparse": "(2, 4), 0.5",
+    "log_uniform": "(2, 4), 0.001, 0.1",
+    "geomspace": "(2, 4), 1, 1e-4",
+}
 
 _SHAPE_AND_DTYPE = """shape : int or tuple of int
     The shape of the new array.
@@ -113,7 +118,7 @@ def _is_initializer(name: str, value: object) -> bool:
 
 IN_PLACE: dict[str, Callable[..., Any]] = {
     name.removesuffix("_"): function
-    for name, function in sorted({**vars(initializers), **vars(structured)}.items())
+    for name, function in sorted((vars(initializers) | vars(structured) | vars(formulas)).items())
     if not name.startswith("_") and _is_initializer(name, function)
 }
 """Every in-place initializer, aliases too, by its name without the underscore."""

@@ -12,6 +12,31 @@ from fastinit.random import RNG
 IN_PLACE: dict[str, Callable[..., Any]]
 
 def expanded(in_place: Callable[..., Any]) -> list[inspect.Parameter]: ...
+def a_log(
+    shape: Shape,
+    low: float = 1.0,
+    high: float = 16.0,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def arange(
+    shape: Shape,
+    start: float = 0,
+    step: float = 1,
+    axis: int = -1,
+    *,
+    dtype: DTypeLike = "float32",
+    log: bool = False,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
 def constant(
     shape: Shape,
     value: float,
@@ -60,6 +85,19 @@ def dirac(
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> NDArray[Any]: ...
+def dt_bias(
+    shape: Shape,
+    low: float = 0.001,
+    high: float = 0.1,
+    floor: float = 0.0001,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
 def embedding(
     shape: Shape,
     padding: int | None = None,
@@ -77,6 +115,19 @@ def eye(
     gain: float = 1,
     *,
     dtype: DTypeLike = "float32",
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def geomspace(
+    shape: Shape,
+    start: float,
+    stop: float,
+    axis: int = -1,
+    *,
+    dtype: DTypeLike = "float32",
+    endpoint: bool = False,
     threads: int | None = None,
     backend: str | None = None,
     global_shape: Shape | None = None,
@@ -192,6 +243,18 @@ def lecun_uniform(
     global_shape: Shape | None = None,
     offset: Shape | None = None,
 ) -> NDArray[Any]: ...
+def log_uniform(
+    shape: Shape,
+    low: float,
+    high: float,
+    *,
+    dtype: DTypeLike = "float32",
+    rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
 def normal(
     shape: Shape,
     mean: float = 0.0,
@@ -221,6 +284,19 @@ def orthogonal(
     dtype: DTypeLike = "float32",
     scaled: bool = False,
     rng: RNG = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> NDArray[Any]: ...
+def sinusoid(
+    shape: Shape,
+    base: float = 10000.0,
+    start: float = 0,
+    *,
+    dtype: DTypeLike = "float32",
+    layout: str = "interleaved",
+    endpoint: bool = False,
     threads: int | None = None,
     backend: str | None = None,
     global_shape: Shape | None = None,

@@ -55,6 +55,23 @@ def squared(name: str, value: object) -> float:
     return square
 
 
+def spread(name: str, value: float) -> None:
+    """Raise ValueError if a standard deviation is negative or NaN."""
+    if not value >= 0.0:
+        raise ValueError(f"{name}={value!r} must be 0 or greater")
+
+
+def interval(low_name: str, low: float, high_name: str, high: float) -> None:
+    """Raise ValueError if no number lies between two bounds."""
+    if low > high:
+        raise ValueError(f"{low_name}={low!r} must not be greater than {high_name}={high!r}")
+    if not low <= high or low == math.inf or high == -math.inf:
+        raise ValueError(
+            f"{low_name}={low!r}, {high_name}={high!r} must be bounds: no NaN, and not the same "
+            "infinity"
+        )
+
+
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """Return an integer of low to high; raise TypeError or ValueError if it is none."""
     # First the usual, as asking an abstract class takes longer than drawing 64 values.

@@ -154,7 +154,7 @@ def values_at(
     drawn = make(**{**defaults, **params})
     at = _indices(indices)
     known = as_dtype(dtype)
-    float_format(known, "dtype=")
+    float_format(known, said="dtype=")
     out = np.empty(at.shape, known)
     code, numbers = in_dtype(drawn, out.dtype)
     _kernels.gather(drawn.kernel, code, out, at.reshape(-1), as_generator(rng).key, numbers)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fastinit import _kernels
-from fastinit._arguments import real
+from fastinit._arguments import interval, real, spread
 
 
 class Distribution(NamedTuple):
@@ -36,8 +36,7 @@ _RADIUS, _RADIUS64 = 7.55, 9.5
 
 @lru_cache
 def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
-    if not std >= 0.0:
-        raise ValueError(f"{names[1]}={std!r} must be 0 or greater")
+    spread(names[1], std)
     distribution = _distribution(_kernels.NORMAL, names, (mean, std))
     reach, reach64 = (abs(mean) + radius * std for radius in (_RADIUS, _RADIUS64))
     return distribution._replace(reach=reach, reach64=reach64)
@@ -45,19 +44,11 @@ def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -
 
 @lru_cache
 def _uniform(low: float, high: float) -> Distribution:
-    if low > high:
-        raise ValueError(f"low={low!r} must not be greater than high={high!r}")
     # The kernels need the width itself: of two finite bounds it can still be infinite.
-    return _distribution(_kernels.UNIFORM, ("low", "high", "high - low"), (low, high, high - low))
-
-
-def _check_bounds(low: tuple[str, float], high: tuple[str, float]) -> None:
-    """Raise ValueError unless there are numbers between two bounds, given with their names."""
-    text = f"{low[0]}={low[1]!r}", f"{high[0]}={high[1]!r}"
-    if low[1] > high[1]:
-        raise ValueError(f"{text[0]} must not be greater than {text[1]}")
-    if not low[1] <= high[1] or low[1] == math.inf or high[1] == -math.inf:
-        raise ValueError(f"{', '.join(text)} must be bounds: no NaN, and not the same infinity")
+    names = ("low", "high", "high - low")
+    distribution = _distribution(_kernels.UNIFORM, names, (low, high, high - low))
+    interval("low", low, "high", high)
+    return distribution
 
 
 @lru_cache
@@ -66,9 +57,8 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distr
     text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
     if not (math.isfinite(mean) and math.isfinite(std)):
         raise ValueError(f"{text}: mean and std must be finite")
-    if not std >= 0.0:
-        raise ValueError(f"std={std!r} must be 0 or greater")
-    _check_bounds(("low", low), ("high", high))
+    spread("std", std)
+    interval("low", low, "high", high)
     params = _kernels.truncate(mean, std, low, high)
     return Distribution(_kernels.TRUNCATED_NORMAL, params, max(abs(mean), std), text, bounded=True)
 
@@ -84,6 +74,16 @@ def normal_distribution(
     return _normal(real(mean_name, mean) + 0.0, real(std_name, std), (mean_name, std_name))
 
 
+def of_parts(distribution: Distribution) -> Distribution | None:
+    """Return the distribution of a complex number's parts, if it has one for complex numbers.
+
+    The parts of a normal are independent, each with half the variance.
+    """
+    if distribution.kernel != _kernels.NORMAL or distribution.params[0] != 0.0:
+        return None
+    return _normal(0.0, distribution.params[1] * 0.7071067811865476)
+
+
 def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:
     """Return the normal within low to high standard deviations; raise if it is none."""
     return _truncated_normal(
@@ -97,9 +97,8 @@ def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> D
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
     if not (math.isfinite(mean) and math.isfinite(std)):
         raise ValueError(f"{text}: mean and std must be finite")
-    if not std >= 0.0:
-        raise ValueError(f"std={std!r} must be 0 or greater")
-    _check_bounds(("a", a), ("b", b))
+    spread("std", std)
+    interval("a", a, "b", b)
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
         distribution = _truncated_normal(mean, std, low, high)

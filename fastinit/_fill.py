@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastinit import _arguments, _kernels, _settings
 from fastinit._arguments import Shape
-from fastinit._distributions import Distribution
+from fastinit._distributions import Distribution, of_parts
 from fastinit._extras import missing
 from fastinit._settings import Backend
 
@@ -91,13 +91,17 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         ) from None
 
 
-def float_format(dtype: np.dtype[Any], said: str = "x has dtype ") -> FloatFormat:
-    """Return a dtype that we know; `said` is how an error begins to speak of it.
+def float_format(
+    dtype: np.dtype[Any], besides: str = "", said: str = "x has dtype "
+) -> FloatFormat:
+    """Return a dtype that we know.
+
+    An error begins with `said`, and allows `besides` what there is.
 
     Raises
     ------
     TypeError
-        If it is another one.
+        If it is another one; the message names what is allowed `besides`.
     """
     known = _FORMAT_OF.get(dtype)
     if known is None:
@@ -105,7 +109,7 @@ def float_format(dtype: np.dtype[Any], said: str = "x has dtype ") -> FloatForma
         if known is None:
             raise TypeError(
                 f"{said}{dtype.str if not dtype.isnative else dtype.name!r}; "
-                f"allowed: {', '.join(FLOAT_FORMATS)}, in native byte order"
+                f"allowed: {besides}{', '.join(FLOAT_FORMATS)}, in native byte order"
             )
         _FORMAT_OF[dtype] = known
     return known
@@ -211,7 +215,7 @@ def shape_of(x: object) -> tuple[int, ...]:
 _ALIGNED = "allowed: memory that begins at a multiple of an element's bytes"
 
 
-def _check_memory(x: NDArray[Any]) -> None:
+def check_writable(x: NDArray[Any]) -> None:
     """Raise unless every element of x is writable, aligned, and on bytes of its own."""
     if not x.flags.writeable:
         raise ValueError("x is read-only; allowed: an array that may be written")
@@ -395,6 +399,10 @@ def fill(
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
+    if array.dtype.kind == "c":
+        # Of the CPU's memory alone: array_of refuses any other.
+        _fill_complex(distribution, array_of(x), rng, threads, global_shape, offset, backend)
+        return x
     dtype = _FORMAT_OF.get(array.dtype) or float_format(array.dtype)
     if whole:
         fill_memory(distribution, array, dtype, rng, threads=n, write=write)
@@ -405,6 +413,55 @@ def fill(
         size = math.prod(tensor)
         fill_memory(distribution, array, dtype, rng, start, size, steps, n, write)
     return x
+
+
+def _fill_complex(
+    distribution: Distribution,
+    array: NDArray[Any],
+    rng: _kernels.Cursor,
+    threads: int | None,
+    global_shape: Shape | None,
+    offset: Shape | None,
+    backend: str | None,
+) -> None:
+    """Fill both parts of complex numbers, the imaginary ones from a stream of their own."""
+    parts, dtype = of_parts(distribution), part_dtype(array.dtype)
+    if parts is None:
+        raise TypeError(
+            f"{distribution.text}: x has dtype {array.dtype.name!r}; allowed: real numbers; of "
+            "complex ones, normals of mean 0 and the initializers that take fans"
+        )
+    if not array.flags.carray:
+        check_writable(array)
+    whole, _ = place(array.shape, global_shape, offset)
+    params_in(parts, float_format(dtype))
+    start = rng.take(math.prod(whole))
+    for memory, key in zip((array.real, array.imag), part_keys(rng), strict=True):
+        cursor = _kernels.Cursor(key, start)
+        fill(parts, memory, cursor, threads, global_shape, offset, backend)
+
+
+def part_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a complex dtype's parts; raise TypeError if we have none."""
+    parts = {"complex64": np.float32, "complex128": np.float64}
+    if dtype.name not in parts or not dtype.isnative:
+        raise TypeError(
+            f"x has dtype {dtype.str!r}; allowed: {', '.join(parts)}, in native byte order"
+        )
+    return np.dtype(parts[dtype.name])
+
+
+def part_keys(rng: _kernels.Cursor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the keys of the real and of the imaginary parts."""
+    from fastinit.random import Generator, default_rng  # they need this module
+
+    own = rng if isinstance(rng, Generator) else default_rng(rng.key)
+    return rng.key, own.stream("imaginary").key
+
+
+def is_complex(x: object) -> bool:
+    """Return whether x is an array of complex numbers."""
+    return _memory_of(x, _kernels.fill)[0].dtype.kind == "c"
 
 
 def fill_memory(
@@ -427,7 +484,7 @@ def fill_memory(
     if distribution.bounded or _reach(distribution, dtype) > dtype.max:
         params = params_in(distribution, dtype)
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
     if array.itemsize != dtype.itemsize:  # a tensor of PyTorch's whose `data` is another since
         raise ValueError(f"x has items of {array.itemsize} bytes, and no {dtype.name}")
     n = _settings.default_threads if threads is None else threads
@@ -451,7 +508,7 @@ def _fill_list(
             array, fill_it = _memory_of(x, write)
             code, params = in_dtype(distribution, array.dtype)
             if not array.flags.carray:
-                _check_memory(array)
+                check_writable(array)
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params, fill_it))
@@ -528,7 +585,17 @@ def floats(x: object) -> NDArray[Any]:
     array = array_of(x)
     float_format(array.dtype)
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
+    return array
+
+
+def numbers(x: object) -> NDArray[Any]:
+    """Return x's array, checked as by `floats`; integers are allowed too."""
+    array = array_of(x)
+    if array.dtype.kind not in "iu" or not array.dtype.isnative:
+        float_format(array.dtype, "integers, ")
+    if not array.flags.carray:
+        check_writable(array)
     return array
 
 
@@ -553,7 +620,7 @@ def fill_constant(
     """Fill x, of any numeric dtype of at most 8 bytes, with one value; return x."""
     array, write = _memory_of(x, _settings.backend(backend))
     if not array.flags.carray:
-        _check_memory(array)
+        check_writable(array)
     place(array.shape, global_shape, offset)
     n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))

@@ -24,12 +24,16 @@ from fastinit.initializer import parameters
 from fastinit.random import Generator, as_generator
 
 __all__ = [
+    "a_log",
+    "arange",
     "constant",
     "delta",
     "delta_orthogonal",
     "dirac",
+    "dt_bias",
     "embedding",
     "eye",
+    "geomspace",
     "glorot_normal",
     "glorot_truncated_normal",
     "glorot_uniform",
@@ -44,9 +48,11 @@ __all__ = [
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
+    "log_uniform",
     "normal",
     "ones",
     "orthogonal",
+    "sinusoid",
     "sparse",
     "trunc_normal",
     "truncated_normal",
@@ -227,6 +233,12 @@ truncated_normal = _lazy(fastinit.truncated_normal_)
 trunc_normal = _lazy(fastinit.trunc_normal_)
 embedding = _lazy(fastinit.embedding_)
 sparse = _lazy(fastinit.sparse_, "(4, 4), 0.5")
+log_uniform = _lazy(fastinit.log_uniform_, "(4, 4), 0.001, 0.1")
+dt_bias = _lazy(fastinit.dt_bias_)
+a_log = _lazy(fastinit.a_log_)
+arange = _lazy(fastinit.arange_)
+geomspace = _lazy(fastinit.geomspace_, "(4, 4), 1, 1e-4")
+sinusoid = _lazy(fastinit.sinusoid_)
 variance_scaling = _lazy(fastinit.variance_scaling_)
 xavier_uniform = glorot_uniform = _lazy(fastinit.xavier_uniform_)
 xavier_normal = glorot_normal = _lazy(fastinit.xavier_normal_)

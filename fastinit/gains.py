@@ -32,13 +32,14 @@ _GAINS = {
     "softplus": 1.0418668355353018,
     "sine": 1.520866623178815,
     "swiglu": 1.6765324703310909,
+    "relu2": math.sqrt(2.0 / 3.0),
 }
 
 ACTIVATIONS = (
     "linear", "identity", "tanh", "sine", "sigmoid", "relu", "leaky_relu", "gelu", "silu", "swish",
     "mish", "elu", "selu", "softplus", "swiglu",
 )  # fmt: skip
-"""What `recommend` and `fastinit.diagnostics.probe` take: the other gains are names of layers."""
+"""What `recommend` and `fastinit.diagnostics.probe` take: not the names of layers, nor relu2."""
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -47,8 +48,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     A layer of standard deviation gain / sqrt(fan_in) before the nonlinearity f keeps the
     second moment of the signal if gain = 1 / sqrt(E f(z)^2), z standard normal. So it is for
     relu and leaky_relu (He, eq. 10 and 15), gelu 1.5335, silu = swish 1.6765, mish 1.4868,
-    elu (alpha = 1) 1.2452, softplus 1.0419, sine 1.5209, and swiglu 1.6765 (silu(z) times
-    another standard normal).
+    elu (alpha = 1) 1.2452, softplus 1.0419, sine 1.5209, relu2 sqrt(2/3), the square of relu, and
+    swiglu 1.6765 (silu(z) times another standard normal). The last two multiply, which doubles any
+    error of the scale in each layer: such layers need a normalisation. SIREN's layers, whose sine
+    is that of 30 times their input, have the recipe ``siren``.
 
     Three values are PyTorch's habit instead: tanh 5/3 (by that formula 1.5925), sigmoid 1
     (1.8462) and selu 3/4 (1: self-normalising networks take "linear"). `recommend` takes the
@@ -59,7 +62,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     nonlinearity : str
         linear, identity, conv1d to conv_transpose3d: 1. sigmoid: 1. tanh: 5/3. relu: sqrt(2).
         leaky_relu: sqrt(2 / (1 + slope^2)). selu: 3/4. gelu, silu, swish, mish, elu, softplus,
-        sine, swiglu: as above.
+        sine, relu2, swiglu: as above.
     param : float, optional
         The slope of leaky_relu, 0.01 if not given; the others have none and ignore it.
 

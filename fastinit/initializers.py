@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._arguments import Axes, Shape, axes, choice, positive, real, squared
-from fastinit._arguments import shape as check_shape
+from fastinit._arguments import Axes, Shape, choice, positive, real, squared
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
     normal_distribution,
@@ -19,7 +18,9 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import check_pair, fill, fill_constant, place, shape_of
+from fastinit._fill import check_pair, fill, fill_constant, is_complex, place, shape_of
+from fastinit.fans import fan_of
+from fastinit.formulas import fill_disk
 from fastinit.gains import gain_of
 from fastinit.random import RNG, as_generator
 
@@ -293,7 +294,8 @@ def normal_(
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
         protocol, ``__array_interface__`` or DLPack. Or a list of such arrays, which are filled
         one after the other, as if they were one; for small arrays this takes less time than a
-        call for each.
+        call for each. Or its dtype is complex64 or complex128: both parts are then
+        independent, each with half the variance; the mean must be 0.
     mean, std : float
         Finite in x's dtype; std >= 0. The largest |z| is 7.5 (float32 and the narrower
         dtypes) or 9.5 (float64). A RuntimeWarning says so, before anything is written, if the
@@ -514,66 +516,6 @@ def trunc_normal_(
     return fill(distribution, x, as_generator(rng), threads, global_shape, offset, backend)
 
 
-def compute_fans(
-    shape: Shape, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()
-) -> tuple[int, int]:
-    """Return (fan_in, fan_out): how many inputs feed an output, and how many an input feeds.
-
-    The axes to give for weights that are not (..., in, out):
-
-    ================================== =========================== =======================
-    weight                             NumPy, JAX, Keras           PyTorch
-    ================================== =========================== =======================
-    dense, convolution                 (the default)               in_axis=1, out_axis=0
-    transposed convolution             (the default)               in_axis=0, out_axis=1
-    attention, (in, heads, out)        in_axis=0, out_axis=(1, 2)
-    experts, (experts, in, out)        batch_axis=0
-    embedding, (entries, width)        none: give fan_in           none: give fan_in
-    depthwise, (..., 1, channels)      out_axis=(), batch_axis=-1  in_axis=1, out_axis=(),
-                                                                   batch_axis=0
-    ================================== =========================== =======================
-
-    PyTorch's own function and Keras's count a depthwise or grouped convolution's outputs as
-    if each input fed them all, as the default axes here do. A weight of no axis or one has no
-    fans, as in PyTorch and JAX: name its axes (``in_axis=0, out_axis=()``), or give the
-    initializer fan_in and fan_out. (Keras has 1 and 1, and n and n.)
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the whole tensor, also where a process holds a part of it.
-    in_axis, out_axis, batch_axis : int or tuple of int
-        The axes of inputs, of outputs, and of independent weights, as in JAX: by default the
-        last two are (in, out), and all others (a convolution's kernel) count in both fans.
-
-    Returns
-    -------
-    tuple of int
-        The two fans, in elements.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `shape` is no shape, or the axes are not in it, or not distinct.
-
-    Examples
-    --------
-    >>> fi.compute_fans((3, 3, 16, 32))  # height, width, in, out
-    (144, 288)
-    """
-    lengths = check_shape("shape", shape)
-    ins, outs, batch = axes(
-        lengths,
-        "; for such a weight give fan_in and fan_out",
-        in_axis=in_axis,
-        out_axis=out_axis,
-        batch_axis=batch_axis,
-    )
-    receptive = math.prod(n for a, n in enumerate(lengths) if a not in ins + outs + batch)
-    n_in, n_out = (math.prod(lengths[a] for a in group) for group in (ins, outs))
-    return n_in * receptive, n_out * receptive
-
-
 def variance_scaling_(
     x: T,
     scale: float = 1.0,
@@ -598,7 +540,9 @@ def variance_scaling_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     scale : float
         Positive. 1 keeps the variance of a linear layer's signal, 2 that of a rectified one.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -608,7 +552,9 @@ def variance_scaling_(
     distribution : {"normal", "truncated_normal", "uniform"}
         Normal of standard deviation sqrt(scale / fan); the same cut at +-2 standard deviations
         of a normal so much wider (1 / 0.87962566) that what is left has it; or uniform on
-        +- sqrt(3 scale / fan).
+        +- sqrt(3 scale / fan). Of complex numbers, as JAX takes these words: a normal; one whose
+        modulus is cut at 2 standard deviations, widened by 1 / 0.96196183; or uniform on the disk
+        of radius sqrt(2 scale / fan).
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -662,6 +608,9 @@ def variance_scaling_(
         shape, _ = place(shape, global_shape, offset)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
+    if distribution != "normal" and is_complex(x):
+        cut = distribution == "truncated_normal"
+        return fill_disk(x, variance, cut, rng, threads, backend, global_shape, offset)
     std = math.sqrt(variance)
     if distribution == "normal":
         drawn = normal_distribution(0.0, std)
@@ -690,25 +639,6 @@ def scaled_variance(
     fan = fan_of(shape, mode, axes, fan_in, fan_out)
     # No fan, no elements: nothing to scale.
     return positive("scale", scale) / fan if fan > 0 else 0.0
-
-
-def fan_of(
-    shape: tuple[int, ...],
-    mode: str,
-    axes: tuple[Axes, Axes, Axes],
-    fan_in: float | None,
-    fan_out: float | None,
-) -> float:
-    """Return the fan of a mode; the shape is asked only for what is not given."""
-    given = {"fan_in": fan_in, "fan_out": fan_out}
-    for name, fan in given.items():
-        if fan is not None:
-            positive(name, fan)
-    wanted = {mode: given[mode]} if mode in given else given
-    computed = compute_fans(shape, *axes) if None in wanted.values() else (0, 0)
-    from_shape = dict(zip(given, computed, strict=True))
-    fans = [from_shape[name] if fan is None else fan for name, fan in wanted.items()]
-    return math.sqrt(math.prod(fans)) if mode == "fan_geo_avg" else sum(fans) / len(fans)
 
 
 def _scaled_by(gain: float, x: T, distribution: str, options: ScalingOptions) -> T:
@@ -746,7 +676,9 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -785,7 +717,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
 
     Notes
     -----
-    :For: linear, tanh and sigmoid layers, attention
+    :For: linear, tanh, sine and sigmoid layers, attention
     :PyTorch: xavier_uniform_
     :JAX: glorot_uniform = xavier_uniform
     :Keras: GlorotUniform
@@ -814,7 +746,9 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -883,7 +817,9 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     gain : float
         A positive factor on the standard deviation; `calculate_gain` has it for each
         nonlinearity.
@@ -955,7 +891,9 @@ def he_uniform_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1034,7 +972,9 @@ def he_normal_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1115,7 +1055,9 @@ def he_truncated_normal_(
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     a : float
         The slope of the leaky_relu that follows the layer; 0 is relu.
     mode : {"fan_in", "fan_out", "fan_avg", "fan_geo_avg"}
@@ -1187,7 +1129,9 @@ def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -1250,7 +1194,9 @@ def lecun_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's
@@ -1316,7 +1262,9 @@ def lecun_truncated_normal_(x: T, **options: Unpack[ScalingOptions]) -> T:
     x : array
         Filled in place. Its dtype is float32, float64, float16, bfloat16, float8_e4m3fn or
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
-        protocol, ``__array_interface__`` or DLPack.
+        protocol, ``__array_interface__`` or DLPack. Or its dtype is complex64 or complex128:
+        both parts are then independent, each with half the variance, or on a disk:
+        `variance_scaling_`.
     in_axis, out_axis, batch_axis : int or tuple of int
         The axes of inputs, of outputs, and of weights that are independent of each other. The
         last two axes are (in, out) unless given. All other axes, such as a convolution's

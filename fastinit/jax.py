@@ -114,8 +114,7 @@ def _number(name: str, value: object) -> float:
 def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
     """Return JAX's kind of function for one of fastinit's initializers.
 
-    Where fastinit does not know the dtype, as of complex numbers, JAX's own function draws, and
-    a warning says so.
+    Where fastinit does not know the dtype, JAX's own function draws, and a warning says so.
     """
 
     def init(
@@ -126,13 +125,18 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
         except TypeError:
             raise TypeError(f"dtype={_arguments.shown(dtype)} is not a dtype of JAX's") from None
         lengths = _arguments.shape("shape", cast(_arguments.Shape, shape))
-        if known.name not in FLOAT_FORMATS:
+        of_complex = known.kind == "c" and getattr(ours, "name", None) in _OF_COMPLEX
+        if known.name not in FLOAT_FORMATS and not of_complex:
             drawn = jaxs(key, lengths, dtype, out_sharding)
             say_drawn_by("JAX", f"tensors of dtype {known.name}")
             return drawn
         return draw(_words(key), lengths, known, out_sharding, ours)
 
     return init
+
+
+# These draw complex numbers as JAX does.
+_OF_COMPLEX = ("normal", "variance_scaling")
 
 
 def draw(
@@ -182,8 +186,8 @@ def _concrete(
         return made[offset]
 
     made: dict[Shape, NDArray[Any]] = {}
-    of_each_element = getattr(initializer, "name", None) in _OF_EACH_ELEMENT
-    if of_each_element and _on_gpus(sharding):
+    by_gpus = getattr(initializer, "name", None) in _OF_EACH_ELEMENT and dtype.kind != "c"
+    if by_gpus and _on_gpus(sharding):
         return _by_gpus(rng, shape, dtype, sharding, initializer)
     if sharding is None:
         return jax.device_put(part(tuple(slice(None) for _ in shape)))

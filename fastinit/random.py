@@ -7,7 +7,6 @@ else.  A `Generator` is a key and a position: the next index.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Sequence
 from typing import Any, Union
@@ -18,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _kernels
 from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
-from fastinit._fill import as_dtype, empty, fill, float_format
+from fastinit._fill import as_dtype, empty, fill
 
 # In quotes, so that NumPy's module of them is imported when the first seed is used: that takes as
 # long as importing this package.
@@ -359,10 +358,8 @@ class Generator(_kernels.Cursor):
     ) -> Any:
         lengths = () if size is None else shape("size", size)
         if out is None:
-            known = np.dtype(np.float64) if dtype is None else as_dtype(dtype)
-            float_format(known, "dtype=")  # before there is an array
-            array = empty(lengths, known, "size")
-            fill(distribution, array, self)
+            array = empty(lengths, np.float64 if dtype is None else dtype, "size")
+            self._fill(distribution, array, "x has dtype ", "dtype=")
             return array.item() if size is None else array
         if not (hasattr(out, "dtype") and hasattr(out, "shape")):
             raise TypeError(f"out={shown(out)} must be an array")
@@ -370,10 +367,16 @@ class Generator(_kernels.Cursor):
             raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
             raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
+        return self._fill(distribution, out, "x ", "out ")
+
+    def _fill(self, distribution: Distribution, x: NDArray[Any], words: str, ours: str) -> Any:
+        """Fill x; an error that begins with some words begins with those of our callers."""
         try:
-            return fill(distribution, out, self)
+            return fill(distribution, x, self)
         except (TypeError, ValueError) as error:
-            raise type(error)(re.sub(r"^x\b", "out", str(error))) from None
+            text = str(error)
+            text = ours + text.removeprefix(words) if text.startswith(words) else text
+            raise type(error)(text) from None
 
     def __repr__(self) -> str:
         s = self.seed_seq

@@ -715,6 +715,106 @@ def value(distribution: str, dtype: str, key: Key, index: int, params: Sequence[
     return pattern(convert(fma(x, scale, shift, computed), FORMATS[dtype]), dtype)
 
 
+# Formulas. Computed in float64 by + - * / alone, whatever the dtype is, and rounded to it: to
+# float32 first where it is narrower.
+
+
+def exp_series(x: float, first: int) -> float:
+    """1 + x / first * (1 + x / (first + 1) * ( ... (1 + x / 18)))."""
+    s = 1.0
+    for i in range(18, first - 1, -1):
+        s = 1 + x * s / i
+    return s
+
+
+def exp(x: float) -> float:
+    k = math.floor(x * LOG2_E + 0.5)
+    return math.ldexp(exp_series((x - k * LOG_2[0]) - k * LOG_2[1], 1), k)
+
+
+def expm1(x: float) -> float:
+    return x * exp_series(x, 2) if abs(x) <= 0.5 else exp(x) - 1
+
+
+def log(x: float) -> float:
+    m, k = math.frexp(x)
+    if m < 0.7071067811865476:
+        m, k = 2 * m, k - 1
+    s = (m - 1) / (m + 1)
+    q = 1 / 21
+    for i in range(19, 0, -2):  # atanh(s) / s
+        q = 1 / i + s * s * q
+    return k * LOG_2[0] + (2 * s * q + k * LOG_2[1])
+
+
+TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")
+HALF_PI_IN_PARTS = hexes("0x1.921fb4p0 0x1.4442dp-24 0x1.846988p-48 0x1.8cc51701b839ap-72")
+
+
+def sine(x: float, quarter: int = 0) -> float:
+    """sin(x + quarter * pi / 2)."""
+    n = math.floor(x * TWO_OVER_PI + 0.5)
+    for part in HALF_PI_IN_PARTS:
+        x = x - n * part
+    first = 2 - (n + quarter) % 2
+    s = 1.0
+    for i in range(first + 18, first - 1, -2):
+        s = 1 - x * x * s / (i * (i + 1))
+    s = x * s if first == 2 else s
+    return -s if (n + quarter) % 4 >= 2 else s
+
+
+def log_uniform(key: Key, index: int, low: float, high: float) -> float:
+    u = standard_uniform(key, index, FLOAT64)
+    return min(low * exp(u * (log(high) - log(low))), high)
+
+
+def dt_bias(key: Key, index: int, low: float, high: float, floor: float) -> float:
+    """The inverse of softplus."""
+    dt = max(log_uniform(key, index, low, high), floor)
+    return dt + log(-expm1(-min(dt, 60.0)))
+
+
+def a_log(key: Key, index: int, low: float, high: float) -> float:
+    u = standard_uniform(key, index, FLOAT64)
+    return log(fma(u, width(low, high, FLOAT64), low, FLOAT64))
+
+
+def geomspace(i: int, length: int, start: float, stop: float, endpoint: bool) -> float:
+    n = max(1, length - endpoint)
+    return start * exp((log(stop) - log(start)) * i / n)
+
+
+def sinusoid(
+    p: int, column: int, columns: int, base: float, start: float, layout: str, endpoint: bool
+) -> float:
+    pairs = (columns + 1) // 2
+    i, cosine = divmod(column, 2) if layout == "interleaved" else divmod(column, pairs)[::-1]
+    n = max(1, pairs - 1) if endpoint else columns / 2
+    return sine((start + p) * exp(-log(base) * i / n), cosine)
+
+
+CUT_MASS, CUT_STD = 0.9816843611112658, 0.9619618280082135  # of a complex normal within 2
+
+
+def complex_disk(key: Key, other: Key, index: int, variance: float, cut: bool) -> Pair:
+    """The parts of a complex number: its modulus is from one key, its angle from the other."""
+    u, v = (standard_uniform(k, index, FLOAT64) for k in (key, other))
+    if cut:
+        radius = math.sqrt(variance) / CUT_STD * math.sqrt(-log(1 - u * CUT_MASS))
+    else:
+        radius = math.sqrt(2 * variance) * math.sqrt(u)
+    n = math.floor(4 * v + 0.5)
+    angle = (4 * v - n) * HALF_PI
+    return radius * sine(angle, n + 1), radius * sine(angle, n)
+
+
+def by_formula(x: float, dtype: str) -> int:
+    """The bits of what a formula gives."""
+    wide = convert(x, FLOAT64 if dtype == "float64" else FLOAT32)
+    return pattern(convert(wide, FORMATS[dtype]), dtype)
+
+
 def pattern(x: float, dtype: str) -> int:
     """The bits of a number that the dtype holds exactly."""
     if dtype == "bfloat16":  # float32's upper half

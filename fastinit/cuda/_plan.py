@@ -36,7 +36,7 @@ _NAMES = {
     _kernels.UNIFORM: "uniform",
     _kernels.NORMAL: "normal",
 }
-_TRUNCATED = ("central", "wide", "hard", "hard")  # by the method that truncated.c has chosen
+_TRUNCATED = ("central", "wide", "hard", "hard")  # by the method that interval.c has chosen
 _METHOD = 4  # its place among the parameters
 
 

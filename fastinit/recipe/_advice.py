@@ -8,8 +8,13 @@ from fastinit.recipe._tensor import Tensor
 
 # The first that fits. Names are those of PyTorch, transformers, PEFT and Mamba.
 _SUGGESTIONS = (
+    (r"position_ids$", 'init = "arange"'),
+    (r"inv_freq$", 'init = "geomspace", start = 1 and stop = 1e-4, which is 1 / theta'),
+    (r"A_log$", 'init = "arange", start = 1 and log = true; or init = "a_log" for Mamba-2'),
+    (r"dt_bias$|dt_proj\.bias$", 'init = "dt_bias"'),
+    (r"logit_scale$", 'init = "constant" and value = "log(1 / 0.07)", as CLIP has it'),
     (r"lora_B|zero_conv|modulation", 'init = "zeros"'),
-    (r"lora_A", 'init = "he_uniform", with the gain that PEFT has (a = sqrt(5))'),
+    (r"lora_A", 'init = "he_uniform", a = "sqrt(5)", in_axis = 1 and out_axis = 0, as in PEFT'),
     (r"num_batches_tracked|token_type_ids", 'init = "zeros"'),
     (r"scale(_inv)?s?$|_scale|running_var|gamma$", 'init = "ones"'),
     (r"running_mean|beta$|bias", 'init = "zeros"'),

@@ -454,7 +454,7 @@ FLOAT_KERNELS(uniform)
 FLOAT32_KERNEL(normal, float32, float, zip)
 FLOAT_KERNELS(normal)
 
-/* The truncated normal: four ways for the 32-bit types, two for float64, chosen by truncated.c. */
+/* The truncated normal: four ways for the 32-bit types, two for float64, chosen by interval.c. */
 
 #define INTERVAL                                                                                   \
     const fi_truncated *t = params;                                                                \

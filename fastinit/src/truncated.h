@@ -7,7 +7,7 @@
  * y^2), with R smooth (M. Giles, "Approximating the erfinv function", GPU Computing Gems
  * Jade Edition, 2011; coefficients by an own minimax fit).
  *
- * truncated.c chooses the method for an interval, once a fill:
+ * interval.c chooses the method for an interval, once a fill:
  *   central  both bounds within 2.9 sigma: R is one polynomial, log of 1 - y^2
  *   wide     R is two, one of them past 2.9 sigma, to 6.6 sigma; log of 4 p q
  *   body     anything whose nearer bound is within 8 sigma of the mean, in float64
@@ -24,7 +24,7 @@
  *   central32, to 2 sigma    the draw                       3.8e-7
  *   central32, to 2.9 sigma  the draw                       2.3e-6
  *   wide32, to 6.6 sigma     the draw                       3.4e-7
- *   above                    x in [-8, 37]; truncated.c     5.8e-14
+ *   above                    x in [-8, 37]; interval.c      5.8e-14
  *   quantile64               p and 1 - p, from 2^-120 on    7.2e-16
  *   far_quantile64           a from 8 on, 2E up to 91       2.8e-16
  */

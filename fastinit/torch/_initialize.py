@@ -250,7 +250,8 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 raise ValueError(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
                     f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "
-                    "within deepspeed.zero.GatheredParameters"
+                    "within deepspeed.zero.GatheredParameters(list(model.parameters()), "
+                    "modifier_rank=0), which without modifier_rank drops what is written"
                 )
         hook = getattr(module, "_hf_hook", None)
         if any(getattr(each, "offload", False) for each in getattr(hook, "hooks", [hook])):

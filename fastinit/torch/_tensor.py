@@ -119,6 +119,16 @@ def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
     return known_dtype(local_tensor(tensor))
 
 
+def real_views(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return views of both parts of complex numbers that fastinit can fill; none if it cannot."""
+    if tensor.dtype not in (torch.complex64, torch.complex128) or not is_plain(tensor):
+        return ()
+    if tensor.is_conj() or tensor.is_neg():
+        return ()
+    views: tuple[torch.Tensor, ...] = torch.view_as_real(tensor.detach()).unbind(-1)
+    return views if known_dtype(views[0]) is not None else ()
+
+
 def refusal(tensor: torch.Tensor) -> str:
     """Return why fastinit cannot fill a tensor; nothing if it can."""
     if known_dtype(tensor) is not None:

@@ -1,7 +1,7 @@
 """The functions of `torch.nn.init`, and those it lacks, over fastinit's stream.
 
 Each works out a distribution as torch does, from the shape of the whole tensor, and hands it
-to `draw`. Constants are torch's own: it stores them at the speed of memory already.
+to `draw`. Constants are stored by torch, at the speed of memory.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from torch.nn.init import (
     _make_deprecate,
     _no_grad_trunc_normal_,
     calculate_gain,
-    constant_,
-    ones_,
-    zeros_,
 )
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
@@ -33,6 +30,7 @@ from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
     normal_distribution,
+    of_parts,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
@@ -43,10 +41,12 @@ from fastinit._fill import (
     index_steps,
     is_sharded,
     params_in,
+    part_keys,
     place,
 )
 from fastinit._kernels import Cursor
-from fastinit.initializers import fan_of, scaled_variance
+from fastinit.fans import fan_of
+from fastinit.initializers import scaled_variance
 from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (
@@ -57,6 +57,7 @@ from fastinit.torch._tensor import (
     generator_of,
     known_dtype,
     pieces,
+    real_views,
     refusal,
     say_torchs,
     torchs_generator,
@@ -194,12 +195,37 @@ def draw(
             return fill(tensor, dtype, distribution, at, part.start, list(part.steps))
         except (TypeError, ValueError) as error:
             reason = f"a tensor for which {error}"  # for torch to refuse, in its own words
+    elif kind is NORMAL and _draw_complex(tensor, params, generator, part):
+        return tensor
     if part is not None and not tensor.is_meta:
         raise TypeError(
             f"global_shape and offset: fastinit cannot fill {reason or refusal(tensor)}, and "
             "PyTorch knows no parts"
         )
     return _by_torch(tensor, kind.torchs, *params, generator=generator, reason=reason)
+
+
+def _draw_complex(
+    tensor: torch.Tensor,
+    params: tuple[float, ...],
+    generator: RandomSource | Cursor,
+    part: Part | None,
+) -> bool:
+    """Fill complex numbers with normals as `fastinit.normal_` does; return whether we can."""
+    views = real_views(tensor)
+    mean, std = (float(number) for number in params)
+    if not views or mean != 0 or not 0 <= std < math.inf:  # torch refuses in its own words
+        return False
+    parts, dtype = of_parts(normal_distribution(0.0, std)), known_dtype(views[0])
+    assert parts is not None
+    assert dtype is not None
+    params_in(parts, dtype)  # before the generator moves on
+    whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
+    rng = generator_of(generator, "generator")
+    at = rng.take(whole.size)
+    for view, key in zip(views, part_keys(rng), strict=True):
+        fill(view, dtype, parts, Cursor(key, at), whole.start, list(whole.steps))
+    return True
 
 
 def _by_torch(
@@ -232,8 +258,8 @@ def uniform_(
     tensor : torch.Tensor
         Filled in place, on any device and whatever its strides; under ``no_grad``, as torch's
         functions do. A `DTensor`'s process fills what it holds. What fastinit cannot fill (a
-        sparse or quantised tensor, a complex dtype, an unknown subclass) is filled by torch, and
-        a warning says so, once for each reason.
+        sparse or quantised tensor, an unknown subclass, complex numbers that are not normal with
+        mean 0) is filled by torch, and a warning says so, once for each reason.
     a, b : float
         The bounds, rounded to the tensor's dtype. In float16 and bfloat16, which round float32's
         values, `b` itself can appear; in float32 and float64 it cannot.
@@ -987,13 +1013,23 @@ def sparse_(
     return _by_parts(tensor, make, axes, begin)
 
 
-def eye_(tensor: torch.Tensor) -> torch.Tensor:
-    """Fill a matrix with 1 on its diagonal and 0 elsewhere; torch's, and for shards too.
+def constant_(
+    tensor: torch.Tensor,
+    val: float,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> torch.Tensor:
+    """Fill the tensor with one value; torch's.
 
     Parameters
     ----------
     tensor : torch.Tensor
-        Of two axes.
+        Of any shape and dtype, on any device.
+    val : float
+        The value.
+    global_shape, offset : sequence of int, optional
+        As in `uniform_`: where in a larger tensor this one is. The value is the same there.
 
     Returns
     -------
@@ -1002,8 +1038,71 @@ def eye_(tensor: torch.Tensor) -> torch.Tensor:
 
     Raises
     ------
-    ValueError
-        If the tensor has not two axes.
+    TypeError, ValueError
+        If there is no such part.
+
+    Examples
+    --------
+    >>> init.constant_(torch.empty(2), 0.5)
+    tensor([0.5000, 0.5000])
+    """
+    _whole(tensor, global_shape, offset)
+    return nn.init.constant_(tensor, val)
+
+
+def ones_(
+    tensor: torch.Tensor, *, global_shape: Shape | None = None, offset: Shape | None = None
+) -> torch.Tensor:
+    """Fill the tensor with 1; torch's.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Examples
+    --------
+    >>> init.ones_(torch.empty(2))
+    tensor([1., 1.])
+    """
+    _whole(tensor, global_shape, offset)
+    return nn.init.ones_(tensor)
+
+
+def zeros_(
+    tensor: torch.Tensor, *, global_shape: Shape | None = None, offset: Shape | None = None
+) -> torch.Tensor:
+    """Fill the tensor with 0; torch's.
+
+    Parameters, returns and raises are those of `constant_`.
+
+    Examples
+    --------
+    >>> init.zeros_(torch.empty(2))
+    tensor([0., 0.])
+    """
+    _whole(tensor, global_shape, offset)
+    return nn.init.zeros_(tensor)
+
+
+def eye_(
+    tensor: torch.Tensor, *, global_shape: Shape | None = None, offset: Shape | None = None
+) -> torch.Tensor:
+    """Fill a matrix with 1 on its diagonal and 0 elsewhere; torch's, and for shards too.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        Of two axes.
+    global_shape, offset : sequence of int, optional
+        As in `uniform_`; the diagonal is that of the whole tensor.
+
+    Returns
+    -------
+    torch.Tensor
+        `tensor`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tensor has not two axes, or there is no such part.
 
     Examples
     --------
@@ -1011,14 +1110,22 @@ def eye_(tensor: torch.Tensor) -> torch.Tensor:
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
-    if not is_sharded(tensor):
+    shape, begin = _whole(tensor, global_shape, offset)
+    if shape == tuple(tensor.shape) and not is_sharded(tensor):
         return nn.init.eye_(tensor)
     nn.init.eye_(torch.empty((0,) * tensor.ndim))  # refuses what it must, in torch's words
-    shape = tuple(tensor.shape)
-    return _by_parts(tensor, lambda x, at: fastinit.eye_(x, global_shape=shape, offset=at))
+    return _by_parts(
+        tensor, lambda x, at: fastinit.eye_(x, global_shape=shape, offset=at), begin=begin
+    )
 
 
-def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
+def dirac_(
+    tensor: torch.Tensor,
+    groups: int = 1,
+    *,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
+) -> torch.Tensor:
     """Fill a convolution's weight so that it hands its input on; torch's, and for shards too.
 
     Parameters
@@ -1027,6 +1134,8 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
         Of three to five axes: (out, in, ...).
     groups : int
         The outputs fall into so many groups, each an identity of its own.
+    global_shape, offset : sequence of int, optional
+        As in `uniform_`; groups and the kernel's centre are those of the whole tensor.
 
     Returns
     -------
@@ -1035,8 +1144,9 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
 
     Raises
     ------
-    ValueError
-        If the tensor has not so many axes, or `groups` does not divide the outputs.
+    TypeError, ValueError
+        If the tensor has not so many axes, `groups` does not divide the outputs, or there is no
+        such part.
 
     References
     ----------
@@ -1048,15 +1158,15 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
     >>> init.dirac_(torch.empty(1, 1, 3))
     tensor([[[0., 1., 0.]]])
     """
-    if not is_sharded(tensor):
+    shape, begin = _whole(tensor, global_shape, offset)
+    if shape == tuple(tensor.shape) and not is_sharded(tensor):
         return nn.init.dirac_(tensor, groups)
-    shape = tuple(tensor.shape)
     nn.init.dirac_(torch.empty(shape[0], *(0 for _ in shape[1:])), groups)  # refuses, as in eye_
 
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         fastinit.dirac_(part, groups, in_axis=1, out_axis=0, global_shape=shape, offset=at)
 
-    return _by_parts(tensor, make)
+    return _by_parts(tensor, make, begin=begin)
 
 
 def blocks_(

@@ -409,6 +409,17 @@ class TestJAX:
         assert made.sharding.is_equivalent_to(sharding, 2)
         assert np.array_equal(made, init.normal()(jax.random.key(3), (8, 6)))
 
+    def test_complex_numbers_come_from_the_host(self):
+        import jax
+
+        import fastinit.jax as init
+
+        key = jax.random.key(3)
+        made = init.normal(1.0)(key, (37, 53), "complex64")
+        expected = fi.normal((37, 53), dtype="complex64", rng=init.generator(key))
+        assert np.asarray(made).tobytes() == expected.tobytes()
+        assert not self.launched
+
     def test_matrices_come_from_the_host(self):
         import jax
 

@@ -133,12 +133,33 @@ class TestTheSameFace:
         assert not (w == 7.0).any()
 
     def test_what_fastinit_cannot_fill_torch_does(self):
+        """Of complex numbers, whose mean goes into both parts there."""
         w = torch.empty(1000, dtype=torch.complex64)
         with pytest.warns(UserWarning, match="PyTorch drew the values of a tensor of dtype"):
-            init.normal_(w, generator=3)
-        again = init.normal_(torch.empty_like(w), generator=3)
+            init.normal_(w, 5.0, generator=3)
+        again = init.normal_(torch.empty_like(w), 5.0, generator=3)
         assert torch.equal(w, again)
-        assert abs(w.abs().square().mean() - 1) < 0.2
+        assert abs(w.imag.mean() - 5) < 0.2
+
+    @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+    @pytest.mark.parametrize("name", ["normal_", "kaiming_normal_", "xavier_normal_"])
+    def test_complex_normals_are_those_of_numpys_face(self, name, dtype):
+        w = torch.empty(30, 40, dtype=dtype)
+        version = w._version
+        assert getattr(init, name)(w, generator=3) is w
+        assert w._version > version
+        numpys = {"kaiming_normal_": "he_normal_"}.get(name, name)
+        layout = {} if name == "normal_" else {"in_axis": 1, "out_axis": 0}
+        expected = getattr(fi, numpys)(np.empty((30, 40), w.numpy().dtype), rng=3, **layout)
+        assert (w.numpy() == expected).all()
+        part = torch.empty(40, 7, dtype=dtype).T
+        getattr(init, name)(part, generator=3, global_shape=(30, 40), offset=(23, 0))
+        assert torch.equal(part, w[23:])
+        torch.manual_seed(5)
+        first = getattr(init, name)(torch.empty_like(w))
+        torch.manual_seed(5)
+        assert torch.equal(first, getattr(init, name)(torch.nn.Parameter(torch.empty_like(w))))
+        assert abs(first.real.var() / first.imag.var() - 1) < 0.3
 
     def test_calls_by_other_modes_and_subclasses(self):
         class Named(torch.Tensor):

@@ -6,8 +6,12 @@ model is built a few times by PyTorch alone and once with fastinit, and compared
 
 import copy
 import importlib
+import importlib.util
 import math
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -741,11 +745,42 @@ class TestPlaceholders:
         assert init.initialize(model, 1) == []
         assert model.weight.abs().max() <= 3**-0.5
 
-    def test_offload(self):
+    def test_zero_3_of_deepspeed_itself(self, tmp_path):
+        if importlib.util.find_spec("deepspeed") is None:
+            pytest.skip("deepspeed is not there")
+        script = Path(__file__).parents[1] / "processes" / "zero3.py"
+        done = subprocess.run(
+            [sys.executable, script, "2", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.parametrize("way", ["cpu_offload", "disk_offload", "dispatch_model", "a block"])
+    def test_offload(self, way, tmp_path):
         accelerate = pytest.importorskip("accelerate")
-        model = accelerate.cpu_offload(nn.Sequential(nn.Linear(3, 4)), torch.device("cpu"))
+        cpu = torch.device("cpu")
+        model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2)))
+        if way == "cpu_offload":
+            accelerate.cpu_offload(model, cpu)
+        elif way == "disk_offload":
+            accelerate.disk_offload(model, tmp_path, cpu)
+        elif way == "dispatch_model":
+            places = {"0": "cpu", "1": "disk"}
+            accelerate.dispatch_model(model, places, main_device="cpu", offload_dir=tmp_path)
+        else:
+            accelerate.cpu_offload(model[1][1], cpu)
         with pytest.raises(ValueError, match="offloaded by Accelerate; call initialize before"):
             init.initialize(model, 1)
+
+    def test_what_accelerate_has_in_memory_is_filled(self):
+        accelerate = pytest.importorskip("accelerate")
+        plain, hooked = (nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)) for _ in range(2))
+        accelerate.dispatch_model(hooked, {"": "cpu"}, force_hooks=True)
+        assert init.initialize(plain, 1) == init.initialize(hooked, 1) == []
+        assert same(plain, hooked)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

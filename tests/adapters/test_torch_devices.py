@@ -286,10 +286,13 @@ class TestNothingFallsBackSilently:
     @pytest.mark.parametrize(
         ("make", "reason"),
         [
-            (lambda: torch.empty(9, dtype=torch.complex64), "a tensor of dtype torch.complex64"),
+            (
+                lambda: torch.empty(9, dtype=torch.complex64).conj(),
+                "a tensor of dtype torch.complex64",
+            ),
             (lambda: torch.empty(9).as_subclass(Unknown), "a Unknown, a subclass of torch.Tensor"),
             (
-                lambda: torch.empty(9, dtype=torch.complex64, device="standin"),
+                lambda: torch.empty(9, dtype=torch.complex64, device="standin").conj(),
                 "a tensor of dtype torch.complex64",
             ),
         ],

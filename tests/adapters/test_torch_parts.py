@@ -58,6 +58,54 @@ def test_a_part_of_a_sparse_matrix():
     assert part.equal(whole[5:15, 8:15])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64])
+@pytest.mark.parametrize(
+    ("function", "shape", "options"),
+    [
+        (init.eye_, (6, 9), {}),
+        (init.dirac_, (6, 3, 5), {}),
+        (init.dirac_, (6, 3, 4, 3), {"groups": 2}),
+        (init.constant_, (6, 3), {"val": 2}),
+        (init.ones_, (6, 3), {}),
+        (init.zeros_, (6, 3), {}),
+    ],
+)
+def test_a_part_of_what_is_not_random(function, shape, options, dtype):
+    whole = function(torch.empty(shape, dtype=dtype), **options)
+    theirs = getattr(nn.init, function.__name__)(torch.empty(shape, dtype=dtype), **options)
+    assert whole.equal(theirs)
+    for box in (
+        tuple(slice(n // 3, n) for n in shape),
+        tuple(slice(0, n - 1) for n in shape),
+        (slice(2, 2), *(slice(0, n) for n in shape[1:])),
+    ):
+        part = torch.full_like(whole[box], 7)
+        version = part._version
+        offset = tuple(side.start for side in box)
+        assert function(part, **options, global_shape=shape, offset=offset) is part
+        assert part.equal(whole[box])
+        assert part._version > version
+    x = torch.full(shape, 7, dtype=dtype)
+    for part in (
+        {"global_shape": shape},
+        {"global_shape": shape, "offset": (1,) * len(shape)},
+        {"global_shape": shape[1:], "offset": (0,) * (len(shape) - 1)},
+    ):
+        with pytest.raises(ValueError, match="global_shape"):
+            function(x, **options, **part)
+    assert bool((x == 7).all())
+
+
+def test_parts_of_identities_are_refused_as_the_whole_is():
+    part = {"global_shape": (8, 4, 4), "offset": (0, 0, 0)}
+    with pytest.raises(ValueError, match="2 dim"):
+        init.eye_(torch.empty(4, 4, 4), **part)
+    with pytest.raises(ValueError, match="divisible by groups"):
+        init.dirac_(torch.empty(4, 4, 4), 3, **part)
+    with pytest.raises(ValueError, match="dimensions"):
+        init.dirac_(torch.empty(4, 4), global_shape=(8, 4), offset=(0, 0))
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_parts_that_do_not_fit_are_refused(name):
     function, options = getattr(init, name), FUNCTIONS[name]
@@ -79,7 +127,7 @@ def test_parts_that_do_not_fit_are_refused(name):
 def test_what_torch_would_fill_has_no_parts():
     x = torch.zeros(4, 3, dtype=torch.complex64)
     with pytest.raises(TypeError, match="PyTorch knows no parts"):
-        init.normal_(x, generator=1, global_shape=(8, 3), offset=(0, 0))
+        init.uniform_(x, generator=1, global_shape=(8, 3), offset=(0, 0))
 
 
 def test_unknown_options_are_refused():

@@ -244,6 +244,27 @@ def test_what_a_model_s_code_computes_is_written_and_proven(transformers, config
         checkpoint.write(checkpoint.load(path.parent / "again"), path.parent / "third", seed=4)
 
 
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+def test_the_recipe_of_mamba_is_what_transformers_does(transformers, kind):
+    from alike import differences
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 99, "state_size": 8}
+    heads = {"num_heads": 4, "head_dim": 16, "n_groups": 2} if kind == "mamba2" else {}
+    config = transformers.AutoConfig.for_model(kind, **sizes, **heads)
+    *theirs, ours = (transformers.AutoModelForCausalLM.from_config(config) for _ in range(4))
+    arrays = {name: p.detach().numpy() for name, p in ours.named_parameters()}
+    recipe.load("mamba").fill(arrays, seed=1)
+    different = differences(theirs, ours)
+    for layer, same in zip(ours.backbone.layers, theirs[0].backbone.layers, strict=True):
+        # PyTorch's logarithm may be wrong in its last place.
+        assert relative(layer.mixer.A_log, same.mixer.A_log) < 2e-7
+    assert not {name for name in different if not name.endswith("A_log")}, different
+
+
+def relative(a, b):
+    return float((a - b).detach().abs().max() / b.detach().abs().max())
+
+
 def test_computed_values_are_shown(config):
     path = config("MambaForCausalLM")
     recipe_ = checkpoint.load(path)

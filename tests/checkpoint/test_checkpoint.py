@@ -393,6 +393,30 @@ def test_every_dtype_is_written_and_read(every_dtype):
     assert {s.tensor.dtype.name for s in checkpoint.read(every_dtype).stored} == set(recipe.DTYPES)
 
 
+@pytest.mark.parametrize("init", ["xavier_normal", "lecun_uniform", "he_truncated_normal"])
+def test_complex_weights_are_written_and_checked(init, tmp_path):
+    text = f"""name = "spectral"
+    dtype = "complex64"
+    [tensors]
+    "layers.0.weight" = [300, 400]
+    [[rule]]
+    pattern = "*"
+    init = "{init}"
+    """
+    checkpoint.write(recipe.parse(text), tmp_path, seed=3)
+    assert checkpoint.check(tmp_path).difference is None
+    rng = fi.default_rng(3).stream("layers.0.weight")
+    expected = getattr(fi, init)((300, 400), dtype="complex64", rng=rng)
+    with safe_open(tmp_path / "model.safetensors", "np") as file:
+        assert (file.get_tensor("layers.0.weight") == expected).all()
+    (stated,) = checkpoint.statistics(tmp_path)
+    assert stated.std == pytest.approx(float(expected.view(np.float32).std()), rel=1e-3)
+    assert not checkpoint.wrong([stated])
+    wrong = text.replace(init, "orthogonal")
+    with pytest.raises(recipe.RecipeError, match="x has dtype 'complex64'; allowed: float32"):
+        recipe.parse(wrong).plan()
+
+
 def test_every_dtype_is_read_by_safetensors(every_dtype):
     adapter("torch")  # NumPy lacks some of the dtypes
     with safe_open(every_dtype / "model.safetensors", "pt") as file:

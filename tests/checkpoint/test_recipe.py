@@ -260,7 +260,11 @@ def test_bad_expressions(expression, reason):
         ('"h.{layer}.bias"', '"h.bias{layer.real}"', "allowed: the name of an index"),
         ('"steps"', '"h.1.bias"', "'h.1.bias' is taken"),
         ('"steps"', '"__metadata__"', "'__metadata__' is taken"),
-        ('init = "normal"', 'init = "gauss"', r"rule '\*.weight': init='gauss'.*allowed: const"),
+        (
+            'init = "normal"',
+            'init = "gauss"',
+            r"rule '\*.weight': init='gauss'.*allowed: a_log,.*const",
+        ),
         ('init = "normal"', "", "init=None is unknown"),
         ('init = "zeros"', 'init = "constant"', "constant needs the argument value"),
         ('pattern = "*"', "pattern = 3", "rule pattern=3 must be a string"),
@@ -484,6 +488,20 @@ NAMED = {
     },
     "dcgan": {"main.0.weight": 0.02, "main.1.bias": 0.0},
     "ntk": {"0.weight": 1.0, "0.bias": 1.0},
+    "mamba": {
+        "backbone.embeddings.weight": 0.1,
+        "backbone.layers.3.mixer.in_proj.weight": 0.1,
+        "backbone.layers.3.mixer.out_proj.weight": 1 / math.sqrt(3 * 300),
+        "backbone.layers.3.mixer.dt_proj.weight": 1 / math.sqrt(3 * 300),
+        "backbone.layers.3.mixer.conv1d.bias": 0.0,
+    },
+    "siren": {
+        "net.0.linear.weight": 1 / 300 / math.sqrt(3),
+        "net.0.linear.bias": 1 / math.sqrt(3 * 2),
+        "net.1.linear.weight": math.sqrt(2 / 300) / 30,
+        "net.1.linear.bias": 1 / math.sqrt(3 * 768),
+        "net.3.weight": math.sqrt(2 / 300) / 30,
+    },
 }
 
 
@@ -513,11 +531,96 @@ def needed(name):
 def test_named_recipes_know_scales_and_biases_and_their_source(name):
     rules = recipe.load(name, needed(name))
     scale, bias = np.empty(1000), np.empty(1000)
-    if name not in ("ntk", "t5", "fixup"):
+    if name not in ("ntk", "t5", "fixup", "siren"):
         rules.fill({"a.norm.weight": scale, "a.norm.bias": bias}, seed=1)
         assert abs(scale.mean() - 1) < 0.01
         assert not bias.any()
     assert re.search(r"\b20\d\d\b", rules.text)  # a year
+
+
+def test_mamba_has_its_state_space():
+    arrays = {
+        "backbone.layers.0.mixer.A_log": np.empty((6, 16), np.float32),
+        "backbone.layers.0.mixer.D": np.empty(6, np.float32),
+        "backbone.layers.0.mixer.dt_proj.bias": np.empty(6, np.float32),
+    }
+    recipe.load("mamba").fill(arrays, seed=3)
+    a_log, d, bias = arrays.values()
+    assert (a_log == np.log(np.arange(1, 17)).astype(np.float32)).all()
+    assert (d == 1).all()
+    rng = fi.default_rng(3).stream("backbone.layers.0.mixer.dt_proj.bias")
+    assert (bias == fi.dt_bias(6, rng=rng)).all()
+
+
+def test_rules_of_tables_and_buffers(tmp_path):
+    """A rule for each: the files are written, checked and shown as of any other."""
+    from safetensors.numpy import load_file
+
+    from fastinit import checkpoint
+
+    text = """name = "buffers"
+    dtype = "bfloat16"
+    [variables]
+    theta = 500000
+    [tensors]
+    "embeddings.position_ids" = {shape = [1, 12], dtype = "int64"}
+    "embed_positions.weight" = [12, 8]
+    "rotary.inv_freq" = {shape = [16], dtype = "float32"}
+    "fourier.freqs" = [8]
+    "fourier.gaussian" = [2, 8]
+    "rates" = [100]
+    "skip.weight" = [4, 4, 3]
+    [[rule]]
+    pattern = "*position_ids"
+    init = "arange"
+    [[rule]]
+    pattern = "embed_positions.weight"
+    init = "sinusoid"
+    start = 2
+    layout = "halves"
+    endpoint = true
+    [[rule]]
+    pattern = "*inv_freq"
+    init = "geomspace"
+    start = 1
+    stop = "1 / theta"
+    [[rule]]
+    pattern = "*freqs"
+    init = "geomspace"
+    start = 1
+    stop = "2 ** 8"
+    [[rule]]
+    pattern = "*gaussian"
+    init = "normal"
+    std = 10
+    [[rule]]
+    pattern = "rates"
+    init = "log_uniform"
+    low = 0.001
+    high = 0.1
+    [[rule]]
+    pattern = "skip.weight"
+    init = "dirac"
+    in_axis = 1
+    out_axis = 0
+    """
+    model = recipe.parse(text)
+    checkpoint.write(model, tmp_path, seed=1)
+    assert checkpoint.check(tmp_path).difference is None
+    assert not checkpoint.wrong(checkpoint.statistics(tmp_path))
+    written = load_file(tmp_path / "model.safetensors")
+    assert written["embeddings.position_ids"].tolist() == [[*range(12)]]
+    table = fi.sinusoid((12, 8), start=2, layout="halves", endpoint=True, dtype="bfloat16")
+    assert (written["embed_positions.weight"] == table).all()
+    assert (written["rotary.inv_freq"] == fi.geomspace(16, 1, 1 / 500000)).all()
+    assert written["fourier.freqs"].tolist() == [1, 2, 4, 8, 16, 32, 64, 128]
+    shown = checkpoint.values(model, "embeddings.position_ids", (0, slice(3, 5)), seed=1)
+    assert shown.tolist() == [3, 4]
+    wrong = model.text.replace('init = "sinusoid"', 'init = "sinusoid"\n    base = 0.5')
+    with pytest.raises(
+        recipe.RecipeError, match=r"embed_positions.* base=0\.5 must be finite, and"
+    ):
+        recipe.parse(wrong).plan()
 
 
 def test_zero_is_identities_and_hadamards():
@@ -617,6 +720,34 @@ def test_powers_and_logarithms_are_rounded_once(base):
 )
 def test_powers_at_the_edges(expression, value):
     assert recipe.evaluate(expression, {}) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape"),
+    [
+        ("embeddings.position_ids", "int64", (1, 8)),
+        ("layers.0.self_attn.rotary_emb.inv_freq", "float32", (8,)),
+        ("layers.0.mixer.A_log", "float32", (4, 8)),
+        ("layers.0.mixer.dt_bias", "float32", (8,)),
+        ("clip.logit_scale", "float32", ()),
+        ("layers.0.lora_A.weight", "float32", (4, 8)),
+        ("layers.0.norm.weight", "float32", (4,)),
+        ("wte.weight", "float32", (8, 4)),
+    ],
+)
+def test_suggestions_are_rules_of_recipes(name, dtype, shape):
+    """What is suggested can be written down, and fills the tensor."""
+    text = f'name = "x"\n[tensors]\n"{name}" = {{shape = {list(shape)}, dtype = "{dtype}"}}\n'
+    with pytest.raises(recipe.RecipeError) as caught:
+        recipe.parse(text).plan()
+    suggested = str(caught.value).partition("such as ")[2].partition(";")[0]
+    lines = re.findall(r'\b(\w+ = (?:"[^"]*"|[\w.-]+))', suggested)
+    rule = "\n".join(['[[rule]]\npattern = "*"', *lines])
+    assert lines
+    ((_, found),) = recipe.parse(f"{text}{rule}").plan()
+    x = np.empty(shape, dtype)
+    found.initializer.fill(x, rng=1)
+    assert np.isfinite(x).all()
 
 
 def test_all_tensors_without_a_rule_are_listed_with_a_suggestion():

@@ -209,7 +209,7 @@ def test_normal_pair(functions: Functions) -> None:
 
 TRUNCATED = """
 #include <stddef.h>
-#include "truncated.c"
+#include "interval.c"
 
 #define OF_1(NAME, T, VALUE)                                                                       \
     void NAME(size_t n, const T *x, T *out)                                                        \
@@ -237,7 +237,7 @@ OF_2(fars, double, FAR)
 
 
 class TruncatedFunctions:
-    """The functions of truncated.h and truncated.c, over arrays."""
+    """The functions of truncated.h and interval.c, over arrays."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library

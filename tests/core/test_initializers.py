@@ -117,6 +117,7 @@ def second_moment(f):
         ("elu", lambda z: np.where(z > 0, z, np.expm1(z))),
         ("softplus", lambda z: np.logaddexp(0, z)),
         ("sine", np.sin),
+        ("relu2", lambda z: np.maximum(z, 0) ** 2),
         ("swiglu", lambda z: z * expit(z)),  # times a normal of variance 1
     ],
 )

@@ -3,12 +3,15 @@
 ``python tests/deep/frameworks.py [package ...]``; without names, every package that is there. Each
 model is built three times by its own code, once by `deferred` and `initialize`, and once within
 `accelerate`. What is the same in each of the three has to be the same in ours; the rest is
-compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package.
+compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package;
+with ``--record`` that is the package's line of the table in docs/integrations.md, too.
 """
 
 import argparse
 import contextlib
 import importlib
+import importlib.metadata
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -103,15 +106,49 @@ def of_timm() -> Iterator[tuple[str, Make]]:
 
 
 def of_torchvision() -> Iterator[tuple[str, Make]]:
-    """torchvision's models."""
+    """torchvision's models: the smallest of each module, or a small one of those that are large."""
     models = importlib.import_module("torchvision.models")
-    for name in ("resnet18", "resnext50_32x4d", "vgg11_bn", "alexnet", "squeezenet1_1",
-                 "densenet121",
-                 "inception_v3", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v2",
-                 "mobilenet_v3_small", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf",
-                 "convnext_tiny", "vit_b_32", "swin_t"):  # fmt: skip
+    for name in ("resnet18", "alexnet", "squeezenet1_1", "densenet121", "googlenet",
+                 "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
+                 "efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "regnet_x_400mf",
+                 "inception_v3"):  # fmt: skip
         options = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
         yield name, partial(getattr(models, name), **options)
+    for package, name in (
+        ("segmentation", "lraspp_mobilenet_v3_large"),
+        ("segmentation", "deeplabv3_mobilenet_v3_large"),
+        ("detection", "ssdlite320_mobilenet_v3_large"),
+        ("detection", "fasterrcnn_mobilenet_v3_large_320_fpn"),
+        ("optical_flow", "raft_small"),
+        ("video", "mc3_18"),
+    ):
+        make = getattr(importlib.import_module(f"torchvision.models.{package}"), name)
+        options = {} if package in ("optical_flow", "video") else {"weights_backbone": None}
+        yield name, partial(make, **options)
+    resnet = importlib.import_module("torchvision.models.resnet")
+    yield (
+        "ResNet, zero_init_residual",
+        lambda: resnet.ResNet(resnet.Bottleneck, [1, 1, 1, 1], zero_init_residual=True),
+    )
+    vgg = importlib.import_module("torchvision.models.vgg")
+    yield "VGG", lambda: _without_classifier(vgg.vgg11_bn)
+    yield "VisionTransformer", lambda: models.VisionTransformer(32, 8, 2, 2, 32, 64)
+    yield "SwinTransformer", lambda: models.SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4])
+    v2 = importlib.import_module("torchvision.models.swin_transformer")
+    yield "SwinTransformerV2", lambda: models.SwinTransformer(
+        [4, 4], 24, [1, 1], [2, 2], [4, 4], block=v2.SwinTransformerBlockV2,
+        downsample_layer=v2.PatchMergingV2)  # fmt: skip
+    block = importlib.import_module("torchvision.models.convnext").CNBlockConfig
+    yield "ConvNeXt", lambda: models.ConvNeXt([block(16, 32, 2), block(32, None, 2)])
+    yield "MaxVit", lambda: models.MaxVit(
+        (64, 64), 16, 4, [32, 64], [1, 1], 8, 0.1)  # fmt: skip
+
+
+def _without_classifier(make: Callable[..., nn.Module]) -> nn.Module:
+    """Return a network of the VGG kind without its 120 million weights at the end."""
+    model = make(num_classes=10)
+    del model.classifier
+    return model
 
 
 def of_peft() -> Iterator[tuple[str, Make]]:
@@ -357,6 +394,29 @@ PACKAGES: dict[str, Callable[[], Iterator[tuple[str, Make]]]] = {
 }
 
 
+TITLES = {
+    "peft": "PEFT",
+    "stable_baselines3": "stable-baselines3",
+    "x_transformers": "x-transformers",
+    "sentence_transformers": "sentence-transformers",
+    "lightning": "Lightning",
+    "accelerate": "Accelerate",
+}
+PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
+
+
+def record(package: str, tried: int, equal: dict[str, int]) -> None:
+    """Write a package's line into the table of docs/integrations.md."""
+    title, version = TITLES.get(package, package), importlib.metadata.version(package)
+    line = f"| {title} {version} | {tried} | {equal['deferred']} | {equal['accelerated']} |"
+    text = PAGE.read_text("utf-8")
+    old = re.compile(rf"^\| {re.escape(title)}(?: [^|]*)? \|(?: \d+ \|){{3}}$", re.MULTILINE)
+    last = re.compile(r"(?<=\n)\|(?: [^|\n]+ \|){4}\n(?!\|)")
+    text, n = old.subn(lambda _: line, text)
+    text = text if n else last.sub(lambda end: f"{end[0]}{line}\n", text)
+    PAGE.write_text(text, "utf-8")
+
+
 def deferred(make: Make) -> nn.Module:
     """Return a model of deferred() and initialize()."""
     _ours.within = True
@@ -414,6 +474,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="models of a package, at its beginning")
     parser.add_argument("--most", type=int, default=2 * 10**7, help="parameters of a model")
     parser.add_argument("--limit", type=int, default=10**9, help="models of a package")
+    parser.add_argument("--record", action="store_true", help="in docs/integrations.md")
     options = parser.parse_args()
     define_torchvision()
     bad = 0
@@ -441,6 +502,8 @@ def main() -> int:
             f"accelerate {equal['accelerated']}",
             flush=True,
         )
+        if options.record:
+            record(package, tried, equal)
     return bad
 
 

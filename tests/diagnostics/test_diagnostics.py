@@ -335,6 +335,18 @@ def test_what_was_refused_is_not_advised(activation, residual):
         assert not (signal.advice == "he_normal(nonlinearity='relu')" and "he" in refused)
 
 
+@pytest.mark.parametrize("depth", [5, 30])
+@pytest.mark.parametrize("activation", network.ACTIVATIONS)
+def test_the_page_of_initializers_says_what_recommend_does(activation, depth):
+    text = (Path(__file__).parents[2] / "docs" / "initializers.md").read_text("utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    purposes = {row[1].strip("` "): row[3] for row in rows if len(row) == 9}
+    purpose = purposes[f"{fi.recommend(activation, depth=depth).initializer.name}_"]
+    words = {"identity": "linear", "relu": "rectifier", "leaky_relu": "rectifier"}
+    named = words.get(activation, activation) in purpose
+    assert named or "any other activation" in purpose or (depth == 30 and "very deep" in purpose)
+
+
 @pytest.mark.parametrize("page", ["guide.md", "guide.zh.md"])
 def test_the_guide_recommends_what_recommend_does(page):
     text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")

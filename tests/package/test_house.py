@@ -55,6 +55,8 @@ def test_no_module_is_public_by_accident():
     assert {module.split(".")[1] for module in public if "." in module} - wings == {
         "advice",
         "dask",
+        "fans",
+        "formulas",
         "gains",
         "initializer",
         "initializers",
