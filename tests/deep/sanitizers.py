@@ -142,9 +142,8 @@ def python_suite(name: str, chosen: list[str] | None) -> None:
             variable: options,
         }
         program = [sys.executable, "-c", BEFORE + FAULTY[name]]
-        faulty = subprocess.run(
-            program, cwd=tree, env=environment, capture_output=True, check=False
-        )
+        once = {**environment, variable: f"{options} halt_on_error=1"}
+        faulty = subprocess.run(program, cwd=tree, env=once, capture_output=True, check=False)
         assert b"Sanitizer: " in faulty.stderr, faulty
         suite = [f"tests/core/{file}" for file in SUITE]
         asked = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "not exhaustive"]
