@@ -41,6 +41,7 @@ deep-models: .venv/with-test .venv/with-hf
 deep-faults: .venv/with-test
 	$(BIN)/python tests/deep/kills.py
 	$(BIN)/python tests/deep/headers.py
+	$(BIN)/python tests/deep/arrays.py
 	$(BIN)/python tests/deep/recipes.py
 	$(BIN)/python tests/deep/sanitizers.py
 

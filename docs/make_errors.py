@@ -29,6 +29,7 @@ WRONG: dict[str, Any] = {
     "1j": 1j,
     "nan": math.nan,
     "inf": math.inf,
+    "1e308": 1e308,
     "1.5": 1.5,
     "-1": -1,
     "10**400": 10**400,
@@ -85,6 +86,11 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Generator": {"seed_sequence": np.random.SeedSequence(3)},
     "Initializer": {"name": "normal"},
 }
+# What is given beside an argument, since one alone is refused.
+PARTNERS: dict[str, dict[str, Any]] = {
+    "global_shape": {"offset": (0, 0)},
+    "offset": {"global_shape": SHAPE},
+}
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "Generator": {
         "advance": {"n": 1},
@@ -129,6 +135,7 @@ def answers(case: Case, parameter: str) -> Iterator[tuple[str, str]]:
     threads, backend = fi.get_num_threads(), fi.info()["backend"]
     for shown, value in WRONG.items():
         given = {k: v() if callable(v) and v is not fi.normal_ else v for k, v in case.good.items()}
+        given.update(PARTNERS.get(parameter, {}))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -79,7 +79,17 @@ def statistics() -> str:
     )
 
 
-TABLES = {function.__name__: function for function in (dieharder, statistics)}
+def faults() -> str:
+    """Return a row for each program of ``make deep-faults``: its last run."""
+    rows = [
+        [f"`{name}`", f"{run['count']:,} {run['what']}", run["seed"], run["ended"], run["date"]]
+        for name, run in load("faults.json").items()
+    ]
+    header = ["program", "how many", "seed", "how they ended", "day"]
+    return f"{markdown(header, rows)}\n\n{where(load('faults.json'))}"
+
+
+TABLES = {function.__name__: function for function in (dieharder, statistics, faults)}
 
 
 def page(text: str) -> str:

@@ -43,6 +43,18 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def squared(name: str, value: object) -> float:
+    """Return the square of a positive number; raise TypeError or ValueError if there is none.
+
+    By multiplication, which is the same everywhere: ``x**2`` is the C library's pow.
+    """
+    number = positive(name, value)
+    square = number * number
+    if not 0.0 < square < math.inf:
+        raise ValueError(f"{name}={shown(value)}: its square must be positive and finite")
+    return square
+
+
 def spread(name: str, value: float) -> None:
     """Raise ValueError if a standard deviation is negative or NaN."""
     if not value >= 0.0:
@@ -51,9 +63,12 @@ def spread(name: str, value: float) -> None:
 
 def interval(low_name: str, low: float, high_name: str, high: float) -> None:
     """Raise ValueError if no number lies between two bounds."""
+    if low > high:
+        raise ValueError(f"{low_name}={low!r} must not be greater than {high_name}={high!r}")
     if not low <= high or low == math.inf or high == -math.inf:
         raise ValueError(
-            f"{low_name}={low!r} must not be greater than {high_name}={high!r}, nor infinite both"
+            f"{low_name}={low!r}, {high_name}={high!r} must be bounds: no NaN, and not the same "
+            "infinity"
         )
 
 
@@ -81,6 +96,16 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
 
     A shape holds fewer than 2**63 elements, so that an index fits 64 bits with a sign.
     """
+    lengths = indices(name, value)
+    if math.prod(lengths) >= 2**63:
+        raise ValueError(
+            f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
+        )
+    return lengths
+
+
+def indices(name: str, value: Shape) -> tuple[int, ...]:
+    """Return an index of each axis, or a length, as a tuple; raise as `shape`."""
     try:
         # Most shapes are tuples, and asking about a protocol takes longer than all the rest.
         whole = type(value) is not tuple and isinstance(value, SupportsIndex)
@@ -94,10 +119,6 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
         ) from None
     if lengths and min(lengths) < 0:
         raise ValueError(f"{name}={shown(value)} must not be negative")
-    if math.prod(lengths) >= 2**63:
-        raise ValueError(
-            f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
-        )
     return lengths
 
 
@@ -113,7 +134,10 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
         if len(numbers) < len(group):
             raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= axis < len(shape) for axis in numbers):
-            raise ValueError(f"{name}={shown(given)} is not an axis of shape {shape}{hint}")
+            allowed = f"{-len(shape)} to {len(shape) - 1}" if shape else "none"
+            raise ValueError(
+                f"{name}={shown(given)} is not an axis of shape {shape}; allowed: {allowed}{hint}"
+            )
         groups.append([axis % len(shape) for axis in numbers])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):

@@ -20,7 +20,7 @@ from fastinit._distributions import (
     truncated_normal_distribution,
     uniform_distribution,
 )
-from fastinit._fill import as_dtype, in_dtype
+from fastinit._fill import as_dtype, float_format, in_dtype
 from fastinit.random import RNG, as_generator
 
 _DISTRIBUTION_NAMES = ("constant", "bits", "uniform", "normal", "truncated_normal")
@@ -153,18 +153,20 @@ def values_at(
         raise TypeError(f"{name} is no parameter of {distribution}; allowed: {', '.join(defaults)}")
     drawn = make(**{**defaults, **params})
     at = _indices(indices)
-    out = np.empty(at.shape, as_dtype(dtype))
+    known = as_dtype(dtype)
+    float_format(known, said="dtype=")
+    out = np.empty(at.shape, known)
     code, numbers = in_dtype(drawn, out.dtype)
     _kernels.gather(drawn.kernel, code, out, at.reshape(-1), as_generator(rng).key, numbers)
     return out[()]
 
 
 def _indices(indices: ArrayLike) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    at = np.asarray(indices)
+    at = np.array(indices)  # a copy: another thread may change them once they are checked
     if at.size == 0:
         return at.astype(np.uint64)
     if at.dtype.kind not in "iu":
-        raise TypeError(f"indices={shown(indices)} must be integers")
+        raise TypeError(f"indices={shown(indices)} must be integers, 0 to 2**63 - 1")
     if int(at.min()) < 0 or int(at.max()) >= _kernels.INDICES:
         raise ValueError(f"indices={shown(indices)} must be 0 to 2**63 - 1")
     return np.ascontiguousarray(at, np.uint64).reshape(at.shape)

@@ -22,8 +22,9 @@ PART_LENGTH = len("..01234567.fastinit")  # what such a name has more
 
 LOCK = ".fastinit.lock"
 
-# Of file systems that have no locks, no links, or directories that cannot be synced.
-_UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+# Of file systems that have no locks, no links, no space to set aside, or directories that cannot be
+# synced; and of systems that forbid the call.
+UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 _seeking = threading.Lock()  # of files that know no write at a place
 
@@ -75,7 +76,7 @@ def _give_name(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, "file exists", str(path)) from None
     except OSError as error:
-        if error.errno not in _UNKNOWN | {errno.EPERM, errno.EMLINK}:
+        if error.errno not in UNKNOWN | {errno.EPERM, errno.EMLINK}:
             raise
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, "file exists", str(path)) from None
@@ -92,7 +93,7 @@ def _sync(directory: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _UNKNOWN | {errno.EBADF}:
+        if error.errno not in UNKNOWN | {errno.EBADF}:
             raise
     finally:
         os.close(descriptor)
@@ -176,7 +177,7 @@ def _lock(file: BinaryIO, directory: Path) -> None:
         reason = f"{who} is writing into it"
         raise BlockingIOError(errno.EWOULDBLOCK, reason, str(directory)) from None
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in UNKNOWN:
             raise
 
 

@@ -31,6 +31,7 @@ class FloatFormat(NamedTuple):
 
     name: str
     code: int
+    itemsize: int
     max: float
     digits: int  # of the significand, in bits
     smallest: int  # the least positive number's exponent
@@ -39,12 +40,12 @@ class FloatFormat(NamedTuple):
 FLOAT_FORMATS = {
     known.name: known
     for known in (
-        FloatFormat("float32", _kernels.FLOAT32, float(np.finfo(np.float32).max), 24, -149),
-        FloatFormat("float64", _kernels.FLOAT64, float(np.finfo(np.float64).max), 53, -1074),
-        FloatFormat("float16", _kernels.FLOAT16, 65504.0, 11, -24),
-        FloatFormat("bfloat16", _kernels.BFLOAT16, float.fromhex("0x1.fep127"), 8, -133),
-        FloatFormat("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 448.0, 4, -9),
-        FloatFormat("float8_e5m2", _kernels.FLOAT8_E5M2, 57344.0, 3, -16),
+        FloatFormat("float32", _kernels.FLOAT32, 4, float(np.finfo(np.float32).max), 24, -149),
+        FloatFormat("float64", _kernels.FLOAT64, 8, float(np.finfo(np.float64).max), 53, -1074),
+        FloatFormat("float16", _kernels.FLOAT16, 2, 65504.0, 11, -24),
+        FloatFormat("bfloat16", _kernels.BFLOAT16, 2, float.fromhex("0x1.fep127"), 8, -133),
+        FloatFormat("float8_e4m3fn", _kernels.FLOAT8_E4M3FN, 1, 448.0, 4, -9),
+        FloatFormat("float8_e5m2", _kernels.FLOAT8_E5M2, 1, 57344.0, 3, -16),
     )
 }
 _FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -90,8 +91,12 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         ) from None
 
 
-def float_format(dtype: np.dtype[Any], besides: str = "") -> FloatFormat:
+def float_format(
+    dtype: np.dtype[Any], besides: str = "", said: str = "x has dtype "
+) -> FloatFormat:
     """Return a dtype that we know.
+
+    An error begins with `said`, and allows `besides` what there is.
 
     Raises
     ------
@@ -103,7 +108,7 @@ def float_format(dtype: np.dtype[Any], besides: str = "") -> FloatFormat:
         known = FLOAT_FORMATS.get(dtype.name) if dtype.isnative else None
         if known is None:
             raise TypeError(
-                f"x has dtype {dtype.str if not dtype.isnative else dtype.name!r}; "
+                f"{said}{dtype.str if not dtype.isnative else dtype.name!r}; "
                 f"allowed: {besides}{', '.join(FLOAT_FORMATS)}, in native byte order"
             )
         _FORMAT_OF[dtype] = known
@@ -113,18 +118,19 @@ def float_format(dtype: np.dtype[Any], besides: str = "") -> FloatFormat:
 def array_of(x: object) -> NDArray[Any]:
     """Return an array of our own over x's memory; never a copy.
 
-    What is found out about it stays so: another thread may change the shape or the dtype of x.
+    What is found out about it stays so: another thread, or the code of another argument, may change
+    the shape or the dtype of x, and cannot resize it as long as the array lives.
 
     Raises
     ------
     TypeError
         If x is neither an array nor an object that shows its memory.
     """
-    if type(x) is np.ndarray:
-        return x.view()
+    if isinstance(x, np.ndarray):
+        return _kernels.view_of(x)
     if isinstance(x, np.generic):  # shows a copy of its memory
         raise TypeError(f"x is a NumPy scalar, {type(x).__name__}; allowed: an array of shape ()")
-    if hasattr(x, "__array_interface__"):  # also the subclasses of ndarray
+    if hasattr(x, "__array_interface__"):
         return np.asarray(x)
     try:
         return np.asarray(memoryview(x))  # type: ignore[arg-type]
@@ -206,12 +212,15 @@ def shape_of(x: object) -> tuple[int, ...]:
     return _memory_of(x, _kernels.fill)[0].shape
 
 
+_ALIGNED = "allowed: memory that begins at a multiple of an element's bytes"
+
+
 def check_writable(x: NDArray[Any]) -> None:
     """Raise unless every element of x is writable, aligned, and on bytes of its own."""
     if not x.flags.writeable:
-        raise ValueError("x is read-only")
+        raise ValueError("x is read-only; allowed: an array that may be written")
     if not x.flags.aligned:
-        raise ValueError("x is not aligned to its dtype")
+        raise ValueError(f"x is not aligned to its dtype, {x.dtype.name}; {_ALIGNED}")
     check_overlap(x.shape, x.strides, x.itemsize)
 
 
@@ -223,25 +232,34 @@ def check_overlap(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: in
     for stride, length in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
         if stride < covered:
             raise ValueError(
-                f"x has overlapping elements: shape {shape}, strides {strides}, itemsize {itemsize}"
+                f"x has overlapping elements: shape {shape}, strides {strides}, itemsize "
+                f"{itemsize}; allowed: elements that have bytes of their own"
             )
         covered = stride * (length - 1) + covered
 
 
-def empty(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
+def empty(shape: Shape, dtype: DTypeLike, name: str = "shape") -> NDArray[Any]:
     """Return a new array to be filled, aligned to a cache line, or to a huge page if large.
+
+    An error speaks of the shape by the name that its user gives it.
 
     JAX shares memory that is aligned to 64 bytes, and copies other. From 32 MiB on the C
     library's memory is new (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX), and NumPy asks for huge
     pages: they then hold it from its first byte on (docs/performance.md, "Cold memory").
     Below a page the address would cost more than the array.
     """
-    lengths, known = _arguments.shape("shape", shape), as_dtype(dtype)
+    lengths, known = _arguments.shape(name, shape), as_dtype(dtype)
     nbytes = math.prod(lengths) * known.itemsize
     if nbytes < _PAGE or known.hasobject:
         return np.empty(lengths, known)
     alignment = _HUGE_PAGE if nbytes >= 16 * _HUGE_PAGE else _CACHE_LINE
-    memory = np.empty(nbytes + alignment, np.uint8)
+    text = f"{name}={_arguments.shown(shape)} of {known.name} has {nbytes:,} bytes"
+    if nbytes + alignment >= 2**63:
+        raise ValueError(f"{text}; allowed: fewer than 2**63")
+    try:
+        memory = np.empty(nbytes + alignment, np.uint8)
+    except MemoryError:
+        raise MemoryError(f"{text}, for which there is no memory") from None
     return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
@@ -251,7 +269,10 @@ def check_pair(global_shape: Shape | None, offset: Shape | None) -> None:
     An offset of zeros is never assumed: every process would fill the same part.
     """
     if (global_shape is None) != (offset is None):
-        raise ValueError("global_shape and offset go together: give both, or neither")
+        raise ValueError(
+            f"global_shape={_arguments.shown(global_shape)} and offset={_arguments.shown(offset)} "
+            "go together: give both, or neither"
+        )
 
 
 def place(
@@ -268,14 +289,16 @@ def place(
         return shape, (0,) * len(shape)
     check_pair(global_shape, offset)
     whole = _arguments.shape("global_shape", cast(Shape, global_shape))
-    at = _arguments.shape("offset", cast(Shape, offset))
+    at = _arguments.indices("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
         raise ValueError(
-            f"global_shape={whole} and offset={at} must have as many axes as x, of shape {shape}"
+            f"global_shape={whole} and offset={_arguments.shown(at)} must have as many axes as x, "
+            f"of shape {shape}"
         )
     if any(o + n > w for o, n, w in zip(at, shape, whole, strict=True)):
         raise ValueError(
-            f"x of shape {shape} at offset={at} does not fit into global_shape={whole}"
+            f"x of shape {shape} at offset={_arguments.shown(at)} does not fit into "
+            f"global_shape={whole}"
         )
     return whole, at
 
@@ -377,7 +400,8 @@ def fill(
         return x
     array, write = _memory_of(x, write)
     if array.dtype.kind == "c":
-        _fill_complex(distribution, array, rng, threads, global_shape, offset, backend)
+        # Of the CPU's memory alone: array_of refuses any other.
+        _fill_complex(distribution, array_of(x), rng, threads, global_shape, offset, backend)
         return x
     dtype = _FORMAT_OF.get(array.dtype) or float_format(array.dtype)
     if whole:
@@ -461,11 +485,12 @@ def fill_memory(
         params = params_in(distribution, dtype)
     if not array.flags.carray:
         check_writable(array)
+    if array.itemsize != dtype.itemsize:  # a tensor of PyTorch's whose `data` is another since
+        raise ValueError(f"x has items of {array.itemsize} bytes, and no {dtype.name}")
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
     kernel = distribution.kernel
-    _held = _kernels.hold(array)
     (write or _settings.default_backend)(kernel, dtype.code, array, start, rng, params, n, steps)
 
 
@@ -487,7 +512,6 @@ def _fill_list(
         except (TypeError, ValueError) as error:
             raise type(error)(f"x[{i}]: {error}") from None
         checked.append((code, array, params, fill_it))
-    _held = [_kernels.hold(array) for _, array, _, _ in checked]
     start = rng.take(sum(array.size for _, array, _, _ in checked))
     for code, array, params, fill_it in checked:
         fill_it(distribution.kernel, code, array, start, rng, params, threads, None)
@@ -521,7 +545,6 @@ def fill_orthogonal(
     check_gain(gain, dtype)
     n, write = _settings.checked_threads(threads), _settings.orthogonal_backend(backend)
     start = rng.take(matrix.rows * matrix.columns)
-    _held = _kernels.hold(array)
     write(dtype.code, array, start, rng.key, matrix, gain, n)
 
 
@@ -534,7 +557,6 @@ def check_gain(gain: float, dtype: FloatFormat) -> None:
 def fill_line(
     distribution: Distribution,
     address: int,
-    itemsize: int,
     size: int,
     dtype: FloatFormat,
     rng: _kernels.Cursor,
@@ -543,14 +565,14 @@ def fill_line(
 
     By the C kernels, whichever backend is set: it is there for its speed on small tensors.
     """
-    if address % itemsize:
-        raise ValueError("x is not aligned to its dtype")
+    if address % dtype.itemsize:
+        raise ValueError(f"x is not aligned to its dtype, {dtype.name}; {_ALIGNED}")
     params = params_in(distribution, dtype)
     _kernels.fill_line(
         distribution.kernel,
         dtype.code,
         address,
-        itemsize,
+        dtype.itemsize,
         size,
         rng,
         params,
@@ -614,7 +636,6 @@ def fill_constant(
         if type(value) in (float, int)
         else element(value, array.dtype).view(pattern).item()
     )
-    _held = _kernels.hold(array)
     write(_kernels.CONSTANT, code, array, 0, None, bits, n)
     return x
 

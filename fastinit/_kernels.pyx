@@ -13,9 +13,10 @@ cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport uint8_t, uintptr_t
 from libc.stdlib cimport getenv
+from cpython.object cimport PyTypeObject
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.weakref cimport PyWeakref_NewRef
 
 cimport numpy as cnp
@@ -25,6 +26,12 @@ cnp.import_array()
 cdef extern from "Python.h":
     # Unlike cpython.exc's, leaves the exception set: fill() raises it once the GIL is back.
     int PyErr_CheckSignals() noexcept
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(
+        PyTypeObject *type, cnp.PyArray_Descr *dtype, int ndim, const cnp.npy_intp *shape,
+        const cnp.npy_intp *strides, void *data, int flags, PyObject *made_from
+    )
 
 cdef extern from "internal.h" nogil:
     const fi_table *fi_active() noexcept
@@ -220,7 +227,10 @@ cdef class Cursor:
         while True:
             to = position + n
             if not 0 <= to <= INDICES:
-                raise ValueError(f"position={shown(to)} must be 0 to 2**63")
+                raise ValueError(
+                    f"n={shown(n)} moves the position from {position} to {shown(to)}; "
+                    "allowed: 0 to 2**63"
+                )
             if swap(&self._position, &position, to):
                 return
 
@@ -286,7 +296,7 @@ def child_key(const uint32_t[::1] pool, uint32_t constant, const uint8_t[::1] di
     return out[0] | (<uint64_t> out[1]) << 32, out[2] | (<uint64_t> out[3]) << 32
 
 
-def hold(cnp.ndarray x):
+cdef object hold(cnp.ndarray x):
     """Returns what keeps x's memory where it is, as long as it lives.
 
     A reference to x is not enough: ``resize(refcheck=False)`` would free the memory. But NumPy
@@ -298,6 +308,22 @@ def hold(cnp.ndarray x):
         owner = <cnp.ndarray> base
         base = cnp.PyArray_BASE(owner)
     return PyWeakref_NewRef(owner, None)
+
+
+def view_of(cnp.ndarray x):
+    """Returns an array of our own over x's memory, which is held as long as the array lives.
+
+    Another thread, or the code of an argument's own, may change x's shape and dtype meanwhile.
+    """
+    held = hold(x)  # before its address is taken: Python may collect garbage here
+    cdef cnp.PyArray_Descr *dtype = cnp.PyArray_DESCR(x)
+    Py_INCREF(<object> dtype)  # which the call takes for itself
+    cdef cnp.ndarray view = PyArray_NewFromDescr(
+        <PyTypeObject *> cnp.ndarray, dtype, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x),
+        cnp.PyArray_STRIDES(x), cnp.PyArray_DATA(x), cnp.PyArray_FLAGS(x), NULL
+    )
+    cnp.set_array_base(view, (x, held))
+    return view
 
 
 cdef int store_params(double *numbers, tuple params) except -1:
@@ -401,30 +427,38 @@ cdef bint is_usual(x, double reach, double reach64, fi_line *line) noexcept:
     return True
 
 
+cdef object hold_large(x):
+    """Returns what holds an array that is filled without the GIL; None for others."""
+    if cnp.PyArray_CheckExact(x) and cnp.PyArray_SIZE(x) > KEEP_GIL:
+        return hold(x)
+    return None
+
+
 def fill_usual(distribution, x, rng, int threads):
     """Fills x, an array or a list of arrays, and returns True, if none needs a closer look, nor
     the distribution, whose parameters may depend on the dtype.
 
-    Memory is taken down when it is checked, and held: while a fill runs, another thread or a
+    Memory is held, and then taken down when it is checked: while a fill runs, another thread or a
     signal handler may change the list, or an array in it.
     """
     cdef double numbers[FI_MAX_PARAMS]
     cdef fi_line line
     cdef fi_line *lines = &line
-    cdef uint64_t total = 0, longest = 0
+    cdef uint64_t total = 0
     cdef Py_ssize_t i, count
     kernel, params, _, _, bounded, reach, reach64 = <tuple> distribution
     if bounded:
         return False
     if type(x) is not list:
+        held = hold_large(x)
         if not is_usual(x, reach, reach64, lines):
             return False
-        held = hold(x) if line.n > KEEP_GIL else None
         store_params(numbers, params)
         fill_lines(kernel, numbers, lines, 1, rng, line.n, threads)
         return True
     arrays = tuple(x)
     count = len(arrays)
+    held = [hold_large(array) for array in arrays]
     lines = <fi_line *> PyMem_Malloc(count * sizeof(fi_line))
     if lines == NULL:
         raise MemoryError
@@ -433,8 +467,6 @@ def fill_usual(distribution, x, rng, int threads):
             if not is_usual(arrays[i], reach, reach64, &lines[i]):
                 return False
             total += lines[i].n
-            longest = max(longest, lines[i].n)
-        held = [hold(array) for array in arrays] if longest > KEEP_GIL else None
         store_params(numbers, params)
         fill_lines(kernel, numbers, lines, count, rng, total, threads)
     finally:

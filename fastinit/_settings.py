@@ -18,7 +18,7 @@ def _threads_from_environment() -> int:
     text = os.environ.get("FASTINIT_NUM_THREADS", "")
     if not text:
         return 0
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:  # Python reads no number of thousands of digits
         raise ValueError(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
     return _arguments.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
 

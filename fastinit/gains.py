@@ -95,5 +95,8 @@ def gain_of(nonlinearity: str, slope: float | None, name: str) -> float:
     if not math.isfinite(slope):
         raise ValueError(f"{name}={slope!r} must be finite")
     if _arguments.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
-        return math.sqrt(2.0 / (1.0 + slope**2))
+        square = slope * slope  # not by the C library's pow, which differs from system to system
+        if square == math.inf:
+            raise ValueError(f"{name}={slope!r}: its square must be finite")
+        return math.sqrt(2.0 / (1.0 + square))
     return _GAINS[nonlinearity]

@@ -293,7 +293,9 @@ class Initializer:
             return initializer
         except (TypeError, ValueError) as error:
             reason = str(error).removeprefix("Initializer: ")
-            raise type(error)(f"initializer={_arguments.shown(text)}: {reason}") from None
+            raise type(error)(
+                f"Initializer.parse: text={_arguments.shown(text)}: {reason}"
+            ) from None
 
     def __str__(self) -> str:
         if not self._arguments:
@@ -338,7 +340,7 @@ def _scaled(scale: float, distribution: str) -> Callable[[float], tuple[str, dic
     """Return what a gain makes of a function that has no gain of its own."""
     return lambda number: (
         "variance_scaling",
-        {"scale": scale * number**2, "mode": "fan_in", "distribution": distribution},
+        {"scale": scale * (number * number), "mode": "fan_in", "distribution": distribution},
     )
 
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from fastinit._arguments import Axes, Shape, choice, positive, real
-from fastinit._arguments import shape as check_shape
+from fastinit._arguments import Axes, Shape, choice, positive, real, squared
 from fastinit._distributions import (
     absolute_truncated_normal_distribution,
     normal_distribution,
@@ -19,7 +18,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._fill import check_pair, fill, fill_constant, is_complex, shape_of
+from fastinit._fill import check_pair, fill, fill_constant, is_complex, place, shape_of
 from fastinit.fans import fan_of
 from fastinit.formulas import fill_disk
 from fastinit.gains import gain_of
@@ -604,7 +603,9 @@ def variance_scaling_(
     """
     choice("distribution", distribution, _DISTRIBUTIONS)
     check_pair(global_shape, offset)
-    shape = shape_of(x) if global_shape is None else check_shape("global_shape", global_shape)
+    shape = shape_of(x)
+    if global_shape is not None:
+        shape, _ = place(shape, global_shape, offset)
     axes = in_axis, out_axis, batch_axis
     variance = scaled_variance(shape, scale, mode, axes, fan_in, fan_out)
     if distribution != "normal" and is_complex(x):
@@ -618,7 +619,11 @@ def variance_scaling_(
     else:
         bound = math.sqrt(3.0 * variance)
         drawn = uniform_distribution(-bound, bound)
-    return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
+    try:
+        return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
+    except ValueError as error:
+        given = f"scale={scale!r}, which gives {drawn.text},"
+        raise ValueError(str(error).replace(drawn.text, given)) from None
 
 
 def scaled_variance(
@@ -634,6 +639,22 @@ def scaled_variance(
     fan = fan_of(shape, mode, axes, fan_in, fan_out)
     # No fan, no elements: nothing to scale.
     return positive("scale", scale) / fan if fan > 0 else 0.0
+
+
+def _scaled_by(gain: float, x: T, distribution: str, options: ScalingOptions) -> T:
+    """Fill x by a scale that is the gain's square; an error speaks of the gain."""
+    scale = squared("gain", gain)
+    try:
+        return variance_scaling_(x, scale, "fan_avg", distribution, **options)
+    except ValueError as error:
+        text = str(error).replace(f"scale={scale!r}", f"gain={gain!r}")
+        raise ValueError(text) from None
+
+
+def _scale_of(nonlinearity: str, a: float) -> float:
+    """Return the square of a gain, by multiplication, as `squared`."""
+    gain = gain_of(nonlinearity, a, "a")
+    return gain * gain
 
 
 def _known(function: str, options: Mapping[str, object]) -> None:
@@ -714,7 +735,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) 
     True
     """
     _known("xavier_uniform_", options)
-    return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "uniform", **options)
+    return _scaled_by(gain, x, "uniform", options)
 
 
 def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -782,7 +803,7 @@ def xavier_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -
     True
     """
     _known("xavier_normal_", options)
-    return variance_scaling_(x, positive("gain", gain) ** 2, "fan_avg", "normal", **options)
+    return _scaled_by(gain, x, "normal", options)
 
 
 def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingOptions]) -> T:
@@ -853,9 +874,7 @@ def xavier_truncated_normal_(x: T, gain: float = 1.0, **options: Unpack[ScalingO
     True
     """
     _known("xavier_truncated_normal_", options)
-    return variance_scaling_(
-        x, positive("gain", gain) ** 2, "fan_avg", "truncated_normal", **options
-    )
+    return _scaled_by(gain, x, "truncated_normal", options)
 
 
 def he_uniform_(
@@ -936,7 +955,7 @@ def he_uniform_(
     True
     """
     _known("he_uniform_", options)
-    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "uniform", **options)
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "uniform", **options)
 
 
 def he_normal_(
@@ -1016,7 +1035,7 @@ def he_normal_(
     True
     """
     _known("he_normal_", options)
-    return variance_scaling_(x, gain_of(nonlinearity, a, "a") ** 2, mode, "normal", **options)
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "normal", **options)
 
 
 def he_truncated_normal_(
@@ -1099,9 +1118,7 @@ def he_truncated_normal_(
     True
     """
     _known("he_truncated_normal_", options)
-    return variance_scaling_(
-        x, gain_of(nonlinearity, a, "a") ** 2, mode, "truncated_normal", **options
-    )
+    return variance_scaling_(x, _scale_of(nonlinearity, a), mode, "truncated_normal", **options)
 
 
 def lecun_uniform_(x: T, **options: Unpack[ScalingOptions]) -> T:

@@ -186,8 +186,8 @@ def _concrete(
         return made[offset]
 
     made: dict[Shape, NDArray[Any]] = {}
-    of_each_element = getattr(initializer, "name", None) in _OF_EACH_ELEMENT
-    if of_each_element and _on_gpus(sharding):
+    by_gpus = getattr(initializer, "name", None) in _OF_EACH_ELEMENT and dtype.kind != "c"
+    if by_gpus and _on_gpus(sharding):
         return _by_gpus(rng, shape, dtype, sharding, initializer)
     if sharding is None:
         return jax.device_put(part(tuple(slice(None) for _ in shape)))

@@ -358,8 +358,8 @@ class Generator(_kernels.Cursor):
     ) -> Any:
         lengths = () if size is None else shape("size", size)
         if out is None:
-            array = empty(lengths, np.float64 if dtype is None else dtype)
-            fill(distribution, array, self)
+            array = empty(lengths, np.float64 if dtype is None else dtype, "size")
+            self._fill(distribution, array, "x has dtype ", "dtype=")
             return array.item() if size is None else array
         if not (hasattr(out, "dtype") and hasattr(out, "shape")):
             raise TypeError(f"out={shown(out)} must be an array")
@@ -367,7 +367,16 @@ class Generator(_kernels.Cursor):
             raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
             raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
-        return fill(distribution, out, self)
+        return self._fill(distribution, out, "x ", "out ")
+
+    def _fill(self, distribution: Distribution, x: NDArray[Any], words: str, ours: str) -> Any:
+        """Fill x; an error that begins with some words begins with those of our callers."""
+        try:
+            return fill(distribution, x, self)
+        except (TypeError, ValueError) as error:
+            text = str(error)
+            text = ours + text.removeprefix(words) if text.startswith(words) else text
+            raise type(error)(text) from None
 
     def __repr__(self) -> str:
         s = self.seed_seq

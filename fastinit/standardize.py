@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastinit._arguments import Axes, axes, integer, positive, shown
-from fastinit._fill import element, floats
+from fastinit._fill import FloatFormat, element, float_format, floats
 from fastinit._settings import count_threads
 
 T = TypeVar("T")
@@ -94,8 +94,9 @@ def standardize_(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, if x holds an infinity or a NaN, or if elements that
-        are all equal would need a standard deviation above 0; then nothing was written.
+        If an argument is not as described, if x holds an infinity or a NaN, if elements that
+        are all equal would need a standard deviation above 0, or if a value would be larger than
+        any number of x's dtype; then nothing was written.
 
     References
     ----------
@@ -122,7 +123,7 @@ def standardize_(
         factor = std / np.where(deviation, deviation, 1.0)
         return _Affine(moments.mean, factor, mean, moments.exponent)
 
-    _rescale(array, axis, coefficients, threads)
+    _rescale(array, axis, coefficients, threads, f"mean={mean!r}, std={std!r}")
     return x
 
 
@@ -175,7 +176,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
             raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
         return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
-    _rescale(array, axis, coefficients, threads)
+    _rescale(array, axis, coefficients, threads, f"norm={norm!r}")
     return x
 
 
@@ -216,8 +217,9 @@ def lsuv_(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; or if the output is constant or not finite, or its
-        deviation is not `std` in the end: then x may have been scaled.
+        If an argument is not as described; or if the output is constant or not finite, x would
+        have values that are larger than any number of its dtype, or the output's deviation is not
+        `std` in the end: then x may have been scaled.
 
     References
     ----------
@@ -246,15 +248,16 @@ def lsuv_(
         if abs(deviation / wanted - 1) <= allowed:
             return x
         if remaining:
-            _scale(array, wanted / deviation, threads)
+            factor = wanted / deviation
+            _rescale(array, None, partial(_scaled, factor), threads, f"std={std!r}")
     raise ValueError(
         f"after iterations={iterations} the output has the standard deviation {deviation!r}, "
         f"not std={std!r} within tolerance={tolerance!r}"
     )
 
 
-def _scale(array: NDArray[Any], factor: float, threads: int | None) -> None:
-    _rescale(array, None, lambda _: _Affine(0.0, factor, 0.0), threads)
+def _scaled(factor: float, _: _Moments) -> _Affine:
+    return _Affine(0.0, factor, 0.0)
 
 
 def _check_finite(statistic: Floats) -> None:
@@ -289,13 +292,17 @@ def _rescale(
     axis: Axes | None,
     coefficients: Callable[[_Moments], _Affine],
     threads: int | None,
+    given: str,
 ) -> None:
-    """Rescale each line of the array along some axes; `coefficients` raises where it cannot."""
+    """Rescale each line of the array along some axes; `coefficients` raises where it cannot.
+
+    `given` is what was asked for, for errors.
+    """
     workers, cut = count_threads(threads), _cut(np.atleast_1d(array), axis)
     with _mapping(workers if array.size > _BOX else 1) as parallel:
         each_line, each_piece = (parallel, _map) if len(cut.pieces) == 1 else (_map, parallel)
 
-        affine = partial(_affine, cut, each_piece, coefficients)
+        affine = partial(_affine, cut, each_piece, coefficients, given)
 
         def check(lines: Box) -> None:
             affine(lines)
@@ -326,7 +333,11 @@ def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
 
 
 def _affine(
-    cut: _Cut, each_piece: _Map, coefficients: Callable[[_Moments], _Affine], lines: Box
+    cut: _Cut,
+    each_piece: _Map,
+    coefficients: Callable[[_Moments], _Affine],
+    given: str,
+    lines: Box,
 ) -> _Affine:
     """Return what becomes of some lines."""
     with np.errstate(all="ignore"):  # what is not finite is refused
@@ -334,7 +345,20 @@ def _affine(
         exponent = _to_be_squarable(moments)
         if exponent is not None:
             moments = cut.moments(lines, each_piece, exponent)
-        return coefficients(moments)
+        affine = coefficients(moments)
+        _check_range(affine, moments, float_format(cut.array.dtype), given)
+        return affine
+
+
+def _check_range(affine: _Affine, moments: _Moments, dtype: FloatFormat, given: str) -> None:
+    """Raise if a value would be larger than any number of the dtype, thus infinite or NaN."""
+    ends = np.stack([moments.low, moments.high])
+    largest = float(np.abs((ends - affine.shift) * affine.factor + affine.target).max())
+    if not largest <= dtype.max:
+        raise ValueError(
+            f"{given}: x would have values up to {largest:.4g}; allowed: up to {dtype.max:.4g}, "
+            f"the largest of {dtype.name}"
+        )
 
 
 def _wide(box: NDArray[Any], exponent: Exponents) -> Floats:

@@ -146,7 +146,7 @@ def dirac_(
     if not integer("groups", groups) >= 1 or taps.n_out % groups:
         raise ValueError(f"groups={shown(groups)} must divide the number of outputs, {taps.n_out}")
     value = element(gain, array.dtype, "gain")
-    fill_constant(x, 0, threads, backend=backend)
+    fill_constant(array, 0, threads, backend=backend)
     outputs = np.arange(taps.matrix.shape[-1])
     inputs = (taps.first_out + outputs) % max(1, taps.n_out // groups) - taps.first_in
     here = (inputs >= 0) & (inputs < taps.matrix.shape[-2])
@@ -211,10 +211,12 @@ def eye_(
     array([[1., 0., 0.],
            [0., 1., 0.]], dtype=float32)
     """
-    _check_matrix("eye_", place(array_of(x).shape, global_shape, offset)[0])
-    return dirac_(
-        x, 1, gain, threads=threads, backend=backend, global_shape=global_shape, offset=offset
+    array = array_of(x)
+    _check_matrix("eye_", place(array.shape, global_shape, offset)[0])
+    dirac_(
+        array, 1, gain, threads=threads, backend=backend, global_shape=global_shape, offset=offset
     )
+    return x
 
 
 def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
@@ -291,7 +293,7 @@ def delta_(
     array = array_of(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     value = element(gain, array.dtype, "gain")
-    fill_constant(x, 0, threads, backend=backend)
+    fill_constant(array, 0, threads, backend=backend)
     taps.matrix[...] = value
     return x
 
@@ -362,8 +364,8 @@ def hadamard_(
     array = floats(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if taps.n_out <= taps.n_in:
-        return dirac_(
-            x,
+        dirac_(
+            array,
             in_axis=in_axis,
             out_axis=out_axis,
             threads=threads,
@@ -371,7 +373,8 @@ def hadamard_(
             global_shape=global_shape,
             offset=offset,
         )
-    fill_constant(x, 0, threads, backend=backend)
+        return x
+    fill_constant(array, 0, threads, backend=backend)
     values = element(math.sqrt(2.0 ** -((taps.n_out - 1).bit_length() - 1)), array.dtype)
     values = np.concatenate([values, -values])
     outputs = taps.first_out + np.arange(taps.matrix.shape[-1])
@@ -449,7 +452,10 @@ def embedding_(
     array = floats(x)
     whole, at = place(array.shape, global_shape, offset)
     if padding is not None and not (whole and 0 <= integer("padding", padding) < whole[0]):
-        raise ValueError(f"padding={shown(padding)} is not a row of a table of shape {whole}")
+        allowed = f"0 to {whole[0] - 1}" if whole and whole[0] else "none"
+        raise ValueError(
+            f"padding={shown(padding)} is not a row of a table of shape {whole}; allowed: {allowed}"
+        )
     distribution = normal_distribution(0.0, std)
     fill(distribution, array, as_generator(rng), threads, global_shape, offset, backend)
     if padding is not None:
@@ -660,7 +666,7 @@ def delta_orthogonal_(
         )
     generator, factor = as_generator(rng), real("gain", gain)
     check_gain(factor, float_format(array.dtype))  # before the zeros are written
-    fill_constant(x, 0, threads, backend=backend)
+    fill_constant(array, 0, threads, backend=backend)
     fill_orthogonal(factor, taps.matrix, taps.box, generator, threads, backend)
     return x
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -383,13 +382,12 @@ def machine() -> dict[str, Any]:
     >>> machine()["fastinit"]["stream"]
     'fastinit-3'
     """
-    huge_pages = _HUGE_PAGES.read_text().strip() if _HUGE_PAGES.exists() else ""
     return {
         "cpu": _cpu(),
         "caches": _caches(),
         "memory": psutil.virtual_memory().total,
-        "huge_pages": huge_pages,
-        "load": os.getloadavg()[0],
+        "huge_pages": _said_in(_HUGE_PAGES),
+        "load": psutil.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
         "fastinit": fi.info(),
@@ -397,20 +395,28 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _said_in(path: Path) -> str:
+    """Return what a file of the system's says; nothing where it is not, or is not to be read."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = _said_in(Path("/proc/cpuinfo")).splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
 def _caches() -> dict[str, int]:
     """Return the first CPU's caches for data, in bytes, by name."""
-    return {
-        "L" + (path / "level").read_text().strip(): int((path / "size").read_text()[:-2]) * 1024
-        for path in sorted(_CACHES.glob("index*"))
-        if (path / "type").read_text().strip() != "Instruction"
-    }
+    caches = {}
+    for path in sorted(_CACHES.glob("index*")):
+        level, size, kind = (_said_in(path / name) for name in ("level", "size", "type"))
+        if level and size and kind != "Instruction":
+            caches[f"L{level}"] = int(size.removesuffix("K")) * 1024
+    return caches
 
 
 def _versions() -> Iterable[tuple[str, str]]:
@@ -499,5 +505,5 @@ def load(path: Path) -> Report:
             for row in report.get("jobs", ())
         ]
         return Report(report["machine"], results, jobs)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a report of fastinit's benchmark: {error!r}") from None

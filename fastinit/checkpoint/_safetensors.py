@@ -115,7 +115,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for name, value in pairs:
         if name in entries:
-            raise RecipeError(f"the name {name!r} is there twice")
+            raise RecipeError(f"the name {shown(name)} is there twice")
         entries[name] = value
     return entries
 
@@ -157,7 +157,7 @@ def _tensor(origin: str, name: str, entry: Any) -> Tensor:
             pass
         case _:
             raise RecipeError(
-                f"{origin}: {name!r} must have a dtype and a shape, as in a safetensors header"
+                f"{origin}: {shown(name)} must have a dtype and a shape, as in a safetensors header"
             )
     if code not in _NAMES:
         allowed = ", ".join(_NAMES)
@@ -167,11 +167,11 @@ def _tensor(origin: str, name: str, entry: Any) -> Tensor:
         )
     tensor = Tensor(name, tuple(shape), as_dtype(_NAMES[code]))
     if tensor.nbytes > _MAX_BYTES:
-        raise RecipeError(f"{origin}: {name!r} has more than 2**63 bytes")
+        raise RecipeError(f"{origin}: {shown(name)} has more than 2**63 bytes")
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise RecipeError(f"{origin}: the name {name!r} is no text: {error.reason}") from None
+        raise RecipeError(f"{origin}: the name {shown(name)} is no text: {error.reason}") from None
     return tensor
 
 
@@ -185,5 +185,6 @@ def _offsets(origin: str, name: str, entry: Mapping[str, Any]) -> tuple[int, int
             return begin, end
         case other:
             raise RecipeError(
-                f"{origin}: {name!r} has data_offsets {other!r}; allowed: two places in the file"
+                f"{origin}: {shown(name)} has data_offsets {shown(other)}; allowed: two places in "
+                "the file"
             )

@@ -7,14 +7,13 @@ what mapped files wait for (docs/large-models.md).
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fastinit._files import appearing, write_at
+from fastinit._files import UNKNOWN, appearing, write_at
 from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import (
     Block,
@@ -117,7 +116,7 @@ def _allocate(file: BinaryIO, nbytes: int) -> None:
     except AttributeError:  # macOS, Windows
         file.truncate(nbytes)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # this file system cannot
+        if error.errno in UNKNOWN:  # this file system cannot
             file.truncate(nbytes)
         else:
             raise OSError(error.errno, f"{error.strerror} for {nbytes:,} bytes") from None

@@ -54,12 +54,14 @@ class Moments:
             values = values[finite]
         if not values.size:
             return cls(nans=nans, infs=infs)
-        mean, low, high = float(values.mean()), float(values.min()), float(values.max())
+        low, high = float(values.min()), float(values.max())
         zeros = values.size - int(np.count_nonzero(values))
-        values -= mean
-        squares = values * values
-        m2 = float(squares.sum())
-        m3, m4 = float(squares @ values), float(squares @ squares)
+        with np.errstate(all="ignore"):  # sums that float64 cannot hold are not known
+            mean = float(values.mean())
+            values -= mean
+            squares = values * values
+            m2 = float(squares.sum())
+            m3, m4 = float(squares @ values), float(squares @ squares)
         return cls(values.size, mean, m2, m3, m4, low, high, zeros, nans, infs)
 
     def __add__(self, other: Moments) -> Moments:
@@ -68,11 +70,11 @@ class Moments:
         counts = {key: getattr(self, key) + getattr(other, key) for key in _COUNTS}
         if not (a and b):
             return replace(self if a else other, **counts)
-        d = other.mean - self.mean
+        d = other.mean - self.mean  # multiplied, as a power that overflows is an error in Python
         m2 = self.m2 + other.m2 + d * d * a * b / n
-        m3 = self.m3 + other.m3 + d**3 * a * b * (a - b) / n**2
+        m3 = self.m3 + other.m3 + d * d * d * a * b * (a - b) / n**2
         m3 += 3 * d * (a * other.m2 - b * self.m2) / n
-        m4 = self.m4 + other.m4 + d**4 * a * b * (a * a - a * b + b * b) / n**3
+        m4 = self.m4 + other.m4 + d * d * d * d * a * b * (a * a - a * b + b * b) / n**3
         m4 += 6 * d * d * (a * a * other.m2 + b * b * self.m2) / n**2
         m4 += 4 * d * (a * other.m3 - b * self.m3) / n
         mean, low, high = self.mean + d * b / n, min(self.min, other.min), max(self.max, other.max)
@@ -99,6 +101,8 @@ class Histogram(NamedTuple):
 @dataclass(frozen=True)
 class Statistics:
     """What `statistics` says of a tensor; moments are of its finite elements.
+
+    A moment is None if there is no such element, or if float64 cannot hold the sum that it needs.
 
     `zeros`, `nans` and `infs` are shares of all elements. `same_as` is an earlier tensor with
     the same bits, not constant. `p` is the p-value of a two-sample Kolmogorov-Smirnov test: of
@@ -247,7 +251,7 @@ def _tested(
         return None, None
     both = values if expected is None else np.concatenate([values, expected])
     p = None if expected is None else _kolmogorov_smirnov(values, expected)
-    if both.min() == both.max():
+    if both.min() == both.max() or not math.isfinite(float(both.max()) - float(both.min())):
         return p, None
     edges = np.linspace(both.min(), both.max(), 65)
     shares = [
@@ -292,21 +296,28 @@ def _kolmogorov_smirnov(a: NDArray[np.float64], b: NDArray[np.float64]) -> float
     return min(1.0, max(0.0, 2 * sum(terms)))
 
 
+def _known(value: float, m: Moments) -> float | None:
+    """Return a moment; None if the sum of squares was more, or less, than float64 holds."""
+    lost = m.min < m.max and not m.m2
+    return value if math.isfinite(value) and not lost else None
+
+
 def _statistics(
     stored: Stored, m: Moments, same_as: str | None, p: float | None, histogram: Histogram | None
 ) -> Statistics:
     tensor = stored.tensor
-    variance = m.m2 / m.n if m.n else 0.0
+    variance = m.m2 / m.n if m.n else math.nan
+    square = variance * variance
     size = max(1, tensor.size * (2 if tensor.dtype.kind == "c" else 1))
     return Statistics(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype.name,
-        mean=m.mean if m.n else None,
-        std=math.sqrt(variance) if m.n else None,
+        mean=m.mean if m.n and math.isfinite(m.mean) else None,
+        std=_known(math.sqrt(variance), m) if m.n and variance >= 0 else None,
         min=m.min if m.n else None,
         max=m.max if m.n else None,
-        kurtosis=m.m4 / m.n / variance**2 - 3 if variance**2 else None,
+        kurtosis=_known(m.m4 / m.n / square - 3, m) if m.n and square > 0 else None,
         zeros=m.zeros / size,
         nans=m.nans / size,
         infs=m.infs / size,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastinit._arguments import shown
 from fastinit._files import opened
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, as_block, memory, pieces
@@ -171,10 +172,19 @@ class _Index(NamedTuple):
         files, metadata = entries.get("weight_map"), entries.get("metadata", {})
         if not isinstance(files, dict) or not isinstance(metadata, dict):
             raise RecipeError(f"{path} must hold a weight_map: tensor names, each with its file")
+        for key, value in metadata.items():
+            if key.startswith("fastinit.") and not isinstance(value, str):
+                raise RecipeError(f"{path}: its metadata has {shown(key)}={shown(value)}: no text")
         for name, file in files.items():
             # A name that leads elsewhere would have us read, or replace, any file at all.
             if not isinstance(file, str) or not _PLAIN.fullmatch(file):
-                raise RecipeError(f"{path}: {name!r} is in {file!r}; allowed: a file beside it")
+                raise RecipeError(
+                    f"{path}: {shown(name)} is in {shown(file)}; allowed: a file beside it"
+                )
+            try:
+                f"{name}{file}".encode()
+            except UnicodeEncodeError as error:
+                raise RecipeError(f"{path}: {shown(name)} is no text: {error.reason}") from None
         return cls(path, metadata, files)
 
     @property
@@ -205,32 +215,46 @@ class _Index(NamedTuple):
         held = {s.tensor.name: s.path.name for s in stored}
         if held != self.weight_map or len(held) < len(stored):
             wrong = sorted({name for name, _ in held.items() ^ self.weight_map.items()})
-            raise RecipeError(f"{self.path}: the files do not hold {wrong[:3]} as it says")
+            named = ", ".join(map(shown, wrong[:3]))
+            raise RecipeError(f"{self.path}: the files do not hold {named} as it says")
         return tuple(stored), metadata or {}
 
 
 _PLAIN = re.compile(r"[^/\\\0]*[^/\\\0.][^/\\\0]*")
 
 
+# What NumPy's `save` writes. NumPy itself reads more, by Python's own parser, which a foreign text
+# can bring to any error.
+_HEADER = re.compile(
+    rb"\{'descr': '([^'\\]+)', 'fortran_order': (False|True), "
+    rb"'shape': \(([0-9]+(?:, ?[0-9]+)*|),?\), \} *\n"
+)
+_LONGEST = 2000  # bytes of a header, which has at most 64 lengths
+_DTYPES = {
+    np.dtype(name).str: name for name in DTYPES if not name.startswith(("bfloat", "float8"))
+} | {f"{order}V2": "bfloat16" for order in "<>|"}  # of which NumPy knows the size alone
+
+
 def _array(name: str, path: Path) -> Stored:
     """Return a tensor in NumPy's format."""
-    try:
-        with opened(path) as file:
-            version = np.lib.format.read_magic(file)
-            if version != (1, 0):
-                raise ValueError(f"version {version}; allowed: (1, 0)")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            begin = file.tell()
-    except ValueError as error:
-        raise RecipeError(f"{path} is not a NumPy file: {error}") from None
-    if dtype.kind == "V" and dtype.itemsize == 2:  # NumPy knows no bfloat16
-        dtype = as_dtype("bfloat16")
-    if fortran or dtype.name not in DTYPES or not dtype.isnative:
-        raise RecipeError(f"{path} must hold, in C order, one of {', '.join(DTYPES)}")
-    tensor = Tensor(name, shape, dtype)
-    if path.stat().st_size != begin + tensor.nbytes:
-        raise RecipeError(f"{path}: {tensor} does not add up to its size")
-    return Stored(tensor, path, begin)
+    with opened(path) as file:
+        begin = file.read(10)
+        length = int.from_bytes(begin[8:], "little")
+        header = _HEADER.fullmatch(file.read(length)) if length <= _LONGEST else None
+        nbytes = os.fstat(file.fileno()).st_size
+    if len(begin) < 10 or begin[:8] != b"\x93NUMPY\x01\x00" or header is None:
+        raise RecipeError(f"{path} is not a NumPy file, of version 1.0, as numpy.save writes it")
+    code, fortran, lengths = header[1].decode("latin-1"), header[2] == b"True", header[3]
+    dtype = _DTYPES.get(code)
+    if fortran or dtype is None:
+        raise RecipeError(
+            f"{path} has the dtype {shown(code)} in {'Fortran' if fortran else 'C'} order; "
+            f"allowed: in C order, one of {', '.join(_DTYPES.values())}"
+        )
+    tensor = Tensor(name, tuple(int(n) for n in lengths.split(b",") if n), as_dtype(dtype))
+    if nbytes != 10 + length + tensor.nbytes:
+        raise RecipeError(f"{path}: {tensor} does not add up to its size, {nbytes:,} bytes")
+    return Stored(tensor, path, 10 + length)
 
 
 def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:

@@ -256,7 +256,9 @@ def _whole(layout: Layout, directory: Path) -> set[str]:
 
 
 def _holds(path: Path, small: Small) -> bool:
-    return path.is_file() and path.read_bytes() == small.content
+    # A file of that name may be anybody's, and of any size.
+    whole = path.is_file() and path.stat().st_size == len(small.content)
+    return whole and path.read_bytes() == small.content
 
 
 def _begun(index: Small, directory: Path) -> Path:

@@ -11,7 +11,7 @@ import typer
 import fastinit
 from fastinit import _kernels
 from fastinit.cli import bench, checkpoint, probe
-from fastinit.cli._terminal import STATUSES
+from fastinit.cli._terminal import STATUSES, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fastinit {fastinit.__version__}, stream {_kernels.STREAM}")
+        say(f"fastinit {fastinit.__version__}, stream {_kernels.STREAM}")
         raise typer.Exit
 
 

@@ -38,6 +38,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 
 _LINE = 1000  # characters of an error
+_CELL = 300  # characters of a cell
 
 
 class UsageError(ValueError):
@@ -78,8 +79,13 @@ def end(reason: str, status: int) -> NoReturn:
     line = " ".join(reason.split())
     if len(line) > _LINE:
         line = f"{line[: _LINE * 2 // 3]} ... {line[-_LINE // 3 :]}"
-    typer.echo(f"fastinit: {printable(line)}", err=True)
+    say(f"fastinit: {line}", err=True)
     raise typer.Exit(status) from None
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print lines: all that the commands print, but JSON."""
+    typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
 
 
 def printable(text: str) -> str:
@@ -95,7 +101,7 @@ def _show_warning(
     show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
     if category is UserWarning:
-        typer.echo(f"fastinit: warning: {printable(' '.join(str(message).split()))}", err=True)
+        say(f"fastinit: warning: {' '.join(str(message).split())}", err=True)
     else:
         show(message, category, *where)
 
@@ -175,24 +181,26 @@ class _Lines:
         self._next = now + self.EVERY
         left = (now - self._start) * (self._total - self._done) / self._done
         share = 100 * self._done / self._total
-        typer.echo(f"{self._text}: {share:.0f} % done, {left:.0f} s left", err=True)
+        say(f"{self._text}: {share:.0f} % done, {left:.0f} s left", err=True)
 
 
 def rows(values: Mapping[str, str]) -> None:
     """Print values, each after its name."""
     width = max(map(len, values))
     for label, value in values.items():
-        typer.echo(f"{label:<{width}}  {printable(value)}")
+        say(f"{label:<{width}}  {value}")
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite have no JSON and are null."""
+    """Print a value as JSON: what is not finite is null, a complex number its two parts."""
     typer.echo(json.dumps(_finite(value), indent=1, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, complex):
+        return _finite([value.real, value.imag])
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -200,8 +208,14 @@ def _finite(value: Any) -> Any:
 
 def columns(head: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
     """Print lines of cells, each column as wide as its widest."""
-    all_lines = [[*map(printable, line)] for line in ([head, *lines] if head else lines)]
+    all_lines = [[*map(_cell, line)] for line in ([head, *lines] if head else lines)]
     widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
     for line in all_lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
+
+
+def _cell(text: str) -> str:
+    """Return a cell's text, or its two ends: a foreign name would make every line as long."""
+    text = printable(text)
+    return text if len(text) <= _CELL else f"{text[: _CELL // 2]}...{text[-_CELL // 2 :]}"

@@ -15,7 +15,7 @@ import typer
 import fastinit as fi
 from fastinit import benchmark
 from fastinit._extras import require
-from fastinit.cli._terminal import AsJson, one_line_errors, print_json, refuse
+from fastinit.cli._terminal import AsJson, one_line_errors, print_json, refuse, say
 
 EXAMPLE = "Example: fastinit bench --dtype bfloat16 --power 26 --output build/bench"
 
@@ -120,7 +120,7 @@ def bench(
             threads or counts,
             memory or benchmark.MEMORY,
         )
-        most, turns = max(threads or [fi.get_num_threads()]), repeats or 3
+        most, turns = max(threads or [fi.get_num_threads()]), 3 if repeats is None else repeats
         plans: dict[str, Callable[[], Iterator[benchmark.Job]]] = {
             "orthogonal": lambda: benchmark.orthogonal(
                 [_shape(text) for text in shape] if shape else benchmark.SHAPES,
@@ -133,13 +133,13 @@ def bench(
         results, jobs = [], []
         with _ends_at_ctrl_c():
             for case in plan if "fills" in chosen else ():
-                these = benchmark.measure(case, repeats or 7, alone)
+                these = benchmark.measure(case, 7 if repeats is None else repeats, alone)
                 if not as_json:
-                    typer.echo(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
+                    say(f"{benchmark.describe(case)}\n{benchmark.table(these)}\n")
                 results += these
             for job in chain.from_iterable(plans[name]() for name in chosen if name in plans):
                 if not as_json:
-                    typer.echo(f"{benchmark.job_table(job)}\n")
+                    say(f"{benchmark.job_table(job)}\n")
                 jobs.append(job)
         report = benchmark.Report(benchmark.machine(), results, jobs)
         if as_json:
@@ -191,4 +191,4 @@ def _keep(report: benchmark.Report, directory: Path, quiet: bool) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     benchmark.save(report, directory / "results.json")
     for path in (directory / "results.json", *_plots.draw(report, directory)):
-        typer.echo(path, err=quiet)
+        say(path, err=quiet)

@@ -26,8 +26,8 @@ from fastinit.cli._terminal import (
     end,
     one_line_errors,
     print_json,
-    printable,
     rows,
+    say,
 )
 from fastinit.recipe import FLOAT_DTYPES, Origin, Recipe, Rule, builtin
 from fastinit.recipe._toml import described
@@ -257,7 +257,7 @@ def _statistics(
     if output is not None:
         from fastinit.checkpoint import _pictures
 
-        typer.echo(f"pictures: {' '.join(map(str, _pictures.draw(results, output)))}", err=as_json)
+        say(f"pictures: {' '.join(map(str, _pictures.draw(results, output)))}", err=as_json)
     wrong = [each.name for each in checkpoint.wrong(results)]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -319,11 +319,11 @@ def show(
     lengths = "x".join(map(str, values.shape)) or "one value"
     given = model.values.get(name)
     line = f"{tensor}  {lengths}  {values.dtype.name}" + (f"  {given}" if given else "")
-    typer.echo(printable(line))
+    say(line)
     # NumPy prints a bfloat16 as it is stored: as a float32 it is shorter.
-    typer.echo(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
+    say(values.astype(np.float32) if values.dtype.name == "bfloat16" else values)
     if output is not None:
-        typer.echo(f"saved to {output}")
+        say(f"saved to {output}")
 
 
 def list_sources(as_json: AsJson = False) -> None:
@@ -334,9 +334,9 @@ def list_sources(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"models": models, "rules": rules})
         return
-    typer.echo("Models: fastinit init MODEL -o DIR")
+    say("Models: fastinit init MODEL -o DIR")
     columns(None, [(f"  {name}", description) for name, description in models.items()])
-    typer.echo("\nRules: fastinit init SOURCE --recipe RULES -o DIR")
+    say("\nRules: fastinit init SOURCE --recipe RULES -o DIR")
     columns(None, [(f"  {name}", description) for name, description in rules.items()])
 
 
@@ -377,9 +377,7 @@ def _list(model: Recipe, as_json: bool) -> None:
     ]
     columns(None, lines)
     parameters = sum(tensor.size for tensor in model.tensors)
-    typer.echo(
-        f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written"
-    )
+    say(f"{len(lines)} tensors, {parameters:,} elements, {_nbytes(model):,} bytes; nothing written")
 
 
 def _described(origin: Origin) -> str:

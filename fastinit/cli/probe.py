@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ from fastinit.cli._terminal import (
     one_line_errors,
     print_json,
     refuse,
+    say,
     share_bar,
     steps_bar,
 )
@@ -27,6 +29,7 @@ from fastinit.gains import ACTIVATIONS
 if TYPE_CHECKING:
     from fastinit.torch import _configs
 
+_MOST = 10**6  # of all that is counted
 _COMPARED = ["xavier", "he", "normal:0.01"]
 
 
@@ -54,9 +57,10 @@ def probe(
             f"{initializer.FORMS}.",
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="The number of layers.")] = 50,
+    depth: Annotated[int, typer.Option(min=1, max=_MOST, help="The number of layers.")] = 50,
     width: Annotated[
-        int, typer.Option(min=1, help="The width of each layer; with --image, its channels.")
+        int,
+        typer.Option(min=1, max=_MOST, help="The width of each layer; with --image, its channels."),
     ] = 128,
     activation: Annotated[
         str, typer.Option(help=f"The activation: one of {', '.join(ACTIVATIONS)}.")
@@ -67,17 +71,25 @@ def probe(
     ] = False,
     image: Annotated[
         int | None,
-        typer.Option(min=1, help="Use 3 x 3 convolutions over N x N images.", metavar="N"),
+        typer.Option(
+            min=1, max=_MOST, help="Use 3 x 3 convolutions over N x N images.", metavar="N"
+        ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="The number of samples: by default 256, and 1 for a CONFIG."),
+        typer.Option(
+            min=1, max=_MOST, help="The number of samples: by default 256, and 1 for a CONFIG."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are tried: 0, 1, 2, ...")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="How many seeds are tried: 0, 1, 2, ...")
+    ] = 3,
     steps: Annotated[
         int,
         typer.Option(
-            min=0, help="How many steps of gradient descent on digits the page shows; 0 for none."
+            min=0,
+            max=_MOST,
+            help="How many steps of gradient descent on digits the page shows; 0 for none.",
         ),
     ] = 60,
     tokens: Annotated[
@@ -171,12 +183,12 @@ def probe(
 
 def _show(result: diagnostics.Probe, files: list[Path]) -> None:
     """Print the verdicts, what to use instead, and the files."""
-    typer.echo(f"{result.setting}\n{result}")
+    say(f"{result.setting}\n{result}")
     for one in result:
         if one.advice:
-            typer.echo(f"instead of {one.name}: {one.advice}")
+            say(f"instead of {one.name}: {one.advice}")
     if files:
-        typer.echo(f"files: {' '.join(map(str, files))}")
+        say(f"files: {' '.join(map(str, files))}")
 
 
 _SMALL = ("depth", "width", "activation", "residual", "layer_norm", "image", "seeds", "steps")
@@ -218,12 +230,13 @@ def _probe_config(
     given = _tokens(tokens)
     if samples is not None and not isinstance(given, int):
         raise ValueError(f"--batch {samples} is of random tokens; {tokens} says how many samples")
-    inputs = _configs.batch_for(model, given, samples or 1, seed)
+    with _their_errors(path):
+        inputs = _configs.batch_for(model, given, samples or 1, seed)
     chosen = None if layers is None else _slice(layers)
     memory, start = PeakMemory(), time.perf_counter()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    typer.echo(f"{type(model).__name__}, {parameters:,} parameters, {dtype}", err=True)
-    with only(model, chosen):
+    say(f"{type(model).__name__}, {parameters:,} parameters, {dtype}", err=True)
+    with only(model, chosen), _their_errors(path):
         work = _configs.work(model) * len(rules)
         _show_estimate(_configs.estimate(model, inputs), len(rules))
     stopped = False
@@ -234,15 +247,16 @@ def _probe_config(
             memory.sample()
 
         try:
-            result = fastinit.torch.probe(
-                model,
-                inputs,
-                _configs.loss_of,
-                seed=seed,
-                compare=rules,
-                layers=chosen,
-                progress=progress,
-            )
+            with _their_errors(path):
+                result = fastinit.torch.probe(
+                    model,
+                    inputs,
+                    _configs.loss_of,
+                    seed=seed,
+                    compare=rules,
+                    layers=chosen,
+                    progress=progress,
+                )
         except KeyboardInterrupt as interrupt:
             if not hasattr(interrupt, "probe"):
                 raise
@@ -254,11 +268,22 @@ def _probe_config(
     else:
         _show_model(result)
     seconds = time.perf_counter() - start
-    typer.echo(f"{seconds:.1f} s, peak memory {memory.nbytes / 1e9:.2f} GB private", err=as_json)
+    say(f"{seconds:.1f} s, peak memory {memory.nbytes / 1e9:.2f} GB private", err=as_json)
     if outputs and not as_json:
-        typer.echo(f"files: {' '.join(map(str, outputs))}")
+        say(f"files: {' '.join(map(str, outputs))}")
     if stopped:
         raise typer.Exit(130)
+
+
+@contextmanager
+def _their_errors(path: Path) -> Iterator[None]:
+    """Say in one line what the code of a model's author makes of its config."""
+    try:
+        yield
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: the model cannot be probed: {error}") from error
 
 
 def _tokens(text: str) -> Any:
@@ -281,7 +306,7 @@ def _slice(text: str) -> slice:
 def _show_estimate(estimate: _configs.Estimate, rules: int) -> None:
     seconds = estimate.seconds * rules
     span = f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(1.0, seconds):.0f} s"
-    typer.echo(
+    say(
         f"about {span}, and {estimate.nbytes / 1e9:.1f} GB; the largest block has "
         f"{estimate.block / 1e9:.2f} GB",
         err=True,
@@ -290,10 +315,10 @@ def _show_estimate(estimate: _configs.Estimate, rules: int) -> None:
 
 def _show_model(result: diagnostics.Probe) -> None:
     """Print the verdicts, the loss, and what becomes of the gradient over the depth."""
-    typer.echo(str(result))
+    say(str(result))
     for one in result:
         signal, gradient = one.std[0], one.gradient[0]
-        typer.echo(
+        say(
             f"{one.name}: from the last block back to the first the gradient by a block's output "
             f"changes {gradient[1] / gradient[-1]:.3g}-fold, and through the first block "
             f"{gradient[0] / gradient[1]:.3g}-fold; forward the signal changes "
@@ -301,9 +326,9 @@ def _show_model(result: diagnostics.Probe) -> None:
             f"{signal[-1] / signal[1]:.3g}-fold"
         )
         if one.inside is not None:
-            typer.echo(
+            say(
                 f"{one.name}: loss {one.inside.loss:.4g}; a model that knows nothing has "
                 f"{one.inside.guess:.4g}; std of the logits {one.inside.logits:.3g}"
             )
         if one.advice:
-            typer.echo(f"instead of {one.name}: {one.advice}")
+            say(f"instead of {one.name}: {one.advice}")

@@ -70,7 +70,10 @@ def machine_code(kernel: str, capability: int) -> bytes:
     known = capability in architectures()
     newest = max(a for a in architectures() if a <= capability)
     architecture = f"sm_{capability}" if known else f"compute_{newest}"
-    path = _cache() / f"{kernel}-{architecture}-{_digest(kernel, architecture)}"
+    cache = _cache()
+    if cache is None:
+        return compiled(kernel, architecture)
+    path = cache / f"{kernel}-{architecture}-{_digest(kernel, architecture)}"
     with suppress(OSError):
         return path.read_bytes()
     code = compiled(kernel, architecture)
@@ -119,14 +122,17 @@ def _digest(kernel: str, architecture: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cache() -> Path:
-    """Return where machine code is kept: ``FASTINIT_CACHE_DIR``, or the user's cache."""
+def _cache() -> Path | None:
+    """Return where machine code is kept: ``FASTINIT_CACHE_DIR``, or the user's cache, if any."""
     given = os.environ.get("FASTINIT_CACHE_DIR")
     if given:
         return Path(given)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "fastinit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastinit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastinit"
+    except RuntimeError:  # a container's user who is nobody, and has no home
+        return None
 
 
 def _keep(path: Path, code: bytes) -> None:

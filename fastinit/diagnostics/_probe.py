@@ -541,7 +541,11 @@ def filler(given: One) -> Filler:
     array([1., 1.])
     """
     if isinstance(given, str):
-        given = Initializer.parse(given)
+        try:
+            given = Initializer.parse(given)
+        except (TypeError, ValueError) as error:
+            reason = str(error).removeprefix("Initializer.parse: text=")
+            raise type(error)(f"initializer={reason}") from None
     if isinstance(given, Initializer):
         fill = given.fill
         return lambda x, rng: fill(x, rng=rng)

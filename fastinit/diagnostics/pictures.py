@@ -66,12 +66,17 @@ def _some(count: int, index: int) -> slice:
     return slice(index * step // len(_MARKERS) % step, None, step)
 
 
+def _as_it_is(text: str) -> str:
+    """Return a text that matplotlib shows as it is: two dollars would be a formula."""
+    return text.replace("$", r"\$")
+
+
 def _legend(
     figure: Any, names: Sequence[str], title: str | None = None, labels: Sequence[str] = ()
 ) -> None:
     """Name the initializers' styles above the axes, where they hide nothing."""
     handles = [
-        Line2D([], [], **style, label=label)
+        Line2D([], [], **style, label=_as_it_is(label))
         for style, label in zip(_styles(names), labels or names, strict=True)
     ]
     figure.legend(
@@ -190,7 +195,8 @@ def _histograms(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
             axes.stairs(histogram.density, histogram.edges, fill=True, color=colour, alpha=0.35)
             axes.stairs(histogram.density, histogram.edges, color=colour, linewidth=0.8)
             axes.tick_params(labelsize=7)
-            title = f"{signal.name}, layer {histogram.layer}\nstd {histogram.std:.2g}"
+            name = _as_it_is(f"{signal.name}, layer {histogram.layer}")
+            title = f"{name}\nstd {histogram.std:.2g}"
             axes.set_title(title, fontsize=8)
     figure.suptitle("Histograms of the activations")
     figure.supxlabel("activation / the largest std of the layers in the row", fontsize=9)

@@ -22,6 +22,8 @@ _SUGGESTIONS = (
     (r"embed|token|query", 'init = "normal" and std = 0.02'),
 )
 
+_ENOUGH = 200  # characters of a name: foreign ones have millions, and the patterns look far ahead
+
 
 def suggestion(tensor: Tensor) -> str:
     """Return what a rule for a tensor may say.
@@ -32,8 +34,9 @@ def suggestion(tensor: Tensor) -> str:
     >>> suggestion(Tensor("h.0.attn.lora_B.weight", (64, 4), np.dtype("float32")))
     'init = "zeros"'
     """
+    name = tensor.name[-_ENOUGH:]
     for pattern, text in _SUGGESTIONS:
-        if re.search(pattern, tensor.name):
+        if re.search(pattern, name):
             return text
     if tensor.dtype.kind in "iub":
         return "one that computes its numbers (or give the model's config.json)"

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import ast
+import decimal
 import math
 import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+
+_LONGEST_MESSAGE = 10_000  # characters: a foreign name may have millions
 
 
 class RecipeError(ValueError):
     """A recipe, or a tensor it is asked to fill, is not as it must be."""
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -42,18 +52,35 @@ class Expression:
 
 _LONGEST = 1000  # characters; Python's parser recurses
 
+# What a recipe computes enters values, and the C library's log and pow differ in their last place
+# from system to system: decimal arithmetic is the same everywhere.
+_DECIMAL = decimal.Context(prec=40)
+
+
+def _power(base: float, exponent: float) -> float:
+    """Return a power of floats: 9 ** 9 ** 9 is an error, and not an endless integer."""
+    rough = math.pow(base, exponent)  # which refuses what has no value
+    if base == 0 or exponent == 0 or not math.isfinite(rough):
+        return rough
+    return float(_DECIMAL.power(decimal.Decimal(base), decimal.Decimal(exponent)))
+
+
+def _logarithm(x: float) -> float:
+    rough = math.log(x)  # which refuses what has no value
+    return float(_DECIMAL.ln(decimal.Decimal(x))) if math.isfinite(rough) else rough
+
+
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: math.pow,  # on floats: 9 ** 9 ** 9 is an error and not an endless integer
+    ast.Pow: _power,
 }
-
 
 _FUNCTIONS: dict[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
-    "log": math.log,
+    "log": _logarithm,
     "min": min,
     "max": max,
 }
@@ -87,13 +114,18 @@ def evaluate(expression: str | float, variables: Mapping[str, float]) -> float:
     if len(expression) > _LONGEST:
         raise RecipeError(f"an expression of {len(expression):,} characters; allowed: {_LONGEST:,}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's, of texts such as "1if"
-            tree = ast.parse(expression.strip(), mode="eval")
-        return _value(tree.body, variables)
+        return _value(_parsed(expression), variables)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
         raise RecipeError(f"expression {expression!r}: {reason}") from None
+
+
+@lru_cache(maxsize=1000)
+def _parsed(expression: str) -> ast.expr:
+    """Return an expression's tree: there may be 10**5 tensors for each expression."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's, of texts such as "1if"
+        return ast.parse(expression.strip(), mode="eval").body
 
 
 def _value(node: ast.expr, variables: Mapping[str, float]) -> float:

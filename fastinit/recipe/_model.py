@@ -138,6 +138,17 @@ def fans(shape: tuple[int, ...]) -> dict[str, float]:
     return {"fan_in": math.prod(shape[1:]), "fan_out": shape[0] * math.prod(shape[2:])}
 
 
+# What it takes to find all tensors' rules: characters of rules times characters of names, and so
+# many more for each of either. A model of 10**5 tensors and 30 rules takes 3 * 10**10, and 20 s.
+_EACH, _MOST_WORK = 64, 10**12
+
+
+def _characters(rule: Rule) -> int:
+    values = rule.initializer.arguments.values()
+    expressions = sum(len(v.text) for v in values if isinstance(v, Expression))
+    return _EACH + len(rule.pattern) + expressions
+
+
 Origin = Rule | Values
 """Where a tensor's values come from."""
 
@@ -191,6 +202,7 @@ class Recipe:
         """
         if not self.tensors:
             raise RecipeError(f"recipe {self.name!r} gives rules only; allowed: one with [tensors]")
+        self._check_work()
         plan: list[tuple[Tensor, Origin]] = []
         faults: dict[str, list[str]] = {}
         # Which origins have been found to suit which shapes: the plan keeps them, and so their ids.
@@ -208,6 +220,16 @@ class Recipe:
         if faults:
             raise RecipeError(_listed(faults))
         return plan
+
+    def _check_work(self) -> None:
+        """Raise if it would take hours to find each tensor's rule, as a foreign file may want."""
+        rules = sum(map(_characters, self.rules))
+        if rules * sum(_EACH + len(tensor.name) for tensor in self.tensors) > _MOST_WORK:
+            raise RecipeError(
+                f"recipe {self.name!r} has {len(self.rules):,} rules for {len(self.tensors):,} "
+                "tensors, which would take hours to compare; allowed: fewer rules, of which each "
+                "fits many tensors"
+            )
 
     def _origin_of(self, tensor: Tensor) -> Origin:
         if tensor.name in self.values:
@@ -228,6 +250,7 @@ class Recipe:
         >>> load("gpt2").with_values({}).values
         {}
         """
+        self._check_work()
         free = (t for t in self.tensors if not any(rule.fits(t) for rule in self.rules))
         return replace(self, values={t.name: values[t.name] for t in free if t.name in values})
 

@@ -41,8 +41,8 @@ _KINDS: dict[str, type] = {
 
 # A recipe may come out of a foreign checkpoint: what it makes us do has an end. A hundred layers of
 # a thousand experts are within these bounds, and a text with a line for each of their tensors.
-_MOST_TENSORS = 10**6
-_MOST_TEXT = 10**8  # bytes of a recipe, characters of all names
+MOST_TENSORS = 10**6
+_MOST_TEXT = 10**8  # bytes of a recipe, characters of all names and shapes
 _MOST_AXES = 32
 _LONGEST_PATTERN = 10**4
 _LARGEST = 2**63
@@ -235,18 +235,26 @@ def _tensors(table: dict[str, Any], variables: Mapping[str, float]) -> Iterator[
     }
     default = table.get("dtype", "float32")
     seen: set[str] = set()
+    read = 0
     for template, entry in table.get("tensors", {}).items():
         n = math.prod(len(repeat[index]) for index in _indices(template, repeat))
-        if len(seen) + n > _MOST_TENSORS or n * len(template) > _MOST_TEXT:
+        read += n * (len(template) + _expressions_length(entry))
+        if len(seen) + n > MOST_TENSORS or read > _MOST_TEXT:
             raise RecipeError(
-                f"tensors.{template!r}: {n:,} tensors; allowed: {_MOST_TENSORS:,} in all, with "
-                f"{_MOST_TEXT:,} characters of names"
+                f"tensors.{template!r}: {n:,} tensors; allowed: {MOST_TENSORS:,} in all, with "
+                f"{_MOST_TEXT:,} characters of names and shapes"
             )
         for tensor in _expand(template, entry, default, repeat, variables):
             if tensor.name in seen or tensor.name == "__metadata__":
                 raise RecipeError(f"tensors.{template!r}: the name {tensor.name!r} is taken")
             seen.add(tensor.name)
             yield tensor
+
+
+def _expressions_length(entry: object) -> int:
+    """Return how many characters a line's shape has, which are read for each of its tensors."""
+    shape = entry.get("shape") if isinstance(entry, dict) else entry
+    return sum(len(i) for i in shape if isinstance(i, str)) if isinstance(shape, list) else 0
 
 
 def _index_values(index: str, spec: Any, variables: Mapping[str, float]) -> Sequence[int]:

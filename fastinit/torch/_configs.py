@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastinit._files import contents
 from fastinit.torch._deferred import deferred
 from fastinit.torch._drawing import ROWS
 from fastinit.torch._streaming import stacks
 from fastinit.torch.init import normal_
+
+_MOST = 10**8  # bytes of a file that is read
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -38,7 +42,7 @@ def model_of(path: Path, dtype: str = "float32") -> nn.Module:
         If the file cannot be read.
     """
     path = path / "config.json" if path.is_dir() else path
-    text = path.read_text("utf-8")
+    text = contents(path, _MOST)
     try:
         import transformers
     except ImportError as error:
@@ -74,13 +78,14 @@ def read_tokens(path: Path) -> Tensor:
     OSError
         If it cannot be read.
     """
+    text = BytesIO(contents(path, _MOST))
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = np.lib.format.read_array(text, allow_pickle=False)
         else:
-            lines = [line.split() for line in path.read_text("utf-8").splitlines()]
+            lines = [line.split() for line in text.read().decode().splitlines()]
             array = np.array([[int(word) for word in line] for line in lines if line])
-    except ValueError as error:
+    except Exception as error:  # NumPy reads a header by Python's own parser
         raise ValueError(f"{path} does not hold tokens, integers of equal lines: {error}") from None
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(

@@ -7,7 +7,7 @@ into pinned memory, where the device has it, and copied while the next is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ class _Shown:
     """
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
+        self.tensor = tensor = tensor.detach()  # which keeps this memory, whatever x.data becomes
+        require_memory(tensor)
         known = tensor.dtype in _NUMPY_KNOWS
         self.__array_interface__ = {
             "data": (tensor.data_ptr(), False),
@@ -50,7 +51,6 @@ def array_of(tensor: torch.Tensor) -> NDArray[Any]:
 
     Of a GPU's memory too: NumPy does not look at it until values are asked for.
     """
-    require_memory(tensor)
     return np.asarray(_Shown(tensor))
 
 
@@ -70,11 +70,44 @@ def has_memory(tensor: torch.Tensor) -> bool:
 def require_memory(tensor: torch.Tensor) -> None:
     """Raise RuntimeError, as torch does, unless the tensor has memory."""
     if not has_memory(tensor):
-        raise RuntimeError(
-            f"the tensor, of shape {tuple(tensor.shape)} and {tensor.dtype}, does not lie within "
-            f"the {tensor.untyped_storage().nbytes()} bytes of its storage, which was resized; "
-            "allowed: a tensor whose memory is there"
-        )
+        raise _no_memory(tensor)
+
+
+def _no_memory(tensor: torch.Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"the tensor, of shape {tuple(tensor.shape)} and {tensor.dtype}, does not lie within "
+        f"the {tensor.untyped_storage().nbytes()} bytes of its storage, which was resized; "
+        "allowed: a tensor whose memory is there"
+    )
+
+
+class Line(NamedTuple):
+    """Where a contiguous tensor's elements are, how many, and the storage that they are in."""
+
+    address: int
+    size: int
+    storage: torch.UntypedStorage
+
+
+def line_of(tensor: torch.Tensor, itemsize: int) -> Line:
+    """Return a contiguous tensor's memory, which stays as long as the storage is held.
+
+    Another thread may give the tensor other memory, and another dtype, at any moment
+    (``x.data = y``); what is returned has room for elements of `itemsize`.
+
+    Raises
+    ------
+    RuntimeError
+        As torch, if the memory is not there.
+    """
+    storage, size = tensor.untyped_storage(), tensor.numel()
+    room = storage.nbytes() - size * itemsize
+    if room < 0:
+        raise _no_memory(tensor)
+    address = tensor.data_ptr()  # of memory of its own: a lazy copy is made now
+    if size and not 0 <= address - storage.data_ptr() <= room:
+        raise _no_memory(tensor)
+    return Line(address, size, storage)
 
 
 def fill(

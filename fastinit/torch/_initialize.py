@@ -34,7 +34,9 @@ from fastinit.torch._tensor import (
     RandomSource,
     generator_of,
     is_plain,
+    local_of,
     pieces,
+    unwritable,
 )
 
 
@@ -407,6 +409,11 @@ def _by_recipe(
         if rule is not None:
             bound[name] = rule.bind(tensor.name, tensor.shape)
             bound[name].check(tensor)
+            if reason := unwritable(local_of(parameter)):
+                raise TypeError(
+                    f"the rule of {name!r} writes into {reason}; allowed: a tensor that shows what "
+                    "its memory holds, and may be written here"
+                )
     return bound
 
 

@@ -15,17 +15,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from fastinit import recipe as recipes
 from fastinit.initializer import Initializer
 from fastinit.random import Generator
 from fastinit.recipe import RecipeError
+from fastinit.recipe._toml import MOST_TENSORS
 from fastinit.torch import init
 from fastinit.torch._deferred import deferred
 from fastinit.torch._devices import array_of
@@ -66,7 +69,7 @@ def recipe_of(
     >>> [str(rule) for _, rule in recipe_of(make, "small", {}).plan()]
     ['uniform(low=-0.5, high=0.5)', 'uniform(low=-0.5, high=0.5)', 'ones', 'zeros']
     """
-    with _fixed_seeds(), deferred():
+    with _fixed_seeds(), _at_most(MOST_TENSORS), deferred():
         model = make()
     plan = plan_of(model)
     if plan.is_led_by_draws:
@@ -94,6 +97,22 @@ def recipe_of(
     asked = first.rules if first else ()
     free = {t.name for t in known if not any(rule.fits(t) for rule in asked)}
     return replace(recipe, values={n: v for n, v in values.items() if n in free})
+
+
+@contextmanager
+def _at_most(tensors: int) -> Iterator[None]:
+    """Raise RecipeError when a model gets more parameters: a foreign config may ask for any."""
+    thread, made = threading.get_ident(), count(1)
+
+    def see(*_: object) -> None:
+        if threading.get_ident() == thread and next(made) > tensors:
+            raise RecipeError(f"a model of more than {tensors:,} tensors; allowed: at most these")
+
+    handle = register_module_parameter_registration_hook(see)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

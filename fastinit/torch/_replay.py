@@ -122,7 +122,11 @@ class Replay:
             rng = Cursor(rng.key, rng.position)  # a fill moves it on
         if part is not None:
             start, steps = part.start, list(part.steps)
-        fill(self._real(view), DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
+        shown = self._real(view)
+        memory = negated_view(shown) if view.negated else shown
+        fill(memory, DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
+        if view.negated:
+            memory.neg_()  # what was drawn is what the view shows
 
     def stream(self, call: Call) -> tuple[str, int | None, list[int] | None]:
         """Return the stream's name for a draw; for a part of a tensor also where in it it is."""

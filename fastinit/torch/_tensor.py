@@ -31,7 +31,7 @@ from fastinit._fill import (
 from fastinit._kernels import Cursor
 from fastinit.random import RNG, as_generator, default_rng
 from fastinit.torch import _devices
-from fastinit.torch._devices import require_memory
+from fastinit.torch._devices import line_of
 from fastinit.torch._private import count_write, local_tensor, split, storage_number
 
 RandomSource: TypeAlias = torch.Generator | RNG
@@ -144,9 +144,18 @@ def refusal(tensor: torch.Tensor) -> str:
         return f"a tensor of layout {tensor.layout}"
     if tensor.dtype not in DTYPES:
         return f"a tensor of dtype {tensor.dtype}"
-    if tensor.is_inference():
+    return unwritable(tensor)
+
+
+def unwritable(tensor: torch.Tensor) -> str:
+    """Return why the memory of a plain tensor is not to be written as it is; nothing if it is."""
+    if tensor.is_neg():
+        return "a view of the negatives of other values"
+    if tensor.is_conj():
+        return "a view of the conjugates of other values"
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
         return "an inference tensor, outside of inference mode"
-    return "a view of the negatives of other values"
+    return ""
 
 
 say_torchs = partial(say_drawn_by, "PyTorch")
@@ -180,8 +189,8 @@ def fill(
     there, and what each axis adds; the generator stays.
     """
     if start is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous():
-        require_memory(tensor)
-        fill_line(distribution, tensor.data_ptr(), tensor.itemsize, tensor.numel(), dtype, rng)
+        line = line_of(tensor, dtype.itemsize)
+        fill_line(distribution, line.address, line.size, dtype, rng)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)
     count_write(tensor)

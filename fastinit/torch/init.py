@@ -25,7 +25,7 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._arguments import Axes, Shape, positive, real
+from fastinit._arguments import Axes, Shape, real, squared
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
@@ -50,6 +50,7 @@ from fastinit.initializers import scaled_variance
 from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
 from fastinit.torch._tensor import (
+    DTYPES,
     RandomSource,
     cursor,
     fill,
@@ -501,12 +502,12 @@ def _std(gain: float, fan: float) -> float:
 
     It keeps the sign, so that torch refuses a negative gain.
     """
-    return math.copysign(math.sqrt(gain**2 / fan), gain)
+    return math.copysign(math.sqrt(gain * gain / fan), gain)
 
 
 def _bound(gain: float, fan: float) -> float:
     """Return the bound of uniforms with that standard deviation."""
-    return math.copysign(math.sqrt(3.0 * (gain**2 / fan)), gain)
+    return math.copysign(math.sqrt(3.0 * (gain * gain / fan)), gain)
 
 
 def xavier_uniform_(
@@ -775,7 +776,7 @@ def xavier_truncated_normal_(
     >>> bool(abs(w.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
-    scale = positive("gain", gain) ** 2
+    scale = squared("gain", gain)
     return variance_scaling_(tensor, scale, "fan_avg", "truncated_normal", generator, **fans)
 
 
@@ -802,8 +803,8 @@ def kaiming_truncated_normal_(
     >>> bool(abs(w.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
-    scale = calculate_gain(nonlinearity, a) ** 2
-    return variance_scaling_(tensor, scale, mode, "truncated_normal", generator, **fans)
+    factor = calculate_gain(nonlinearity, a)
+    return variance_scaling_(tensor, factor * factor, mode, "truncated_normal", generator, **fans)
 
 
 def lecun_truncated_normal_(
@@ -847,7 +848,7 @@ def _by_parts(
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     for memory, box in pieces(tensor):
         corner = [i + side.start for i, side in zip(begin, box, strict=True)]
-        if memory.is_cpu and memory.dtype == wide and memory.is_contiguous():
+        if memory.is_cpu and known_dtype(memory) is DTYPES[wide] and memory.is_contiguous():
             make(array_of(memory), tuple(corner))
             continue
         for strip, at in _strips(memory, whole_axes):

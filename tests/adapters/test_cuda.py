@@ -174,6 +174,19 @@ class TestTheDisk:
         assert _compile.machine_code("fi_bits_uint32", 90)
         assert len(compilations) == 2
 
+    def test_without_a_home(self, monkeypatch, compilations):
+        """As of a container's user who has no entry in /etc/passwd."""
+
+        def home():
+            raise RuntimeError("Could not determine home directory.")
+
+        for name in ("FASTINIT_CACHE_DIR", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(_compile.sys, "platform", "linux")
+        monkeypatch.setattr(Path, "home", home)
+        assert _compile.machine_code("fi_bits_uint32", 90)
+        assert len(compilations) == 1
+
     def test_a_gpu_that_nvrtc_does_not_know_gets_ptx(self, tmp_path, monkeypatch):
         monkeypatch.setenv("FASTINIT_CACHE_DIR", str(tmp_path))
         assert b".entry fi_bits_uint32(" in _compile.machine_code("fi_bits_uint32", 999)
@@ -395,6 +408,17 @@ class TestJAX:
         made = init.normal()(jax.random.key(3), (8, 6), out_sharding=sharding)
         assert made.sharding.is_equivalent_to(sharding, 2)
         assert np.array_equal(made, init.normal()(jax.random.key(3), (8, 6)))
+
+    def test_complex_numbers_come_from_the_host(self):
+        import jax
+
+        import fastinit.jax as init
+
+        key = jax.random.key(3)
+        made = init.normal(1.0)(key, (37, 53), "complex64")
+        expected = fi.normal((37, 53), dtype="complex64", rng=init.generator(key))
+        assert np.asarray(made).tobytes() == expected.tobytes()
+        assert not self.launched
 
     def test_matrices_come_from_the_host(self):
         import jax

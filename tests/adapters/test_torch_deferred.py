@@ -804,3 +804,15 @@ def test_what_is_computed_has_the_default_dtype_of_the_construction(dtype):
         torch.set_default_dtype(before)
     assert init.initialize(model, 0) == []
     assert torch.equal(model.table, expected)
+
+
+@pytest.mark.parametrize("fill", [lambda w: w.uniform_(0.5, 1), nn.init.ones_])
+def test_what_is_drawn_into_a_negative_view_is_what_it_shows(fill):
+    def make():
+        model = nn.Module()
+        model.w = nn.Parameter(torch.zeros(100))
+        fill(torch._neg_view(model.w.data))
+        return model
+
+    model = built(make)
+    assert bool(((model.w >= -1) & (model.w <= -0.5)).all())

@@ -6,6 +6,8 @@ What `accelerate` puts off must be as if it were done at once, whatever becomes 
 import ctypes
 import importlib
 import multiprocessing.reduction
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -262,6 +264,61 @@ def test_a_storage_that_is_too_short_is_refused(fill, nbytes, view):
     assert fill(torch.empty(0), generator=0).numel() == 0
 
 
+# Memory of 128 MiB goes back to the system as soon as nobody holds it: a write there is the end.
+WHILE_FILLING = """
+import ctypes, threading
+import torch
+import fastinit.torch as init
+
+def turn(change):
+    x = torch.zeros(2**25)
+    first = ctypes.cast(x.data_ptr(), ctypes.POINTER(ctypes.c_float))
+    done, changed = threading.Event(), []
+
+    def watch():
+        while first[0] == 0:
+            pass
+        change(x)
+        changed.append(not done.is_set())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    init.normal_(x)
+    done.set()
+    thread.join()
+    return changed == [True]
+
+def data(x):
+    x.data = torch.empty(0)
+
+def wider(x):
+    x.data = torch.empty(3, dtype=torch.float64)
+
+for change in (data, wider, lambda x: x.set_(torch.empty(0))):
+    assert any(turn(change) for _ in range(30))
+"""
+
+
+def test_memory_that_another_thread_takes_away_while_it_is_filled():
+    done = subprocess.run([sys.executable, "-c", WHILE_FILLING], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("nbytes", [4 * N, 8 * N])
+def test_a_tensor_that_becomes_wider_between_its_check_and_its_fill(nbytes):
+    """`x.data = y` by another thread: the fill keeps within the memory that it finds."""
+    known = fills.known_dtype(torch.empty(N))
+    tensor = torch.zeros(nbytes // 2, dtype=torch.float16)
+    distribution = importlib.import_module("fastinit._distributions").normal_distribution(0.0, 1.0)
+    tensors = importlib.import_module("fastinit.torch._tensor")
+    rng = importlib.import_module("fastinit").default_rng(1)
+    with pytest.raises(RuntimeError, match="does not lie within"):
+        tensors.fill(tensor, known, distribution, rng)
+    with pytest.raises(ValueError, match="x has items of 2 bytes, and no float32"):
+        tensors.fill(tensor[::2], known, distribution, rng)
+    assert not tensor.any()
+
+
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("view", [lambda w: w.view(30, 100).T, lambda w: w[::2]])
 def test_after_a_fill_a_storage_can_still_be_resized(fill, view):
@@ -292,3 +349,23 @@ def test_inference_tensors_are_refused_outside_inference_mode(fill):
         fill(w, generator=0)
     with init.accelerate(0), pytest.raises(RuntimeError, match="Inplace update to inference"):
         w.normal_()
+
+
+@pytest.mark.parametrize("recipe", [None, "default"])
+def test_models_whose_memory_is_not_to_be_written_are_refused(recipe):
+    """By the author's rules and by a recipe's: nothing of the model is written."""
+    with torch.inference_mode():
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 3))
+    before = [parameter.tolist() for parameter in model.parameters()]
+    with pytest.raises(TypeError, match="inference tensor, outside of inference mode"):
+        init.initialize(model, 1, recipe)
+    assert [parameter.tolist() for parameter in model.parameters()] == before
+
+
+def test_a_recipe_does_not_write_beside_what_a_view_shows():
+    model = torch.nn.Linear(3, 4)
+    model.weight = torch.nn.Parameter(torch._neg_view(torch.zeros(4, 3)))
+    if not model.weight.is_neg():
+        pytest.skip("this version of PyTorch makes no such parameters")
+    with pytest.raises(TypeError, match="negatives of other values"):
+        init.initialize(model, 1, "default")

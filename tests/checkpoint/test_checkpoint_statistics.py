@@ -1,6 +1,7 @@
 """Statistics of checkpoints: against SciPy's, and what they must and must not call wrong."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -206,3 +207,22 @@ def test_show_prints_and_saves(tmp_path):
         "transformer.wte.weight[:2, -1]  2  float32",
         str(values),
     ]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-100, 1e100, 1e200, 1.7e308])
+def test_numbers_whose_powers_are_no_numbers(tmp_path, size):
+    """A moment that float64 cannot hold is not known; nothing is infinite, and nothing raises."""
+    n = 2**20  # several blocks, of different means
+    x = np.where(np.arange(n) < n // 2, size, -size) * np.linspace(0.5, 1, n)
+    header = {"w": {"dtype": "F64", "shape": [n], "data_offsets": [0, 8 * n]}}
+    head = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + x.tobytes())
+    (of_it,) = checkpoint.statistics(path)
+    assert (of_it.min, of_it.max) == (x.min(), x.max())
+    if size in (1e-100, 1e100):
+        np.testing.assert_allclose(of_it.std, x.std(), rtol=1e-9)
+    else:
+        assert of_it.std is None
+    assert of_it.kurtosis is None or math.isfinite(of_it.kurtosis)
+    json.dumps(of_it.as_json(), allow_nan=False)

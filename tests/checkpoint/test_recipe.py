@@ -1,6 +1,7 @@
 """Recipes: the built-in ones against the real models, the language, and what it refuses."""
 
 import contextlib
+import decimal
 import doctest
 import hashlib
 import importlib
@@ -606,6 +607,7 @@ def test_rules_of_tables_and_buffers(tmp_path):
     model = recipe.parse(text)
     checkpoint.write(model, tmp_path, seed=1)
     assert checkpoint.check(tmp_path).difference is None
+    assert not checkpoint.wrong(checkpoint.statistics(tmp_path))
     written = load_file(tmp_path / "model.safetensors")
     assert written["embeddings.position_ids"].tolist() == [[*range(12)]]
     table = fi.sinusoid((12, 8), start=2, layout="halves", endpoint=True, dtype="bfloat16")
@@ -699,6 +701,25 @@ def test_expressions_know_the_fans_of_a_tensor():
     (_, weight), (_, bias) = recipe.parse(text).plan()
     assert weight.initializer.arguments["std"] == math.sqrt(2 / 12) / (1 + 24)
     assert bias.initializer.arguments["value"] == 5
+
+
+@pytest.mark.parametrize("base", [44.015, 31.856, 10.715, 37.865, 1.7357, 32.461, 34.0106])
+def test_powers_and_logarithms_are_rounded_once(base):
+    """The C library's differ from system to system in their last place, here of glibc's."""
+    exact = decimal.Context(prec=60)
+    number = decimal.Decimal(base)
+    for exponent in (0.25, 0.5, 1.5, 2.0, 3.0, -0.5):
+        expected = float(exact.power(number, decimal.Decimal(exponent)))
+        assert recipe.evaluate("x ** y", {"x": base, "y": exponent}) == expected
+    assert recipe.evaluate("log(x)", {"x": base}) == float(exact.ln(number))
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("0 ** 0", 1), ("0 ** 2", 0), ("(-2) ** 3", -8), ("2 ** -1", 0.5), ("9 ** 0.5", 3)],
+)
+def test_powers_at_the_edges(expression, value):
+    assert recipe.evaluate(expression, {}) == value
 
 
 @pytest.mark.parametrize(

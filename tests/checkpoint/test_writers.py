@@ -201,6 +201,7 @@ def test_advice_that_the_system_does_not_take_is_no_error(tmp_path, monkeypatch)
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(os, "posix_fadvise", advise, raising=False)
+    monkeypatch.setattr(os, "posix_fallocate", advise, raising=False)
     checkpoint.write(small(), tmp_path)
     assert checkpoint.check(tmp_path).difference is None
 

@@ -8,6 +8,7 @@ import reference
 from scipy.stats import ks_1samp
 
 import fastinit as fi
+from fastinit import cuda
 
 PARTS = {"complex64": "float32", "complex128": "float64"}
 WORDS = {"float32": "<u4", "float64": "<u8"}
@@ -90,6 +91,14 @@ def test_parts_of_tensors_threads_and_strides(name, dtype):
     assert rng.position == 3 + whole.size
     assert function(np.empty((), dtype), rng=1, **fans(name)).shape == ()
     assert function(np.empty((0, 3), dtype), rng=1).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["normal_", "he_normal_", "he_uniform_"])
+def test_the_memory_of_a_gpu_is_refused(name):
+    x = cuda.OnGPU(np.full((4, 6), 7, np.complex64), None)
+    with pytest.raises(TypeError, match="is no array; allowed: a NumPy array"):
+        getattr(fi, name)(x, rng=1)
+    assert (x.array == 7).all()
 
 
 @pytest.mark.parametrize("name", ["he_normal_", "he_uniform_"])

@@ -1,6 +1,7 @@
 """Fans, gains, and that each initializer has the spread that its formula says."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -221,3 +222,31 @@ def test_some_recommendations():
 def test_refused_recommendations(arguments, error, message):
     with pytest.raises(error, match=message):
         fi.recommend(*arguments)
+
+
+# Here glibc's pow(x, 2) is not x * x rounded, so that values would depend on the C library.
+ODD_SQUARES = (0.9477, 8.1632, 1.3795, 0.6352, 5.7748, 0.0588)
+
+
+@pytest.mark.parametrize("gain", ODD_SQUARES)
+def test_squares_are_products_and_not_the_c_librarys_powers(gain):
+    shape, std = (4, 6), math.sqrt(gain * gain / 5)
+    x = fi.xavier_normal(shape, gain, dtype="float64", rng=1)
+    assert x.tobytes() == fi.normal(shape, std=std, dtype="float64", rng=1).tobytes()
+    slope = gain
+    gain = math.sqrt(2 / (1 + slope * slope))
+    assert fi.calculate_gain("leaky_relu", slope) == gain
+    x = fi.he_normal(shape, nonlinearity="leaky_relu", a=slope, dtype="float64", rng=1)
+    std = math.sqrt(gain * gain / 4)
+    assert x.tobytes() == fi.normal(shape, std=std, dtype="float64", rng=1).tobytes()
+
+
+@pytest.mark.parametrize("gain", [1e200, 1e-200])
+def test_gains_whose_squares_are_no_numbers(gain):
+    for fill in (fi.xavier_normal, fi.xavier_uniform, fi.xavier_truncated_normal):
+        with pytest.raises(ValueError, match=rf"gain={re.escape(repr(gain))}: its square must be"):
+            fill((4, 6), gain)
+    if gain > 1:
+        for fill in (fi.he_normal, fi.he_uniform, fi.he_truncated_normal):
+            with pytest.raises(ValueError, match=r"a=1e\+200: its square must be finite"):
+                fill((4, 6), a=gain, nonlinearity="leaky_relu")

@@ -205,7 +205,7 @@ def test_pickle_copy_and_repr():
 def test_positions():
     rng = fi.default_rng(1)
     assert rng.advance(10).advance(-3).position == 7
-    with pytest.raises(ValueError, match=r"position=-1 must be 0 to 2\*\*63"):
+    with pytest.raises(ValueError, match=r"n=-8 moves the position from 7 to -1; allowed: 0 to"):
         rng.advance(-8)
     with pytest.raises(TypeError, match=r"n=0\.5 must be an integer"):
         rng.advance(0.5)
@@ -290,8 +290,8 @@ def test_threads_that_advance_lose_no_step():
     rng = fi.default_rng(42)
     in_threads(lambda: [rng.advance(3).advance(-1) for _ in range(3000)])
     assert rng.position == 8 * 3000 * 2
-    with pytest.raises(ValueError, match=r"position=-1 must be 0 to 2\*\*63"):
+    with pytest.raises(ValueError, match=r"moves the position from 48000 to -1; allowed: 0 to"):
         rng.advance(-1 - rng.position)
-    with pytest.raises(ValueError, match=r"must be 0 to 2\*\*63"):
+    with pytest.raises(ValueError, match=r"allowed: 0 to 2\*\*63"):
         rng.advance(10**400)
     assert rng.position == 8 * 3000 * 2

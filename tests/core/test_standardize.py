@@ -9,6 +9,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import standardize
+from fastinit._fill import FLOAT_FORMATS
 
 SHAPES = [(7,), (300, 40), (3, 1000, 500), (2, 3, 4, 5, 6), (600_001,), (20_000, 30)]
 
@@ -221,3 +222,18 @@ def test_elements_that_are_all_equal_are_seen_whatever_their_mean_rounds_to(valu
     with pytest.raises(ValueError, match="all equal"):
         fi.standardize_(x)
     assert (x == value).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn"])
+def test_values_that_the_dtype_does_not_hold_are_refused(dtype):
+    """They would be infinite, or NaN in float8_e4m3fn."""
+    x = fi.normal((20, 50), dtype=dtype, rng=3)
+    before, largest = x.tobytes(), float(FLOAT_FORMATS[dtype].max)
+    for axis in (None, 0):
+        with pytest.raises(ValueError, match=rf"x would have values up to .* largest of {dtype}"):
+            fi.standardize_(x, std=largest / 2, axis=axis)
+    with pytest.raises(ValueError, match="x would have values up to"):
+        fi.lsuv_(x, lambda: np.array([-1.0, 1.0]) * 1e-3, std=largest / 1e3)
+    assert x.tobytes() == before
+    fi.standardize_(x, std=largest / 8)
+    assert np.isfinite(x.astype(np.float64)).all()

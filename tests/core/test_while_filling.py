@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastinit as fi
+from fastinit import _kernels
 
 # NumPy 2.5 and later discourage some of the changes, but make them.
 pytestmark = pytest.mark.filterwarnings(
@@ -159,6 +160,69 @@ def test_lists_are_as_one_also_where_threads_share_a_generator():
     stream = fi.normal(8 * size, dtype="float32", rng=3).reshape(8, size)
     drawn = {np.concatenate(each).tobytes() for each in lists}
     assert drawn == {line.tobytes() for line in stream}
+
+
+class Resizing(float):
+    """A number whose own code resizes an array."""
+
+    def __new__(cls, x):
+        number = super().__new__(cls, 1.5)
+        number.x = x
+        return number
+
+    def __float__(self):
+        self.x.resize(0, refcheck=False)
+        return 1.5
+
+
+class Shown:
+    """An object that resizes an array while its own memory is asked for."""
+
+    def __init__(self, x):
+        self.x, self.own = x, np.zeros(5, np.float32)
+
+    @property
+    def __array_interface__(self):
+        self.x.resize(0, refcheck=False)
+        return self.own.__array_interface__
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda x: fi.constant_(x, Resizing(x)),
+        lambda x: fi.eye_(x, Resizing(x)),
+        lambda x: fi.orthogonal_(x, Resizing(x)),
+        lambda x: fi.sparse_(x, Resizing(x)),
+        lambda x: fi.uniform_([x, Shown(x)]),
+        lambda x: fi.uniform_([np.zeros(3, np.float16), x, Shown(x)]),
+    ],
+)
+def test_arguments_whose_code_resizes_the_array(fill):
+    """Its memory would be gone, and the fill would write there."""
+    x = np.zeros((4, 6), np.float32)
+    with pytest.raises(ValueError, match="cannot resize an array"):
+        fill(x)
+    assert not x.any()
+
+
+def test_a_view_holds_the_memory_as_long_as_it_lives():
+    x = np.zeros((4, 6), np.float32)
+    for array in (x, x[::-1, 1:], np.asarray(x).view(np.matrix)):
+        view = _kernels.view_of(array)
+        assert type(view) is np.ndarray
+        assert (view.shape, view.strides, view.dtype) == (array.shape, array.strides, array.dtype)
+        assert view.ctypes.data == array.ctypes.data
+        part = view[1:]
+        del view, array
+        with pytest.raises(ValueError, match="cannot resize"):
+            x.resize(0, refcheck=False)
+        part[...] = 3
+        del part
+    assert x[3, 1] == 3
+    x.resize(5, refcheck=False)
+    readonly = np.broadcast_to(x, (3, 5))
+    assert not _kernels.view_of(readonly).flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from record import keep
+
 RECIPE = """
 name = "killed"
 [repeat]
@@ -45,13 +47,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--directory", type=Path, help="in which to work; 500 MB")
     arguments = parser.parse_args()
+    start = time.monotonic()
     with TemporaryDirectory(dir=arguments.directory) as directory:
-        kill(Path(directory), arguments.kills, arguments.seed)
+        whole = kill(Path(directory), arguments.kills, arguments.seed)
+    ended = f"all bytes equal, in {whole} runs to the end"
+    keep("kills", arguments.kills, "kills", ended, arguments.seed, time.monotonic() - start)
 
 
-def kill(directory: Path, kills: int, seed: int, jobs: Sequence[Sequence[str]] = JOBS) -> None:
-    """Kill so many times, spread over the jobs; raise AssertionError at a wrong byte."""
-    rng = random.Random(seed)
+def kill(directory: Path, kills: int, seed: int, jobs: Sequence[Sequence[str]] = JOBS) -> int:
+    """Kill so many times, spread over the jobs; raise AssertionError at a wrong byte.
+
+    Return how many runs came to their end.
+    """
+    rng, ended = random.Random(seed), 0
     source = directory / "killed.toml"
     source.write_text(RECIPE)
     for i, job in enumerate(jobs):
@@ -67,7 +75,9 @@ def kill(directory: Path, kills: int, seed: int, jobs: Sequence[Sequence[str]] =
             n = killed(source, directory / "out", job, expected, rng, duration, todo)
             moments += n
             todo -= n
+        ended += runs
         print(f"{' '.join(job)}: {moments} kills, {runs} runs to the end, all bytes equal")
+    return ended
 
 
 def killed(

@@ -13,6 +13,7 @@ import numpy as np
 import fastinit as fi
 
 RESULTS = Path(__file__).with_name("results")
+FAULTS = RESULTS / "faults.json"  # of the programs of `make deep-faults`
 
 
 def processor() -> str:
@@ -48,3 +49,9 @@ def save(path: Path, results: Mapping[str, Any]) -> None:
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     unfinished.replace(path)
+
+
+def keep(name: str, count: int, what: str, ended: str, seed: int, seconds: float) -> None:
+    """Keep how a run of a program of `make deep-faults` ended: the last one stands in the table."""
+    run = {"count": count, "what": what, "ended": ended, "seed": seed, "seconds": round(seconds)}
+    save(FAULTS, load(FAULTS) | {name: run | circumstances()})

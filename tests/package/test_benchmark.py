@@ -400,3 +400,14 @@ def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path):
     assert process.returncode == -signal.SIGINT
     assert errors == b""
     assert not (tmp_path / "new").exists()
+
+
+def test_a_system_that_tells_little(tmp_path, monkeypatch):
+    for index, told in enumerate(({"level": "1"}, {"level": "2", "size": "512K", "type": "Data"})):
+        (tmp_path / f"index{index}").mkdir()
+        for name, text in told.items():
+            (tmp_path / f"index{index}" / name).write_text(f"{text}\n")
+    monkeypatch.setattr(_measure, "_CACHES", tmp_path)
+    monkeypatch.setattr(_measure, "_HUGE_PAGES", tmp_path)  # of which the text cannot be read
+    machine = benchmark.machine()
+    assert (machine["caches"], machine["huge_pages"]) == ({"L2": 2**19}, "")
