@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from make_docstrings import sections
+from make_docstrings import MODULES, sections
 from make_errors import NEEDED
 
 import fastinit as fi
@@ -38,6 +38,10 @@ and their mean are those of the whole tensor, along `in_axis` and `out_axis`; a 
 
 `he_*` = `kaiming_*`, `xavier_*` = `glorot_*`, `eye_` = `identity_`. All take
 `global_shape=` and `offset=` for a part of a larger tensor, and give exactly its bits.
+
+`normal_` and all that take fans fill complex64 and complex128 too: both parts of a number are
+independent, each with half the variance, and `variance_scaling_` says what truncated and uniform
+mean there. `arange_`, and what writes constants, fills integers.
 
 """
 
@@ -107,13 +111,16 @@ TAIL = """
 
 
 def initializers() -> list[Callable[..., Any]]:
-    """Return the in-place initializers, in the order of their definition; no aliases."""
+    """Return the in-place initializers by module, in the order of definition; no aliases."""
+    files = [inspect.getsourcefile(module) for module in MODULES]
     unique = {
         getattr(fi, f"{name}_")
         for name in fi.__all__
         if f"{name}_" in fi.__all__ and getattr(fi, name).__name__ == name
     }
-    return sorted(unique, key=lambda f: (inspect.getsourcefile(f), inspect.getsourcelines(f)[1]))
+    return sorted(
+        unique, key=lambda f: (files.index(inspect.getsourcefile(f)), inspect.getsourcelines(f)[1])
+    )
 
 
 def cells(function: Callable[..., Any]) -> list[str]:

@@ -36,7 +36,8 @@ def interpreters(wanted: list[str]) -> dict[str, Path]:
     at: dict[str, Path] = {}
     for version in wanted:
         pyenv = Path.home() / ".pyenv" / "versions"
-        among = sorted(pyenv.glob(f"{version.rstrip('t')}.*/bin/python{version}"))
+        threaded = "t" if version.endswith("t") else "[0-9]"  # pyenv's 3.14.0t has python3.14 too
+        among = sorted(pyenv.glob(f"{version.rstrip('t')}.*{threaded}/bin/python{version}"))
         somewhere = shutil.which(f"python{version}")
         if among:
             at[version] = among[-1]

@@ -114,7 +114,7 @@ def wheels(found: dict[str, Path], sdist: Path, output: Path, here: Path) -> Ite
 
 def try_wheel(interpreter: Path, wheel: Path, at: Path) -> str:
     """Install it into a bare environment and use it where there is neither source nor compiler."""
-    python = venv(interpreter, at, f"{wheel}[cli]", "pytest")
+    python = venv(interpreter, at, "--only-binary=:all:", f"{wheel}[cli]", "pytest")
     gil = {"PYTHON_GIL": "0"} if "t-linux" in wheel.name else {}
     return last_line(run(python, "-W", "error", TRY, ROOT, PATH=str(python.parent), **gil))
 

@@ -47,6 +47,9 @@ def _difference(runs: list[torch.Tensor], got: torch.Tensor) -> str | None:
         return f"{got.dtype} {tuple(got.shape)}, not {first.dtype} {tuple(first.shape)}"
     if got.is_meta:
         return "without memory"
+    if got.is_complex():
+        runs, got = [torch.view_as_real(run) for run in runs], torch.view_as_real(got)
+        first = runs[0]
     if all(_equal(first, run) for run in runs[1:]):
         return None if _equal(got, first) else f"{_shown(got)}, always {_shown(first)}"
     if not got.is_floating_point():

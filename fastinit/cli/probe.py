@@ -317,11 +317,13 @@ def _show_model(result: diagnostics.Probe) -> None:
     """Print the verdicts, the loss, and what becomes of the gradient over the depth."""
     say(str(result))
     for one in result:
-        first, last = one.gradient[0, 0], one.gradient[0, -1]
+        signal, gradient = one.std[0], one.gradient[0]
         say(
-            f"{one.name}: from the last layer back to the first the gradient changes "
-            f"{first / last:.3g}-fold, and the signal {one.std[0, -1] / one.std[0, 0]:.3g}-fold "
-            "on its way forward"
+            f"{one.name}: from the last block back to the first the gradient by a block's output "
+            f"changes {gradient[1] / gradient[-1]:.3g}-fold, and through the first block "
+            f"{gradient[0] / gradient[1]:.3g}-fold; forward the signal changes "
+            f"{signal[1] / signal[0]:.3g}-fold through the first block, and from there to the last "
+            f"{signal[-1] / signal[1]:.3g}-fold"
         )
         if one.inside is not None:
             say(

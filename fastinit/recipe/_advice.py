@@ -6,10 +6,13 @@ import re
 
 from fastinit.recipe._tensor import Tensor
 
+_COMPUTED = "one that computes its numbers (or give the model's config.json)"
+
 # The first that fits. Names are those of PyTorch, transformers, PEFT and Mamba.
 _SUGGESTIONS = (
     (r"position_ids$", 'init = "arange"'),
     (r"inv_freq$", 'init = "geomspace", start = 1 and stop = 1e-4, which is 1 / theta'),
+    (r"freqs", _COMPUTED),
     (r"A_log$", 'init = "arange", start = 1 and log = true; or init = "a_log" for Mamba-2'),
     (r"dt_bias$|dt_proj\.bias$", 'init = "dt_bias"'),
     (r"logit_scale$", 'init = "constant" and value = "log(1 / 0.07)", as CLIP has it'),
@@ -39,7 +42,7 @@ def suggestion(tensor: Tensor) -> str:
         if re.search(pattern, name):
             return text
     if tensor.dtype.kind in "iub":
-        return "one that computes its numbers (or give the model's config.json)"
+        return _COMPUTED
     if len(tensor.shape) < 2:
         return 'init = "ones", or "zeros"'
     return 'init = "normal" and std = 0.02'

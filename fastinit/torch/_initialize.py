@@ -76,7 +76,8 @@ def initialize(
     seed : int, torch.Generator, fastinit.Generator, or None
         As in `fastinit.torch.uniform_`.
     recipe : Recipe, str or Path, optional
-        As `fastinit.recipe.load` takes them; its rules come before the author's.
+        As `fastinit.recipe.load` takes them; its rules come before the author's, for parameters
+        and for buffers that a checkpoint has, as in files.
     only : collection of str, optional
         Names of the parameters and buffers to initialise; all others stay as they are. All
         if not given, but for those that transformers has loaded from a checkpoint.
@@ -134,7 +135,8 @@ def initialize(
     tensors = named(model)
     wanted = _wanted(model, slots, tensors, only, missing)
     streams = _streams(tensors, full_name)
-    ruled = _by_recipe(tensors, wanted, recipe, streams)
+    stored = _stored(slots, tensors) & wanted
+    ruled = _by_recipe({n: t for n, t in tensors.items() if n in stored}, recipe, streams)
     plan = Plan(_notes(model, slots, tensors), streams, attributes(model, full_name))
     plan.check(root)
     fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
@@ -389,21 +391,29 @@ def _replace(model: nn.Module, slots: list[Slot], new: Mapping[int, torch.Tensor
         register_again(model)
 
 
+def _stored(slots: list[Slot], tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the names that a recipe is about: of parameters, and of buffers that are saved."""
+    saved = {id(slot.tensor) for slot in slots if _is_saved(slot)}
+    return {
+        name
+        for name, tensor in tensors.items()
+        if isinstance(tensor, nn.Parameter)
+        or (id(tensor) in saved and str(tensor.dtype).removeprefix("torch.") in recipes.DTYPES)
+    }
+
+
 def _by_recipe(
     tensors: Mapping[str, torch.Tensor],
-    wanted: set[str],
     recipe: recipes.Recipe | str | Path | None,
     streams: Mapping[str, str],
 ) -> dict[str, recipes.Rule]:
-    """Return a recipe's rules for the wanted parameters that it has one for, each checked."""
+    """Return a recipe's rules for the tensors that it has one for, each checked."""
     if recipe is None:
         return {}
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipes.load(recipe)
     bound = {}
     for name, parameter in tensors.items():
-        if name not in wanted or not isinstance(parameter, nn.Parameter):
-            continue
         tensor = recipes.Tensor(streams[name], tuple(parameter.shape), numpys(parameter.dtype))
         rule = next((rule for rule in recipe.rules if rule.fits(tensor)), None)
         if rule is not None:

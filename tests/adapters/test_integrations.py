@@ -9,9 +9,16 @@ import pytest
 from adapters import adapter
 
 torch = adapter("torch")
+from without_operators import define_torchvision  # noqa: E402
+
 TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
 HEAD, *SECTIONS = TEXT.split("\n## ")
 NEEDS = {"stable_baselines3": ["gymnasium"], "timm": ["torchvision"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators():
+    define_torchvision()
 
 
 def code(text):

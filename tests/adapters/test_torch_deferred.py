@@ -732,6 +732,42 @@ class TestLoaded:
         assert all(bool((p == 7).all()) for p in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore:the model was built without")
+@pytest.mark.parametrize("within", [True, False])
+def test_a_recipe_is_about_what_a_file_holds(within):
+    """Its parameters, and the buffers that are saved: as `fastinit init` takes a recipe."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(3))
+            self.spectrum = nn.Parameter(torch.zeros(30, 20, dtype=torch.complex64))
+            self.register_buffer("position_ids", torch.zeros(1, 8, dtype=torch.int64))
+            self.register_buffer("inv_freq", torch.full((4,), 7.0))
+            self.register_buffer("mask", torch.full((4,), 7.0), persistent=False)
+
+    text = 'name = "x"\n'
+    for pattern, rule in (
+        ("*_ids", 'init = "arange"\nstart = 2'),
+        ("spectrum", 'init = "he_normal"\nin_axis = 1\nout_axis = 0'),
+        ("*", 'init = "ones"'),
+    ):
+        text += f'[[rule]]\npattern = "{pattern}"\n{rule}\n'
+    if within:
+        with init.deferred():
+            model = Model()
+    else:
+        model = Model()
+    assert init.initialize(model, 3, recipe=fi.recipe.parse(text)) == []
+    assert model.position_ids.tolist() == [[*range(2, 10)]]
+    assert bool((model.scale == 1).all())
+    assert bool((model.inv_freq == 1).all())
+    assert bool((model.mask == 7).all())
+    rng = fi.default_rng(3).stream("spectrum")
+    expected = fi.he_normal((30, 20), dtype="complex64", rng=rng, in_axis=1, out_axis=0)
+    assert (model.spectrum.detach().numpy() == expected).all()
+
+
 class TestPlaceholders:
     def test_zero_3(self):
         model = nn.Linear(3, 4)

@@ -362,6 +362,7 @@ class TestAccelerate:
         assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.02)
 
     def test_timm(self):
+        importlib.import_module("without_operators").define_torchvision()
         pytest.importorskip("torchvision", reason="timm needs torchvision, and is not there")
         timm = pytest.importorskip("timm.layers.weight_init")
         with init.accelerate(seed=1):

@@ -403,6 +403,15 @@ def test_the_command(tmp_path, transformers):  # noqa: ARG001
     found = json.loads(output.read_text())
     assert [signal["name"] for signal in found["signals"]] == ["LlamaForCausalLM", "wang"]
     assert len(found["signals"][0]["inside"]["weights"]) == 3 + 3 * 9
+    for signal in found["signals"]:
+        (gradient,), (std,) = signal["gradient"], signal["std"]
+        assert (
+            f"{signal['name']}: from the last block back to the first the gradient by a block's "
+            f"output changes {gradient[1] / gradient[3]:.3g}-fold, and through the first block "
+            f"{gradient[0] / gradient[1]:.3g}-fold; forward the signal changes "
+            f"{std[1] / std[0]:.3g}-fold through the first block, and from there to the last "
+            f"{std[3] / std[1]:.3g}-fold"
+        ) in done.stdout.splitlines()
     refused = run("probe", config, "--depth", 3)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "--depth is of small networks" in refused.stderr

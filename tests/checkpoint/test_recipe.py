@@ -538,6 +538,31 @@ def test_named_recipes_know_scales_and_biases_and_their_source(name):
     assert re.search(r"\b20\d\d\b", rules.text)  # a year
 
 
+def test_the_default_recipe_knows_time_steps():
+    """A bias of zero would be a step of 0.69."""
+    bias = np.empty(1000, np.float32)
+    for name in ("layers.0.mixer.dt_bias", "layers.0.mixer.dt_proj.bias"):
+        recipe.load("default").fill({name: bias}, seed=3)
+        rng = fi.default_rng(3).stream(name)
+        assert (bias == fi.dt_bias(1000, rng=rng)).all()
+
+
+def test_the_default_recipe_knows_adapters():
+    """What they add to a layer is zero at first."""
+    arrays = {
+        "model.q_proj.lora_A.weight": np.empty((4, 200), np.float32),
+        "model.q_proj.lora_B.weight": np.empty((200, 4), np.float32),
+        "model.embed.lora_embedding_A": np.empty((4, 50), np.float32),
+        "model.embed.lora_embedding_B": np.empty((200, 4), np.float32),
+    }
+    recipe.load("default").fill(arrays, seed=3)
+    a, b, embedding_a, embedding_b = arrays.values()
+    assert not b.any()
+    assert not embedding_a.any()
+    assert 0.99 * 200**-0.5 < abs(a).max() <= 200**-0.5
+    assert embedding_b.std() == pytest.approx(1, rel=0.1)
+
+
 def test_mamba_has_its_state_space():
     arrays = {
         "backbone.layers.0.mixer.A_log": np.empty((6, 16), np.float32),
@@ -759,6 +784,9 @@ def test_all_tensors_without_a_rule_are_listed_with_a_suggestion():
     ids = {shape = [4], dtype = "int64"}
     "h.{l}.norm.weight" = [4]
     """
+    with pytest.raises(recipe.RecipeError) as caught:
+        recipe.parse(text.replace("ids =", '"rope.freqs_cis" =')).plan()
+    assert "computes its numbers" in str(caught.value).splitlines()[2]
     with pytest.raises(recipe.RecipeError) as caught:
         recipe.parse(text).plan()
     first, *lines = str(caught.value).splitlines()

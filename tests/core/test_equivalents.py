@@ -1,5 +1,6 @@
 """Every initializer of PyTorch, JAX and Keras against ours: signature, structure, distribution."""
 
+import importlib
 import inspect
 import math
 import os
@@ -288,8 +289,10 @@ def test_keras_has_no_others(keras):
 
 
 def test_timm_truncates_in_standard_deviations():
+    torch = adapter("torch")
+    importlib.import_module("without_operators").define_torchvision()
     pytest.importorskip("torchvision", reason="timm needs torchvision, and is not there")
-    torch, timm = adapter("torch"), pytest.importorskip("timm.layers.weight_init")
+    timm = pytest.importorskip("timm.layers.weight_init")
     torch.manual_seed(1)
     theirs = timm.trunc_normal_tf_(torch.empty(DENSE), 0.5, 0.1, -1.0, 2.0)
     same_distribution(fi.truncated_normal(DENSE, 0.5, 0.1, -1.0, 2.0, rng=1), theirs.numpy())

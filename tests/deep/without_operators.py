@@ -1,5 +1,7 @@
 """torchvision beside a PyTorch for which its operators were not built: names of them will do."""
 
+import contextlib
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -10,9 +12,12 @@ _kept: list[object] = []
 
 
 def define_torchvision() -> None:
-    """Let torchvision be imported: its operators exist, but nobody can call them."""
+    """Let torchvision be imported: its operators exist, even if nobody can call them."""
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or _kept:
+        return
+    with contextlib.suppress(RuntimeError):  # without its operators
+        importlib.import_module("torchvision")
         return
     text = Path(spec.origin).with_name("_meta_registrations.py").read_text("utf-8")
     names = {*re.findall(r"""register_(?:meta|fake)\(["'](?:torchvision::)?(\w+)["']""", text)}
