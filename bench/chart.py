@@ -141,7 +141,8 @@ def _scaling(report: bench.Report) -> Figure:
         style = "--" if who == bench.CONSTANT else "-"
         for threads in sorted({result.case.threads for result in those}):
             some = [result for result in those if result.case.threads == threads]
-            _line(left, some, lambda r: r.case.nbytes, f"{who}, {threads} threads", style)
+            label = f"{who}, {threads} thread{'s' * (threads > 1)}"
+            _line(left, some, lambda r: r.case.nbytes, label, style)
         _line(right, [r for r in those if r.case.size == largest], _threads, who, style)
     left.set_xscale("log", base=2)
     left.set_xlabel("bytes")
