@@ -54,7 +54,7 @@ class Moments:
             values = values[finite]
         if not values.size:
             return cls(nans=nans, infs=infs)
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.min(values)), float(np.max(values))
         zeros = values.size - int(np.count_nonzero(values))
         with np.errstate(all="ignore"):  # sums that float64 cannot hold are not known
             mean = float(values.mean())
@@ -251,9 +251,10 @@ def _tested(
         return None, None
     both = values if expected is None else np.concatenate([values, expected])
     p = None if expected is None else _kolmogorov_smirnov(values, expected)
-    if both.min() == both.max() or not math.isfinite(float(both.max()) - float(both.min())):
+    low, high = float(np.min(both)), float(np.max(both))
+    if low == high or not math.isfinite(high - low):
         return p, None
-    edges = np.linspace(both.min(), both.max(), 65)
+    edges = np.linspace(low, high, 65)
     shares = [
         tuple(np.histogram(x, edges)[0] / len(x)) for x in (values, expected) if x is not None
     ]

@@ -49,7 +49,8 @@ def passes(version: str, interpreter: Path, numpy: str) -> bool:
         environment["PYTHON_GIL"] = "0"
     print(f"CPython {version}, {numpy}:", flush=True)
     failed = False
-    for command in (mypy, [python, "-m", "pytest", *chosen]):
+    tests = [python, "-m", "pytest", *chosen]
+    for command in [tests] if "==" in numpy else [mypy, tests]:  # old stubs lack what new ones have
         done = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
         )
