@@ -292,8 +292,8 @@ class TestNothingFallsBackSilently:
             ),
             (lambda: torch.empty(9).as_subclass(Unknown), "a Unknown, a subclass of torch.Tensor"),
             (
-                lambda: torch.empty(9, dtype=torch.complex64, device="standin").conj(),
-                "a tensor of dtype torch.complex64",
+                lambda: torch.empty(9, device="standin").as_subclass(Unknown),
+                "a Unknown, a subclass of torch.Tensor",
             ),
         ],
     )
@@ -305,7 +305,7 @@ class TestNothingFallsBackSilently:
             init.normal_(make())
 
     def test_within_accelerate(self):
-        w = torch.empty(9, dtype=torch.complex64)
+        w = torch.empty(9, dtype=torch.complex64).conj()
         with pytest.warns(UserWarning, match="dtype torch.complex64"), init.accelerate(seed=1):
             torch.nn.init.normal_(w)
 

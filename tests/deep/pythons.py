@@ -37,7 +37,7 @@ def oldest_numpy() -> str:
 def passes(version: str, interpreter: Path, numpy: str) -> bool:
     """Whether mypy and the core's tests find nothing; prints the last lines of what they say."""
     at = ROOT / "build" / "pythons" / version
-    python = venv(interpreter, at, "--no-compile", *NEEDED, *TYPED, numpy)
+    python = venv(interpreter, at, "--no-compile", "--only-binary=:all:", *NEEDED, *TYPED, numpy)
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--editable", ROOT], check=True)
     chosen = ["tests/core", "-m", "not exhaustive", "-n", "auto", "-p", "no:cacheprovider", "-q"]
