@@ -224,7 +224,7 @@ def log_uniform_(
     Examples
     --------
     >>> x = fi.log_uniform_(np.empty(1000, np.float32), 0.001, 0.1, rng=42)
-    >>> bool(0.001 <= x.min() < 0.002), round(float(np.median(x)), 3)
+    >>> bool(0.001 <= x.min() < 0.002), round(float(np.median(x)), 2)
     (True, 0.01)
     """
     array = floats(x)

@@ -160,7 +160,7 @@ def test_the_command_without_files_prints_verdicts():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--compare", "hee"], "initializer='hee': name='hee' is unknown; allowed: constant"),
+        (["--compare", "hee"], "initializer='hee': name='hee' is unknown; allowed: a_log, "),
         (["--activation", "rely"], "activation='rely' is unknown; allowed: linear"),
         (["-o", "absent/report.html"], "absent: No such directory"),
     ],
