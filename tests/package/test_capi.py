@@ -301,7 +301,7 @@ def test_values_at_takes_any_shape():
         ),
         (lambda: fi.values_at(1, [1], std=-1.0), ValueError, "std=-1.0 must be 0 or greater"),
         (lambda: fi.values_at(1, [1], std=1e39), ValueError, "must be finite in float32"),
-        (lambda: fi.values_at(1, [1], dtype="int8"), TypeError, "dtype 'int8'"),
+        (lambda: fi.values_at(1, [1], dtype="int8"), TypeError, "dtype='int8'; allowed: float32"),
     ],
 )
 def test_values_at_refuses(call, error, message):
