@@ -35,9 +35,9 @@ _LIST = (
     "small arrays this takes less time than a call for each."
 )
 _COMPLEX = (
-    " Or its dtype is complex64 or complex128: both parts are then independent, each with half "
+    " Or its dtype is complex64 or complex128: both parts are then independent, each with half the "
+    "variance"
 )
-_COMPLEX += "the variance"
 _LISTS = ("uniform_", "normal_", "truncated_normal_", "trunc_normal_")
 _NUMBERS = ("constant_", "zeros_", "ones_", "dirac_", "eye_", "delta_")
 _SCALED = ("variance_scaling_", "xavier", "he_", "lecun")

@@ -10,8 +10,9 @@ import math
 import operator
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -457,6 +458,16 @@ def part_keys(rng: _kernels.Cursor) -> tuple[tuple[int, int], tuple[int, int]]:
 
     own = rng if isinstance(rng, Generator) else default_rng(rng.key)
     return rng.key, own.stream("imaginary").key
+
+
+def boxes(shape: Sequence[int], size: int) -> Iterator[tuple[slice, ...]]:
+    """Return the boxes of at most `size` elements, or else of one, that a shape is cut into."""
+    cuts = []
+    for length in reversed(shape):
+        step = max(1, min(length, size))
+        cuts.append([slice(i, min(i + step, length)) for i in range(0, length, step)])
+        size //= max(1, length)
+    return product(*reversed(cuts))
 
 
 def is_complex(x: object) -> bool:

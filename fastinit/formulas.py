@@ -9,8 +9,7 @@ narrower.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from fastinit._arguments import Shape, choice, integer, positive, real, shown, s
 from fastinit._distributions import Distribution, uniform_distribution
 from fastinit._fill import (
     array_of,
+    boxes,
     check_writable,
     element,
     fill,
@@ -39,23 +39,12 @@ Floats = NDArray[np.float64]
 _BLOCK = 2**15  # elements of a temporary, of which a formula needs some ten
 
 
-def _boxes(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield boxes of at most _BLOCK elements that make up a shape."""
-    sides, room = [], _BLOCK
-    for length in reversed(shape):
-        sides.append(max(1, min(length, room)))
-        room //= sides[-1]
-    lines = [range(0, n, side) for n, side in zip(shape, reversed(sides), strict=True)]
-    for corner in product(*lines):
-        yield tuple(
-            slice(at, min(at + line.step, n))
-            for at, line, n in zip(corner, lines, shape, strict=True)
-        )
+def _rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in a dtype; those of narrow ones by way of float32, as in the kernels.
 
-
-def _rounded(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return float64 values in a dtype; the narrow ones by way of float32, as in the kernels."""
-    return values if dtype.itemsize == 8 else values.astype(np.float32).astype(dtype)
+    What an array's own assignment rounds in one step stays as it is: float64, complex numbers.
+    """
+    return values if dtype.itemsize >= 8 else values.astype(np.float32).astype(dtype)
 
 
 def _fill_drawn(
@@ -76,13 +65,13 @@ def _fill_drawn(
     fill(distribution, np.empty(0), generator, threads, backend=backend)
     start = generator.take(math.prod(whole))
     keys = part_keys(generator) if array.dtype.kind == "c" else (generator.key,)
-    for box in _boxes(array.shape):
+    for box in boxes(array.shape, _BLOCK):
         corner = tuple(first + side.start for first, side in zip(at, box, strict=True))
         draws = [np.empty([side.stop - side.start for side in box]) for _ in keys]
         for drawn, key in zip(draws, keys, strict=True):
             cursor = _kernels.Cursor(key, start)
             fill(distribution, drawn, cursor, threads, whole, corner, backend)
-        array[box] = formula(*draws)
+        array[box] = _rounded(formula(*draws), array.dtype)
 
 
 def fill_disk(
@@ -231,13 +220,11 @@ def log_uniform_(
     low, high = _bounds(low, high)
     steps = _log_uniform(low, high)
     for name, bound in (("low", low), ("high", high)):
-        element(bound, array.dtype, name)
-
-    def formula(u: Floats) -> NDArray[Any]:
-        return _rounded(steps(u), array.dtype)
+        if not element(bound, array.dtype, name)[0] > 0:
+            raise ValueError(f"{name}={bound!r} is 0 in {array.dtype.name}; allowed: what is not")
 
     uniform = uniform_distribution(0.0, 1.0)
-    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, steps, rng, threads, backend, global_shape, offset)
     return x
 
 
@@ -325,11 +312,8 @@ def dt_bias_(
     for end in bias(np.array([0.0, 1.0])).tolist():
         _check_end(end, array.dtype, f"low={low!r}, high={high!r}, floor={least!r}")
 
-    def formula(u: Floats) -> NDArray[Any]:
-        return _rounded(bias(u), array.dtype)
-
     uniform = uniform_distribution(0.0, 1.0)
-    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, bias, rng, threads, backend, global_shape, offset)
     return x
 
 
@@ -409,11 +393,8 @@ def a_log_(
     for end in _elementary.log(np.array([low, high])).tolist():
         _check_end(end, array.dtype, f"low={low!r}, high={high!r}")
 
-    def formula(a: Floats) -> NDArray[Any]:
-        return _rounded(_elementary.log(a), array.dtype)
-
     uniform = uniform_distribution(low, high)
-    _fill_drawn(array, uniform, formula, rng, threads, backend, global_shape, offset)
+    _fill_drawn(array, uniform, _elementary.log, rng, threads, backend, global_shape, offset)
     return x
 
 
@@ -432,7 +413,7 @@ def _fill_computed(
     _settings.checked_threads(threads)
     _settings.backend(backend)
     _kernels.check_rounding()
-    for box in _boxes(array.shape):
+    for box in boxes(array.shape, _BLOCK):
         indices = []
         for axis in axes:
             line = np.arange(at[axis] + box[axis].start, at[axis] + box[axis].stop)
@@ -585,7 +566,8 @@ def geomspace_(
         float8_e5m2; it is a NumPy array of any shape and strides, or an object with the buffer
         protocol, ``__array_interface__`` or DLPack.
     start, stop : float
-        Positive, finite in x's dtype, and within a factor of e^700 of each other.
+        Positive, finite in x's dtype, and within a factor of e^700 of each other. Numbers that
+        are smaller than any of a narrow dtype round to 0.
     axis : int
         Along which i counts; the last unless given.
     endpoint : bool

@@ -12,14 +12,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, reduce
-from itertools import product
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastinit._arguments import Axes, axes, integer, positive, shown
-from fastinit._fill import FloatFormat, element, float_format, floats
+from fastinit._fill import FloatFormat, boxes, element, float_format, floats
 from fastinit._settings import count_threads
 
 T = TypeVar("T")
@@ -329,7 +328,7 @@ def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
     if kept[-1] > 1:  # neighbours in memory belong to different lines: enough of them at once
         many = max(many, _ROW)
     many = max(1, min(many, math.prod(kept)))
-    return _Cut(array, tuple(along), _boxes(kept, many), _boxes(reduced, _BOX // many))
+    return _Cut(array, tuple(along), list(boxes(kept, many)), list(boxes(reduced, _BOX // many)))
 
 
 def _affine(
@@ -413,16 +412,6 @@ def _apply(affine: _Affine, box: NDArray[Any]) -> None:
     values *= affine.factor
     values += affine.target
     box[...] = values
-
-
-def _boxes(shape: Sequence[int], size: int) -> list[Box]:
-    """Return the boxes of at most `size` elements, or else of one, that a shape is cut into."""
-    cuts = []
-    for length in reversed(shape):
-        step = max(1, min(length, size))
-        cuts.append([slice(i, min(i + step, length)) for i in range(0, length, step)])
-        size //= max(1, length)
-    return list(product(*reversed(cuts)))
 
 
 def _map(function: Callable[[T], S], items: Iterable[T]) -> list[S]:

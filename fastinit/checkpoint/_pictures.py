@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fastinit._files import appearing
+from fastinit._matplotlib import as_it_is
 from fastinit.checkpoint._statistics import Statistics
 from fastinit.recipe import template
 
@@ -28,14 +29,9 @@ def draw(statistics: Sequence[Statistics], directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     kinds: defaultdict[str, list[Statistics]] = defaultdict(list)
     for each in statistics:
-        kinds[_as_it_is(re.sub(r"{\w}", "*", template(each.name)))].append(each)
+        kinds[as_it_is(re.sub(r"{\w}", "*", template(each.name)))].append(each)
     pictures = {"histograms": _histograms(kinds), "std": _stds(kinds)}
     return [_save(figure, directory / f"{name}.png") for name, figure in pictures.items()]
-
-
-def _as_it_is(text: str) -> str:
-    """Return a text that matplotlib shows as it is: two dollars would be a formula."""
-    return text.replace("$", r"\$")
 
 
 def _histograms(kinds: dict[str, list[Statistics]]) -> Figure:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from fastinit._matplotlib import as_it_is
 from fastinit.diagnostics import Probe, Signal
 from fastinit.diagnostics._activations import Array
 from fastinit.diagnostics._verdict import NUMBER_RANGES, geometric_mean
@@ -66,17 +67,12 @@ def _some(count: int, index: int) -> slice:
     return slice(index * step // len(_MARKERS) % step, None, step)
 
 
-def _as_it_is(text: str) -> str:
-    """Return a text that matplotlib shows as it is: two dollars would be a formula."""
-    return text.replace("$", r"\$")
-
-
 def _legend(
     figure: Any, names: Sequence[str], title: str | None = None, labels: Sequence[str] = ()
 ) -> None:
     """Name the initializers' styles above the axes, where they hide nothing."""
     handles = [
-        Line2D([], [], **style, label=_as_it_is(label))
+        Line2D([], [], **style, label=as_it_is(label))
         for style, label in zip(_styles(names), labels or names, strict=True)
     ]
     figure.legend(
@@ -195,7 +191,7 @@ def _histograms(figure: Any, probe: Probe, _: Sequence[Run]) -> None:
             axes.stairs(histogram.density, histogram.edges, fill=True, color=colour, alpha=0.35)
             axes.stairs(histogram.density, histogram.edges, color=colour, linewidth=0.8)
             axes.tick_params(labelsize=7)
-            name = _as_it_is(f"{signal.name}, layer {histogram.layer}")
+            name = as_it_is(f"{signal.name}, layer {histogram.layer}")
             title = f"{name}\nstd {histogram.std:.2g}"
             axes.set_title(title, fontsize=8)
     figure.suptitle("Histograms of the activations")

@@ -152,6 +152,14 @@ def test_a_range_of_logarithms_is_mambas():
         fi.arange_(np.empty(3, np.int32), 1, log=True)
 
 
+def test_log_uniforms_are_positive_in_their_dtype():
+    x = fi.log_uniform(1000, 6e-8, 1e-6, dtype="float16", rng=1)
+    assert x.min() > 0
+    for low, high, name in ((1e-8, 1e-6, "low=1e-08"), (1e-9, 1e-8, "low=1e-09")):
+        with pytest.raises(ValueError, match=f"{name} is 0 in float16"):
+            fi.log_uniform(3, low, high, dtype="float16")
+
+
 def test_frequencies_of_rotary_positions():
     expected = 1 / 500000 ** (np.arange(0, 128, 2) / 128)
     x = fi.geomspace(64, 1, 1 / 500000, dtype="float64")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import fastinit as fi
-from fastinit import standardize
-from fastinit._fill import FLOAT_FORMATS
+from fastinit._fill import FLOAT_FORMATS, boxes
 
 SHAPES = [(7,), (300, 40), (3, 1000, 500), (2, 3, 4, 5, 6), (600_001,), (20_000, 30)]
 
@@ -193,7 +192,7 @@ def test_empty_and_0d():
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 8, 100])
 def test_boxes_cut_a_shape(shape, size):
     seen = np.zeros(shape, int)
-    for box in standardize._boxes(shape, size):
+    for box in boxes(shape, size):
         assert seen[box].size <= max(1, size)
         seen[box] += 1
     assert (seen == 1).all()
