@@ -53,7 +53,7 @@ deep-bits: .venv/with-test wheels
 bench: .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest bench --benchmark-autosave --benchmark-storage=file://build/bench
 
-# Of a quiet machine, half an hour on 2 CPUs; the peers are those that .venv has.
+# Of a quiet machine, a quarter of an hour on 2 CPUs; the peers are those that .venv has.
 tables: .venv/with-cli .venv/with-bench
 	$(BIN)/python bench/tables.py measure
 

@@ -1,6 +1,6 @@
 """Write the tables and the pictures of docs/performance.md, and README's chart, from measurements.
 
-    python bench/tables.py measure  # measures half an hour, keeps that and writes: `make tables`
+    python bench/tables.py measure  # measures for 15 minutes, keeps that and writes: `make tables`
     python bench/tables.py keep     # keeps what was measured before, and writes
     python bench/tables.py          # writes what docs/measured holds
 
