@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastinit._arguments import choice, integer, shown
+from fastinit._errors import value_error
 from fastinit.gains import ACTIVATIONS
 from fastinit.initializer import Initializer
 
@@ -67,9 +68,9 @@ def recommend(
     choice("activation", activation, ACTIVATIONS)
     choice("layer", layer, _LAYERS)
     if depth is not None and integer("depth", depth) < 1:
-        raise ValueError(f"depth={shown(depth)} must be 1 or greater")
+        raise value_error(f"depth={shown(depth)} must be 1 or greater")
     if depth is None and layer == "residual":
-        raise ValueError("layer='residual' needs depth, the number of residual blocks")
+        raise value_error("layer='residual' needs depth, the number of residual blocks")
     return _LAYERS[layer](activation, depth or 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from fastinit import _arguments
+from fastinit._errors import value_error
 
 _LINEAR = (
     "linear",
@@ -94,10 +95,10 @@ def gain_of(nonlinearity: str, slope: float | None, name: str) -> float:
     """Return the gain as `calculate_gain`, of a slope that its caller's user gives by this name."""
     slope = 0.01 if slope is None else _arguments.real(name, slope)
     if not math.isfinite(slope):
-        raise ValueError(f"{name}={slope!r} must be finite")
+        raise value_error(f"{name}={slope!r} must be finite")
     if _arguments.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
         square = slope * slope  # not by the C library's pow, which differs from system to system
         if square == math.inf:
-            raise ValueError(f"{name}={slope!r}: its square must be finite")
+            raise value_error(f"{name}={slope!r}: its square must be finite")
         return math.sqrt(2.0 / (1.0 + square))
     return _GAINS[nonlinearity]

@@ -115,7 +115,7 @@ def test_texts_are_the_initializers_they_name():
     "text", ["hee", "", "constant", "normal:", "normal:x", "normal:-1", "zeros:1", "he:0"]
 )
 def test_bad_texts_are_named(text):
-    with pytest.raises((TypeError, ValueError), match=f"Initializer.parse: text='{text}': "):
+    with pytest.raises((TypeError, ValueError), match=rf"^Initializer.parse\(\): text='{text}': "):
         Initializer.parse(text)
 
 
