@@ -39,6 +39,7 @@ RandomSource: TypeAlias = torch.Generator | RNG
 DTYPES: dict[torch.dtype, FloatFormat] = {
     getattr(torch, name): known for name, known in FLOAT_FORMATS.items() if hasattr(torch, name)
 }
+COMPLEX_DTYPES = (torch.complex64, torch.complex128)
 _PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
 
@@ -121,7 +122,7 @@ def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
 
 def real_views(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return views of both parts of complex numbers that fastinit can fill; none if it cannot."""
-    if tensor.dtype not in (torch.complex64, torch.complex128) or not is_plain(tensor):
+    if tensor.dtype not in COMPLEX_DTYPES or not is_plain(tensor):
         return ()
     if tensor.is_conj() or tensor.is_neg():
         return ()

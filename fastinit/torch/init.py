@@ -30,7 +30,6 @@ from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
     normal_distribution,
-    of_parts,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
@@ -112,14 +111,31 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """One of fastinit's distributions, by its parameters, and torch's own function of the same."""
+    """One of fastinit's distributions, by its parameters, and torch's own function of the same.
+
+    Attributes
+    ----------
+    distribution : callable
+        Of real numbers.
+    torchs : callable
+        What fills a tensor where fastinit cannot.
+    of_parts : callable, optional
+        Of each part of complex numbers, as torch draws them; they are independent. None: torch
+        refuses complex numbers.
+    """
 
     distribution: Callable[..., Distribution]
     torchs: Callable[..., torch.Tensor]
+    of_parts: Callable[..., Distribution] | None = None
 
 
-UNIFORM = Kind(uniform_distribution, nn.init.uniform_)
-NORMAL = Kind(normal_distribution, nn.init.normal_)
+def _normal_of_parts(mean: float, std: float) -> Distribution:
+    """Return the normal of both parts: the mean is that of each, and each has half the variance."""
+    return normal_distribution(mean, std * math.sqrt(0.5))
+
+
+UNIFORM = Kind(uniform_distribution, nn.init.uniform_, uniform_distribution)
+NORMAL = Kind(normal_distribution, nn.init.normal_, _normal_of_parts)
 TRUNCATED = Kind(
     truncated_normal_distribution,
     lambda tensor, mean, std, low, high, generator: nn.init.trunc_normal_(
@@ -196,8 +212,13 @@ def draw(
             return fill(tensor, dtype, distribution, at, part.start, list(part.steps))
         except (TypeError, ValueError) as error:
             reason = f"a tensor for which {error}"  # for torch to refuse, in its own words
-    elif kind is NORMAL and _draw_complex(tensor, params, generator, part):
-        return tensor
+    elif kind.of_parts is not None and real_views(tensor):
+        try:
+            whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
+            fill_complex(tensor, kind, params, generator, whole)
+            return tensor
+        except (TypeError, ValueError) as error:
+            reason = f"a tensor for which {error}"
     if part is not None and not tensor.is_meta:
         raise type_error(
             f"global_shape and offset: fastinit cannot fill {reason or refusal(tensor)}, and "
@@ -206,27 +227,30 @@ def draw(
     return _by_torch(tensor, kind.torchs, *params, generator=generator, reason=reason)
 
 
-def _draw_complex(
+def fill_complex(
     tensor: torch.Tensor,
+    kind: Kind,
     params: tuple[float, ...],
     generator: RandomSource | Cursor,
-    part: Part | None,
-) -> bool:
-    """Fill complex numbers with normals as `fastinit.normal_` does; return whether we can."""
+    whole: Part,
+) -> None:
+    """Fill complex numbers, both parts from the streams of `fastinit.normal_`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If fastinit has no such complex numbers; the generator has not moved on.
+    """
     views = real_views(tensor)
-    mean, std = (float(number) for number in params)
-    if not views or mean != 0 or not 0 <= std < math.inf:  # torch refuses in its own words
-        return False
-    parts, dtype = of_parts(normal_distribution(0.0, std)), known_dtype(views[0])
-    assert parts is not None
-    assert dtype is not None
-    params_in(parts, dtype)  # before the generator moves on
-    whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
+    dtype = known_dtype(views[0]) if views else None
+    if dtype is None or kind.of_parts is None:
+        raise TypeError(f"it is {refusal(tensor)}")
+    distribution = kind.of_parts(*map(float, params))
+    params_in(distribution, dtype)
     rng = generator_of(generator, "generator")
     at = rng.take(whole.size)
     for view, key in zip(views, part_keys(rng), strict=True):
-        fill(view, dtype, parts, Cursor(key, at), whole.start, list(whole.steps))
-    return True
+        fill(view, dtype, distribution, Cursor(key, at), whole.start, list(whole.steps))
 
 
 def _by_torch(
@@ -258,9 +282,11 @@ def uniform_(
     ----------
     tensor : torch.Tensor
         Filled in place, on any device and whatever its strides; under ``no_grad``, as torch's
-        functions do. A `DTensor`'s process fills what it holds. What fastinit cannot fill (a
-        sparse or quantised tensor, an unknown subclass, complex numbers that are not normal with
-        mean 0) is filled by torch, and a warning says so, once for each reason.
+        functions do. A `DTensor`'s process fills what it holds. Of complex numbers both parts
+        are drawn, independently, as torch does it: each uniform on [a, b), or each a normal of
+        the same mean with half the variance. What fastinit cannot fill (a sparse or quantised
+        tensor, an unknown subclass) is filled by torch, and a warning says so, once for each
+        reason.
     a, b : float
         The bounds, rounded to the tensor's dtype. In float16 and bfloat16, which round float32's
         values, `b` itself can appear; in float32 and float64 it cannot.
