@@ -48,11 +48,11 @@ Every argument of every public function of `fastinit` was given each of these va
 with what they say today. There is a table for each name of an argument. In the texts, `…` stands
 for the value. A value that is not listed was taken, as it is allowed there.
 
-All errors are TypeError or ValueError. Each names the argument, what was given, and what is
-allowed; the function is the one that the traceback shows. Nothing was written, drawn or set before
-them (`tests/core/test_bad_input.py`). An argument that a function does not have is refused in the
-name of that function. Of two names of one function, such as `he_normal` and `kaiming_normal`, the
-page has one.
+All errors are TypeError or ValueError. Each begins with the function that was called, which the
+tables leave out: `normal_(): std='x' must be a real number`. Then it names the argument, what was
+given, and what is allowed. Nothing was written, drawn or set before them
+(`tests/core/test_bad_input.py`). Of two names of one function, such as `he_normal` and
+`kaiming_normal`, errors and this page have the first.
 """
 
 
@@ -122,7 +122,7 @@ def cases() -> Iterator[Case]:
         parameters = inspect.signature(function).parameters
         good = {k: v for k, v in always.items() if k in parameters}
         given = {k: v for k, v in NEEDED.get(name.rstrip("_"), {}).items() if k in parameters}
-        yield Case(name, function, {**good, **given})
+        yield Case(function.__name__, function, {**good, **given})
     owners = {"Generator": fi.default_rng, "PCG32": fi.PCG32, "Initializer": fi.Initializer}
     for owner, methods in METHODS.items():
         for method, good in methods.items():
@@ -141,7 +141,7 @@ def answers(case: Case, parameter: str) -> Iterator[tuple[str, str]]:
                 warnings.simplefilter("ignore")
                 call(case, {**given, parameter: value})
         except Exception as error:
-            yield shown, said(error, value)
+            yield shown, said(error, value, case.name)
         finally:
             fi.set_num_threads(threads)
             fi.set_backend(backend)
@@ -154,11 +154,13 @@ def call(case: Case, given: Mapping[str, Any]) -> None:
     case.function(*(given[k] for k in first), **{k: v for k, v in given.items() if k not in first})
 
 
-def said(error: Exception, value: object) -> str:
-    """Return an error's kind and text, with `…` for the value."""
+def said(error: Exception, value: object, name: str) -> str:
+    """Return an error's kind and text after the function's name, with `…` for the value."""
     from fastinit._arguments import shown
 
     text = str(error)
+    assert text.startswith(f"{name}(): "), (name, text)
+    text = text.removeprefix(f"{name}(): ")
     for each in sorted({repr(value), shown(value), str(value)}, key=len, reverse=True):
         if len(each) > 1:
             text = re.sub(rf"(?<![\w.]){re.escape(each)}(?![\w.])", "…", text)

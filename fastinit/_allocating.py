@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastinit import formulas, initializers, structured
 from fastinit._arguments import Shape
+from fastinit._errors import type_error, with_name
 from fastinit._fill import empty
 
 _EXAMPLES = {
@@ -93,7 +94,7 @@ def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray
     ) -> NDArray[Any]:
         for key in kwargs:
             if key not in allowed:
-                raise TypeError(
+                raise type_error(
                     f"{name}() got an unexpected keyword argument {key!r}; "
                     f"allowed: {', '.join(signature.parameters)}"
                 )
@@ -101,9 +102,10 @@ def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray
         try:
             in_place(array, *args, **kwargs)
         except (TypeError, ValueError) as error:
-            raise type(error)(_of_what_was_called(name, str(error))) from None
+            raise type(error)(with_name(_of_what_was_called(name, str(error)))) from None
         return array
 
+    allocate.__code__ = allocate.__code__.replace(co_name=name)  # tracebacks and errors show it
     allocate.__name__ = allocate.__qualname__ = name
     allocate.__module__ = "fastinit"
     allocate.__doc__ = _documentation(name, in_place.__doc__ or "")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import SupportsIndex, cast
 
+from fastinit._errors import type_error, value_error
+
 Shape = SupportsIndex | Sequence[SupportsIndex]
 Axes = int | Sequence[int]
 
@@ -28,18 +30,18 @@ def real(name: str, value: object) -> float:
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={shown(value)} must be a real number")
+        raise type_error(f"{name}={shown(value)} must be a real number")
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name}={shown(value)} is larger than any float") from None
+        raise value_error(f"{name}={shown(value)} is larger than any float") from None
 
 
 def positive(name: str, value: object) -> float:
     """Return a positive finite number; raise TypeError or ValueError if it is none."""
     number = real(name, value)
     if not 0.0 < number < math.inf:
-        raise ValueError(f"{name}={shown(value)} must be positive and finite")
+        raise value_error(f"{name}={shown(value)} must be positive and finite")
     return number
 
 
@@ -51,22 +53,22 @@ def squared(name: str, value: object) -> float:
     number = positive(name, value)
     square = number * number
     if not 0.0 < square < math.inf:
-        raise ValueError(f"{name}={shown(value)}: its square must be positive and finite")
+        raise value_error(f"{name}={shown(value)}: its square must be positive and finite")
     return square
 
 
 def spread(name: str, value: float) -> None:
     """Raise ValueError if a standard deviation is negative or NaN."""
     if not value >= 0.0:
-        raise ValueError(f"{name}={value!r} must be 0 or greater")
+        raise value_error(f"{name}={value!r} must be 0 or greater")
 
 
 def interval(low_name: str, low: float, high_name: str, high: float) -> None:
     """Raise ValueError if no number lies between two bounds."""
     if low > high:
-        raise ValueError(f"{low_name}={low!r} must not be greater than {high_name}={high!r}")
+        raise value_error(f"{low_name}={low!r} must not be greater than {high_name}={high!r}")
     if not low <= high or low == math.inf or high == -math.inf:
-        raise ValueError(
+        raise value_error(
             f"{low_name}={low!r}, {high_name}={high!r} must be bounds: no NaN, and not the same "
             "infinity"
         )
@@ -76,10 +78,10 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     """Return an integer of low to high; raise TypeError or ValueError if it is none."""
     # First the usual, as asking an abstract class takes longer than drawing 64 values.
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Integral)):
-        raise TypeError(f"{name}={shown(value)} must be an integer")
+        raise type_error(f"{name}={shown(value)} must be an integer")
     number = int(value)
     if low is not None and high is not None and not low <= number <= high:
-        raise ValueError(f"{name}={shown(value)} must be {low} to {high}")
+        raise value_error(f"{name}={shown(value)} must be {low} to {high}")
     return number
 
 
@@ -87,7 +89,7 @@ def choice(name: str, value: object, allowed: Iterable[str]) -> str:
     """Return one of the texts that are allowed; raise ValueError if it is none."""
     texts = tuple(allowed)
     if not isinstance(value, str) or value not in texts:
-        raise ValueError(f"{name}={shown(value)} is unknown; allowed: {', '.join(texts)}")
+        raise value_error(f"{name}={shown(value)} is unknown; allowed: {', '.join(texts)}")
     return value
 
 
@@ -98,7 +100,7 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
     """
     lengths = indices(name, value)
     if math.prod(lengths) >= 2**63:
-        raise ValueError(
+        raise value_error(
             f"{name}={shown(value)} has {shown(math.prod(lengths))} elements; allowed: < 2**63"
         )
     return lengths
@@ -114,11 +116,11 @@ def indices(name: str, value: Shape) -> tuple[int, ...]:
             raise TypeError
         lengths = tuple(map(operator.index, cast(Sequence[SupportsIndex], given)))
     except (TypeError, AttributeError):
-        raise TypeError(
+        raise type_error(
             f"{name}={shown(value)} must be an integer or a tuple of integers"
         ) from None
     if lengths and min(lengths) < 0:
-        raise ValueError(f"{name}={shown(value)} must not be negative")
+        raise value_error(f"{name}={shown(value)} must not be negative")
     return lengths
 
 
@@ -132,17 +134,17 @@ def axes(shape: tuple[int, ...], hint: str = "", /, **named: Axes) -> list[list[
         group: list[object] = list(given) if isinstance(given, Sequence) else [given]
         numbers = [int(a) for a in group if not isinstance(a, bool) and isinstance(a, Integral)]
         if len(numbers) < len(group):
-            raise TypeError(f"{name}={shown(given)} must be an integer or a tuple of integers")
+            raise type_error(f"{name}={shown(given)} must be an integer or a tuple of integers")
         if not all(-len(shape) <= axis < len(shape) for axis in numbers):
             allowed = f"{-len(shape)} to {len(shape) - 1}" if shape else "none"
-            raise ValueError(
+            raise value_error(
                 f"{name}={shown(given)} is not an axis of shape {shape}; allowed: {allowed}{hint}"
             )
         groups.append([axis % len(shape) for axis in numbers])
     flat = [axis for group in groups for axis in group]
     if len(set(flat)) != len(flat):
         text = " and ".join(f"{name}={shown(given)}" for name, given in named.items())
-        raise ValueError(f"{text} must be different axes of shape {shape}")
+        raise value_error(f"{text} must be different axes of shape {shape}")
     return groups
 
 
@@ -151,5 +153,5 @@ def single_axes(shape: tuple[int, ...], **named: Axes) -> list[int]:
     groups = axes(shape, **named)
     for (name, given), group in zip(named.items(), groups, strict=True):
         if len(group) != 1:
-            raise ValueError(f"{name}={shown(given)} must be one axis of shape {shape}")
+            raise value_error(f"{name}={shown(given)} must be one axis of shape {shape}")
     return [group[0] for group in groups]

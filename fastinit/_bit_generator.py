@@ -12,6 +12,7 @@ import numpy as np
 
 from fastinit import _kernels
 from fastinit._arguments import integer, shown
+from fastinit._errors import type_error, value_error
 from fastinit.random import Seed, as_seed_sequence, key_of, spawning
 
 
@@ -64,13 +65,13 @@ class PCG32(np.random.BitGenerator):
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None:
         if not isinstance(value, Mapping):
-            raise TypeError(f"state={shown(value)} must be a mapping")
+            raise type_error(f"state={shown(value)} must be a mapping")
         try:
             if value["bit_generator"] != "PCG32":
                 raise ValueError
             (k0, k1), position = value["state"]["key"], value["state"]["position"]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"state={shown(value)} is not that of a PCG32") from None
+            raise value_error(f"state={shown(value)} is not that of a PCG32") from None
         words = ("key[0]", k0), ("key[1]", k1), ("position", position)
         k0, k1, position = (integer(name, word, 0, 2**64 - 1) for name, word in words)
         with self.lock:

@@ -20,6 +20,7 @@ from fastinit._distributions import (
     truncated_normal_distribution,
     uniform_distribution,
 )
+from fastinit._errors import type_error, value_error
 from fastinit._fill import as_dtype, float_format, in_dtype
 from fastinit.random import RNG, as_generator
 
@@ -150,7 +151,9 @@ def values_at(
     choice("distribution", distribution, _DISTRIBUTIONS)
     make, defaults = _DISTRIBUTIONS[distribution]
     for name in params.keys() - defaults.keys():
-        raise TypeError(f"{name} is no parameter of {distribution}; allowed: {', '.join(defaults)}")
+        raise type_error(
+            f"{name} is no parameter of {distribution}; allowed: {', '.join(defaults)}"
+        )
     drawn = make(**{**defaults, **params})
     at = _indices(indices)
     known = as_dtype(dtype)
@@ -166,7 +169,7 @@ def _indices(indices: ArrayLike) -> np.ndarray[Any, np.dtype[np.uint64]]:
     if at.size == 0:
         return at.astype(np.uint64)
     if at.dtype.kind not in "iu":
-        raise TypeError(f"indices={shown(indices)} must be integers, 0 to 2**63 - 1")
+        raise type_error(f"indices={shown(indices)} must be integers, 0 to 2**63 - 1")
     if int(at.min()) < 0 or int(at.max()) >= _kernels.INDICES:
-        raise ValueError(f"indices={shown(indices)} must be 0 to 2**63 - 1")
+        raise value_error(f"indices={shown(indices)} must be 0 to 2**63 - 1")
     return np.ascontiguousarray(at, np.uint64).reshape(at.shape)

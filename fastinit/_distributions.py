@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fastinit import _kernels
 from fastinit._arguments import interval, real, spread
+from fastinit._errors import value_error
 
 
 class Distribution(NamedTuple):
@@ -25,7 +26,7 @@ class Distribution(NamedTuple):
 def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]) -> Distribution:
     text = ", ".join(f"{name}={value!r}" for name, value in zip(names, params, strict=True))
     if not all(map(math.isfinite, params)):
-        raise ValueError(f"{text} must be finite")
+        raise value_error(f"{text} must be finite")
     largest = max(map(abs, params))
     return Distribution(kernel, params, largest, text, reach=largest, reach64=largest)
 
@@ -56,7 +57,7 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Distr
     names = ("mean", "std", "low", "high")
     text = ", ".join(f"{n}={v!r}" for n, v in zip(names, (mean, std, low, high), strict=True))
     if not (math.isfinite(mean) and math.isfinite(std)):
-        raise ValueError(f"{text}: mean and std must be finite")
+        raise value_error(f"{text}: mean and std must be finite")
     spread("std", std)
     interval("low", low, "high", high)
     params = _kernels.truncate(mean, std, low, high)
@@ -96,14 +97,14 @@ def _absolute_truncated_normal(mean: float, std: float, a: float, b: float) -> D
     _kernels.check_rounding()
     text = f"mean={mean!r}, std={std!r}, a={a!r}, b={b!r}"
     if not (math.isfinite(mean) and math.isfinite(std)):
-        raise ValueError(f"{text}: mean and std must be finite")
+        raise value_error(f"{text}: mean and std must be finite")
     spread("std", std)
     interval("a", a, "b", b)
     low, high = (_sigmas(bound - mean, std) for bound in (a, b))
     try:
         distribution = _truncated_normal(mean, std, low, high)
     except ValueError as error:
-        raise ValueError(f"{text}: in standard deviations from the mean, {error}") from None
+        raise value_error(f"{text}: in standard deviations from the mean, {error}") from None
     # The bounds as given: mean + low * std may round to one beyond them.
     return distribution._replace(params=(a, b, *distribution.params[2:]), text=text)
 
@@ -135,7 +136,7 @@ def truncated_std(low: float, high: float) -> float:
     _kernels.check_rounding()
     low, high = real("low", low), real("high", high)
     if not low < high:
-        raise ValueError(f"low={low!r} must be less than high={high!r} for a standard deviation")
+        raise value_error(f"low={low!r} must be less than high={high!r} for a standard deviation")
     top = min(max(low, 0.0), high)
     reach = 45.0 / max(abs(top), 3.5)  # beyond it lies less than exp(-45) of the mass
     left = _density_integrals(top, max(low - top, -reach))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from fastinit._errors import value_error
+
 # The extra that brings a package, and what needs it.
 _EXTRAS = {
     "distributed": "dask",
@@ -57,7 +59,7 @@ def require(package: str, what: str, extra: str | None = None) -> None:
     from importlib.util import find_spec  # here: it takes time to import
 
     if find_spec(package) is None:
-        raise ValueError(missing(package, what, extra))
+        raise value_error(missing(package, what, extra))
 
 
 def known(package: str | None) -> bool:

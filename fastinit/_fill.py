@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _arguments, _kernels, _settings
 from fastinit._arguments import Shape
 from fastinit._distributions import Distribution, of_parts
+from fastinit._errors import type_error, value_error, with_name
 from fastinit._extras import missing
 from fastinit._settings import Backend
 
@@ -78,7 +79,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         try:
             import ml_dtypes
         except ImportError:
-            raise TypeError(missing("ml_dtypes", f"dtype={dtype!r}")) from None
+            raise type_error(missing("ml_dtypes", f"dtype={dtype!r}")) from None
         dtype = getattr(ml_dtypes, dtype)
     try:
         known: np.dtype[Any] = np.dtype(dtype)
@@ -87,7 +88,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         return known
     except (TypeError, ValueError):
         allowed = ", ".join(FLOAT_FORMATS)
-        raise TypeError(
+        raise type_error(
             f"dtype={_arguments.shown(dtype)} is not a dtype; allowed: {allowed}"
         ) from None
 
@@ -108,7 +109,7 @@ def float_format(
     if known is None:
         known = FLOAT_FORMATS.get(dtype.name) if dtype.isnative else None
         if known is None:
-            raise TypeError(
+            raise type_error(
                 f"{said}{dtype.str if not dtype.isnative else dtype.name!r}; "
                 f"allowed: {besides}{', '.join(FLOAT_FORMATS)}, in native byte order"
             )
@@ -130,7 +131,7 @@ def array_of(x: object) -> NDArray[Any]:
     if isinstance(x, np.ndarray):
         return _kernels.view_of(x)
     if isinstance(x, np.generic):  # shows a copy of its memory
-        raise TypeError(f"x is a NumPy scalar, {type(x).__name__}; allowed: an array of shape ()")
+        raise type_error(f"x is a NumPy scalar, {type(x).__name__}; allowed: an array of shape ()")
     if hasattr(x, "__array_interface__"):
         return np.asarray(x)
     try:
@@ -138,19 +139,19 @@ def array_of(x: object) -> NDArray[Any]:
     except TypeError:
         pass
     if hasattr(x, "__cuda_array_interface__") or _is_elsewhere(x):
-        raise TypeError(
+        raise type_error(
             "x is in the memory of another device; allowed there: initializers that draw each "
             "element by itself, on an NVIDIA GPU, or fastinit.torch for PyTorch's tensors"
         )
     if is_sharded(x):  # its DLPack shows the part, as if that were all
-        raise TypeError(
+        raise type_error(
             "x is a DTensor, of which this process holds a part; allowed: the functions of "
             "fastinit.torch, or its to_local() with global_shape and offset, or, for what needs "
             "the whole tensor at once, the tensor before it is distributed"
         )
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x)
-    raise TypeError(
+    raise type_error(
         f"x={_arguments.shown(x)} is no array; allowed: a NumPy array, or an object with the "
         "buffer protocol, __array_interface__ or DLPack"
     )
@@ -160,7 +161,7 @@ def _from_dlpack(x: Any) -> NDArray[Any]:
     """Return an array over memory that DLPack shows, which an old NumPy takes as read-only."""
     array = np.from_dlpack(x)
     if not array.flags.writeable and np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        raise ValueError(
+        raise value_error(
             f"x is a {type(x).__name__}, whose memory NumPy {np.__version__} takes by DLPack as "
             "read-only; allowed: this with NumPy 2.1 or later, or a NumPy array of that memory"
         )
@@ -219,9 +220,9 @@ _ALIGNED = "allowed: memory that begins at a multiple of an element's bytes"
 def check_writable(x: NDArray[Any]) -> None:
     """Raise unless every element of x is writable, aligned, and on bytes of its own."""
     if not x.flags.writeable:
-        raise ValueError("x is read-only; allowed: an array that may be written")
+        raise value_error("x is read-only; allowed: an array that may be written")
     if not x.flags.aligned:
-        raise ValueError(f"x is not aligned to its dtype, {x.dtype.name}; {_ALIGNED}")
+        raise value_error(f"x is not aligned to its dtype, {x.dtype.name}; {_ALIGNED}")
     check_overlap(x.shape, x.strides, x.itemsize)
 
 
@@ -232,7 +233,7 @@ def check_overlap(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: in
     covered = itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
         if stride < covered:
-            raise ValueError(
+            raise value_error(
                 f"x has overlapping elements: shape {shape}, strides {strides}, itemsize "
                 f"{itemsize}; allowed: elements that have bytes of their own"
             )
@@ -256,11 +257,11 @@ def empty(shape: Shape, dtype: DTypeLike, name: str = "shape") -> NDArray[Any]:
     alignment = _HUGE_PAGE if nbytes >= 16 * _HUGE_PAGE else _CACHE_LINE
     text = f"{name}={_arguments.shown(shape)} of {known.name} has {nbytes:,} bytes"
     if nbytes + alignment >= 2**63:
-        raise ValueError(f"{text}; allowed: fewer than 2**63")
+        raise value_error(f"{text}; allowed: fewer than 2**63")
     try:
         memory = np.empty(nbytes + alignment, np.uint8)
     except MemoryError:
-        raise MemoryError(f"{text}, for which there is no memory") from None
+        raise MemoryError(with_name(f"{text}, for which there is no memory")) from None
     return np.ndarray(lengths, known, memory, -memory.ctypes.data % alignment)
 
 
@@ -270,7 +271,7 @@ def check_pair(global_shape: Shape | None, offset: Shape | None) -> None:
     An offset of zeros is never assumed: every process would fill the same part.
     """
     if (global_shape is None) != (offset is None):
-        raise ValueError(
+        raise value_error(
             f"global_shape={_arguments.shown(global_shape)} and offset={_arguments.shown(offset)} "
             "go together: give both, or neither"
         )
@@ -292,12 +293,12 @@ def place(
     whole = _arguments.shape("global_shape", cast(Shape, global_shape))
     at = _arguments.indices("offset", cast(Shape, offset))
     if not len(whole) == len(at) == len(shape):
-        raise ValueError(
+        raise value_error(
             f"global_shape={whole} and offset={_arguments.shown(at)} must have as many axes as x, "
             f"of shape {shape}"
         )
     if any(o + n > w for o, n, w in zip(at, shape, whole, strict=True)):
-        raise ValueError(
+        raise value_error(
             f"x of shape {shape} at offset={_arguments.shown(at)} does not fit into "
             f"global_shape={whole}"
         )
@@ -331,7 +332,7 @@ def params_in(distribution: Distribution, dtype: FloatFormat) -> tuple[float, ..
     Warn if it can hold the parameters but not every value, which is then infinite or NaN.
     """
     if distribution.largest > dtype.max:
-        raise ValueError(f"{distribution.text} must be finite in {dtype.name}")
+        raise value_error(f"{distribution.text} must be finite in {dtype.name}")
     if _reach(distribution, dtype) > dtype.max:
         becomes = "NaN" if dtype.name == "float8_e4m3fn" else "infinity"
         warnings.warn(
@@ -356,7 +357,7 @@ def _inward(distribution: Distribution, dtype: FloatFormat) -> tuple[float, ...]
     else:
         lowest, highest = _rounded_up(low, dtype), -_rounded_up(-high, dtype)
     if lowest > highest:
-        raise ValueError(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
+        raise value_error(f"{distribution.text}: no {dtype.name} lies between {low!r} and {high!r}")
     return (lowest, highest, *distribution.params[2:])
 
 
@@ -396,7 +397,7 @@ def fill(
         return x
     if type(x) is list:
         if not whole:
-            raise ValueError("global_shape and offset are for one array, and x is a list")
+            raise value_error("global_shape and offset are for one array, and x is a list")
         _fill_list(distribution, cast(list[object], x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
@@ -428,7 +429,7 @@ def _fill_complex(
     """Fill both parts of complex numbers, the imaginary ones from a stream of their own."""
     parts, dtype = of_parts(distribution), part_dtype(array.dtype)
     if parts is None:
-        raise TypeError(
+        raise type_error(
             f"{distribution.text}: x has dtype {array.dtype.name!r}; allowed: real numbers; of "
             "complex ones, normals of mean 0 and the initializers that take fans"
         )
@@ -446,7 +447,7 @@ def part_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of a complex dtype's parts; raise TypeError if we have none."""
     parts = {"complex64": np.float32, "complex128": np.float64}
     if dtype.name not in parts or not dtype.isnative:
-        raise TypeError(
+        raise type_error(
             f"x has dtype {dtype.str!r}; allowed: {', '.join(parts)}, in native byte order"
         )
     return np.dtype(parts[dtype.name])
@@ -497,7 +498,7 @@ def fill_memory(
     if not array.flags.carray:
         check_writable(array)
     if array.itemsize != dtype.itemsize:  # a tensor of PyTorch's whose `data` is another since
-        raise ValueError(f"x has items of {array.itemsize} bytes, and no {dtype.name}")
+        raise value_error(f"x has items of {array.itemsize} bytes, and no {dtype.name}")
     n = _settings.default_threads if threads is None else threads
     if start is not None:
         start += rng.take(size)
@@ -521,7 +522,7 @@ def _fill_list(
             if not array.flags.carray:
                 check_writable(array)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"x[{i}]: {error}") from None
+            raise type(error)(with_name(f"x[{i}]: {error}")) from None
         checked.append((code, array, params, fill_it))
     start = rng.take(sum(array.size for _, array, _, _ in checked))
     for code, array, params, fill_it in checked:
@@ -562,7 +563,7 @@ def fill_orthogonal(
 def check_gain(gain: float, dtype: FloatFormat) -> None:
     """Raise ValueError if a dtype cannot hold the gain."""
     if not abs(gain) <= dtype.max:
-        raise ValueError(f"gain={gain!r} must be finite in {dtype.name}")
+        raise value_error(f"gain={gain!r} must be finite in {dtype.name}")
 
 
 def fill_line(
@@ -577,7 +578,7 @@ def fill_line(
     By the C kernels, whichever backend is set: it is there for its speed on small tensors.
     """
     if address % dtype.itemsize:
-        raise ValueError(f"x is not aligned to its dtype, {dtype.name}; {_ALIGNED}")
+        raise value_error(f"x is not aligned to its dtype, {dtype.name}; {_ALIGNED}")
     params = params_in(distribution, dtype)
     _kernels.fill_line(
         distribution.kernel,
@@ -636,7 +637,7 @@ def fill_constant(
     n = _settings.checked_threads(threads)
     code, pattern = _PATTERNS.get(array.itemsize, (-1, np.dtype(np.uint8)))
     if code < 0 or array.dtype.kind not in "biufcV" or not array.dtype.isnative:
-        raise TypeError(
+        raise type_error(
             f"x has dtype {array.dtype.str!r}; allowed: boolean, integer, floating and complex "
             "dtypes of 1, 2, 4 or 8 bytes, in native byte order"
         )
@@ -671,7 +672,7 @@ def element(value: object, dtype: np.dtype[Any], name: str = "value") -> NDArray
         return _exact(number, dtype, name)
     known = float_format(dtype)
     if math.isfinite(number) and abs(number) > known.max:
-        raise ValueError(f"{name}={value!r} must be finite in {dtype.name}")
+        raise value_error(f"{name}={value!r} must be finite in {dtype.name}")
     # As in the kernels, a 16-bit value is the float32 value, rounded.
     return np.array([number], np.float64 if dtype.itemsize == 8 else np.float32).astype(dtype)
 
@@ -685,7 +686,7 @@ def _exact(number: float, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         rounded = np.array([number], np.float32).astype(part)
     if part is dtype and float(rounded[0]) != number:
-        raise ValueError(f"{name}={number!r} is no number of {dtype.name}")
+        raise value_error(f"{name}={number!r} is no number of {dtype.name}")
     if math.isfinite(number) and not np.isfinite(rounded.astype(np.float64)).all():
-        raise ValueError(f"{name}={number!r} must be finite in {dtype.name}")
+        raise value_error(f"{name}={number!r} must be finite in {dtype.name}")
     return rounded.astype(dtype)

@@ -8,6 +8,7 @@ memory corruption, as in C.
 from threading import get_ident, main_thread
 
 from fastinit._arguments import shown
+from fastinit._errors import value_error
 
 cimport cython
 from libc.float cimport DBL_MAX, FLT_MAX
@@ -218,7 +219,7 @@ cdef class Cursor:
     def move(self, position):
         """Sets the position; a ValueError names the indices that there are."""
         if not 0 <= position <= INDICES:
-            raise ValueError(f"position={shown(position)} must be 0 to 2**63")
+            raise value_error(f"position={shown(position)} must be 0 to 2**63")
         store(&self._position, position)
 
     def shift(self, n):
@@ -227,7 +228,7 @@ cdef class Cursor:
         while True:
             to = position + n
             if not 0 <= to <= INDICES:
-                raise ValueError(
+                raise value_error(
                     f"n={shown(n)} moves the position from {position} to {shown(to)}; "
                     "allowed: 0 to 2**63"
                 )
@@ -237,7 +238,7 @@ cdef class Cursor:
     def take(self, n):
         """Returns the next index and moves on by n."""
         if n > INDICES:
-            raise ValueError(f"{n} elements: a stream has 2**63 indices")
+            raise value_error(f"{n} elements: a stream has 2**63 indices")
         return take(self, n)
 
 
@@ -246,7 +247,7 @@ cdef uint64_t take(Cursor cursor, uint64_t n) except? 0xffffffffffffffff:
     check_rounding()
     while True:
         if n > INDICES_C - first:
-            raise ValueError(f"{n} elements at position {first}: a stream has 2**63 indices")
+            raise value_error(f"{n} elements at position {first}: a stream has 2**63 indices")
         if swap(&cursor._position, &first, first + n):
             return first
 

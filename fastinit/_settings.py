@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from fastinit import _arguments, _kernels
+from fastinit._errors import value_error
 from fastinit._extras import missing
 
 # A backend fills an array that has been checked; the values do not depend on which.
@@ -19,7 +20,7 @@ def _threads_from_environment() -> int:
     if not text:
         return 0
     if not text.isdecimal() or len(text) > 9:  # Python reads no number of thousands of digits
-        raise ValueError(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
+        raise value_error(f"FASTINIT_NUM_THREADS={text!r} must be 1 to {_MAX_THREADS}")
     return _arguments.integer("FASTINIT_NUM_THREADS", int(text), 1, _MAX_THREADS)
 
 

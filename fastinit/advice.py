@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastinit._arguments import choice, integer, shown
+from fastinit._errors import value_error
 from fastinit.gains import ACTIVATIONS
 from fastinit.initializer import Initializer
 
@@ -38,7 +39,8 @@ def recommend(
     ----------
     activation : str
         What follows the layer: linear, identity, tanh, sine, sigmoid, relu, leaky_relu, gelu,
-        silu, swish, mish, elu, selu, softplus or swiglu, as in `fastinit.diagnostics.probe`.
+        silu, swish, mish, elu, selu, softplus, relu2 (the square of relu) or swiglu, as in
+        `fastinit.diagnostics.probe`.
     layer : str
         dense or conv; attention (query, key and value); residual (the last one of a residual
         branch); recurrent (from state to state); embedding; output (the last of the model);
@@ -66,9 +68,9 @@ def recommend(
     choice("activation", activation, ACTIVATIONS)
     choice("layer", layer, _LAYERS)
     if depth is not None and integer("depth", depth) < 1:
-        raise ValueError(f"depth={shown(depth)} must be 1 or greater")
+        raise value_error(f"depth={shown(depth)} must be 1 or greater")
     if depth is None and layer == "residual":
-        raise ValueError("layer='residual' needs depth, the number of residual blocks")
+        raise value_error("layer='residual' needs depth, the number of residual blocks")
     return _LAYERS[layer](activation, depth or 1)
 
 
@@ -98,9 +100,11 @@ def _hidden(activation: str, depth: int) -> Recommendation:
                 'J. Pennington, S. Schoenholz, S. Ganguli, "Resurrecting the sigmoid", '
                 "NeurIPS 2017",
             )
+        siren = "; SIREN's layers, with the sine of 30 z, have the recipe siren"
         return Recommendation(
             Initializer("xavier_uniform"),
-            "near 0 the activation is linear, and the mean of both fans serves signal and gradient",
+            "near 0 the activation is linear, and the mean of both fans serves signal and gradient"
+            + (siren if activation == "sine" else ""),
             _GLOROT,
         )
     if activation == "sigmoid":
@@ -127,10 +131,11 @@ _FEW = (
 
 def _needs(activation: str, deep: bool) -> str:
     """Return what else such layers need, by mean-field theory (`fastinit.diagnostics`)."""
-    if activation == "swiglu":
+    if activation in ("relu2", "swiglu"):
+        kind = {"relu2": "a square", "swiglu": "a product of two"}[activation]
         return (
-            "; a product of two doubles any error of the scale: it needs LayerNorm or RMSNorm, and "
-            "skip connections"
+            f"; {kind} doubles any error of the scale: it needs LayerNorm or RMSNorm, and skip "
+            "connections"
         )
     if activation == "softplus":
         return "; its slope shrinks gradients by half in each layer" + _FEW[deep]

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 import fastinit
 from fastinit import Initializer, _arguments
 from fastinit._arguments import Shape
+from fastinit._errors import type_error
 from fastinit._fill import as_dtype, empty
 from fastinit.initializer import parameters
 from fastinit.random import Generator, as_generator
@@ -183,7 +184,7 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
         for key in kwargs:
             if key not in takes or key in _DASKS:
                 allowed = ", ".join(key for key in takes if key not in _DASKS)
-                raise TypeError(f"{name}: {key} is not an argument; allowed: {allowed}")
+                raise type_error(f"{key} is not an argument; allowed: {allowed}")
         given = {**_by_name(in_place, args, kwargs), **kwargs}
         rng = as_generator(given.pop("rng", None)) if "rng" in takes else None
         tensor = _Virtual(
@@ -204,6 +205,7 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
             meta=np.empty([0] * tensor.ndim, tensor.dtype),
         )
 
+    lazy.__code__ = lazy.__code__.replace(co_name=name)  # tracebacks and errors show it
     lazy.__name__ = lazy.__qualname__ = name
     lazy.__doc__ = _DOC.format(name=name, example=example)
     return lazy
@@ -213,14 +215,13 @@ def _by_name(
     in_place: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return by their names the arguments that were given by their places after the shape."""
-    name = in_place.__name__.removesuffix("_")
     try:
         placed = inspect.signature(in_place).bind_partial(None, *args).arguments
     except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
+        raise type_error(str(error)) from None
     _, *names = placed
     if twice := kwargs.keys() & names:
-        raise TypeError(f"{name}: {twice.pop()} is given twice")
+        raise type_error(f"{twice.pop()} is given twice")
     return {key: placed[key] for key in names}
 
 

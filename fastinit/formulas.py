@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastinit import _elementary, _kernels, _settings
 from fastinit._arguments import Shape, choice, integer, positive, real, shown, single_axes
 from fastinit._distributions import Distribution, uniform_distribution
+from fastinit._errors import value_error
 from fastinit._fill import (
     array_of,
     boxes,
@@ -96,7 +97,7 @@ def fill_disk(
         check_writable(array)
     factor = math.sqrt(variance) / _CUT_STD if cut else math.sqrt(2.0 * variance)
     if not (2.0 if cut else 1.0) * factor <= part.max:
-        raise ValueError(f"variance={variance!r}: values must be finite in {part.name}")
+        raise value_error(f"variance={variance!r}: values must be finite in {part.name}")
 
     def formula(u: Floats, v: Floats) -> NDArray[np.complex128]:
         radius = factor * np.sqrt(-_elementary.log(1.0 - u * _CUT_MASS) if cut else u)
@@ -124,14 +125,14 @@ def _check_end(value: float, dtype: np.dtype[Any], text: str) -> None:
     try:
         element(value, dtype)
     except ValueError:
-        raise ValueError(f"{text}: the value {value:g} must be finite in {dtype.name}") from None
+        raise value_error(f"{text}: the value {value:g} must be finite in {dtype.name}") from None
 
 
 def _bounds(low: float, high: float) -> tuple[float, float]:
     """Return two positive numbers in order; raise TypeError or ValueError if they are not."""
     low, high = real("low", low), real("high", high)
     if not 0.0 < low <= high < math.inf:
-        raise ValueError(
+        raise value_error(
             f"low={low!r}, high={high!r} must be positive and finite, and low not greater than high"
         )
     return low, high
@@ -141,7 +142,7 @@ def _log_uniform(low: float, high: float) -> Callable[[Floats], Floats]:
     """Return what makes log-uniforms on low to high of uniforms on 0 to 1."""
     ends = _elementary.log(np.array([low, high]))
     if ends[1] - ends[0] > _WIDEST:
-        raise ValueError(f"low={low!r}, high={high!r}: high / low must be at most e**{_WIDEST}")
+        raise value_error(f"low={low!r}, high={high!r}: high / low must be at most e**{_WIDEST}")
     spread = ends[1] - ends[0]
     return lambda u: np.minimum(low * _elementary.exp(u * spread), high)
 
@@ -221,7 +222,7 @@ def log_uniform_(
     steps = _log_uniform(low, high)
     for name, bound in (("low", low), ("high", high)):
         if not element(bound, array.dtype, name)[0] > 0:
-            raise ValueError(f"{name}={bound!r} is 0 in {array.dtype.name}; allowed: what is not")
+            raise value_error(f"{name}={bound!r} is 0 in {array.dtype.name}; allowed: what is not")
 
     uniform = uniform_distribution(0.0, 1.0)
     _fill_drawn(array, uniform, steps, rng, threads, backend, global_shape, offset)
@@ -494,7 +495,9 @@ def arange_(
     last = max(0, whole[along] - 1)
     if array.dtype.kind in "iu":
         if log:
-            raise ValueError(f"log={log!r}: x has dtype {array.dtype.name}; allowed: floating ones")
+            raise value_error(
+                f"log={log!r}: x has dtype {array.dtype.name}; allowed: floating ones"
+            )
         formula = _integers(start, step, last, array.dtype)
     else:
         formula = _reals(start, step, last, _elementary.log if log else None, array.dtype)
@@ -510,7 +513,7 @@ def _integers(
     limits = np.iinfo(dtype)
     for end in (first, first + last * stride):
         if not limits.min <= end <= limits.max:
-            raise ValueError(
+            raise value_error(
                 f"start={shown(start)}, step={shown(step)}: {shown(end)} is no {dtype.name}"
             )
     # Modulo 2**64 every step is exact, and what comes of it is a number of the dtype.
@@ -530,11 +533,11 @@ def _reals(
     text = f"{'log=True, ' if function else ''}start={first!r}, step={stride!r}"
     for end in (first, first + last * stride):
         if not math.isfinite(end):
-            raise ValueError(f"{text} must be finite, and all numbers")
+            raise value_error(f"{text} must be finite, and all numbers")
         if function is None:
             _check_end(end, dtype, text)
         elif not end > 0:
-            raise ValueError(f"{text}: {end!r} has no logarithm; allowed: positive numbers")
+            raise value_error(f"{text}: {end!r} has no logarithm; allowed: positive numbers")
 
     def formula(i: NDArray[np.int64]) -> NDArray[Any]:
         values = first + stride * i.astype(np.float64)
@@ -620,7 +623,7 @@ def geomspace_(
     ends = _elementary.log(np.array([first, end]))
     rate = ends[1] - ends[0]
     if abs(rate) > _WIDEST:
-        raise ValueError(f"start={first!r}, stop={end!r}: the factor is beyond e**{_WIDEST}")
+        raise value_error(f"start={first!r}, stop={end!r}: the factor is beyond e**{_WIDEST}")
     n = max(1, whole[along] - bool(endpoint))
     _fill_computed(
         array,
@@ -708,16 +711,16 @@ def sinusoid_(
     array = floats(x)
     whole, at = place(array.shape, global_shape, offset)
     if len(whole) < 2:
-        raise ValueError(f"x has shape {whole}; sinusoid_ needs two axes: positions and columns")
+        raise value_error(f"x has shape {whole}; sinusoid_ needs two axes: positions and columns")
     rows, columns = whole[-2:]
     if not 1 <= real("base", base) < math.inf:
-        raise ValueError(f"base={shown(base)} must be finite, and 1 or greater")
+        raise value_error(f"base={shown(base)} must be finite, and 1 or greater")
     first, most = real("start", start), _elementary.LARGEST_ANGLE
     if not abs(first) + rows <= most:
-        raise ValueError(f"start={shown(start)}: positions must be finite, and within {most:.0f}")
+        raise value_error(f"start={shown(start)}: positions must be finite, and within {most:.0f}")
     halves = choice("layout", layout, ("interleaved", "halves")) == "halves"
     if halves and columns % 2:
-        raise ValueError(f"layout='halves': x has {columns} columns; allowed: an even number")
+        raise value_error(f"layout='halves': x has {columns} columns; allowed: an even number")
     pairs = (columns + 1) // 2
     n = max(1.0, pairs - 1.0) if endpoint else max(1.0, columns / 2)
     (rate,) = -_elementary.log(np.array([base], np.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from fastinit import _arguments
+from fastinit._errors import value_error
 
 _LINEAR = (
     "linear",
@@ -37,9 +38,9 @@ _GAINS = {
 
 ACTIVATIONS = (
     "linear", "identity", "tanh", "sine", "sigmoid", "relu", "leaky_relu", "gelu", "silu", "swish",
-    "mish", "elu", "selu", "softplus", "swiglu",
+    "mish", "elu", "selu", "softplus", "relu2", "swiglu",
 )  # fmt: skip
-"""What `recommend` and `fastinit.diagnostics.probe` take: not the names of layers, nor relu2."""
+"""What `recommend` and `fastinit.diagnostics.probe` take: not the names of layers."""
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -55,7 +56,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Three values are PyTorch's habit instead: tanh 5/3 (by that formula 1.5925), sigmoid 1
     (1.8462) and selu 3/4 (1: self-normalising networks take "linear"). `recommend` takes the
-    gain 1 for tanh: with 5/3 each of many layers multiplies the gradient by 1.1.
+    gain 1 for tanh, since with 5/3 each of many layers multiplies the gradient by 1.1, and for
+    sine, which is as straight near 0.
 
     Parameters
     ----------
@@ -93,10 +95,10 @@ def gain_of(nonlinearity: str, slope: float | None, name: str) -> float:
     """Return the gain as `calculate_gain`, of a slope that its caller's user gives by this name."""
     slope = 0.01 if slope is None else _arguments.real(name, slope)
     if not math.isfinite(slope):
-        raise ValueError(f"{name}={slope!r} must be finite")
+        raise value_error(f"{name}={slope!r} must be finite")
     if _arguments.choice("nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"]) == "leaky_relu":
         square = slope * slope  # not by the C library's pow, which differs from system to system
         if square == math.inf:
-            raise ValueError(f"{name}={slope!r}: its square must be finite")
+            raise value_error(f"{name}={slope!r}: its square must be finite")
         return math.sqrt(2.0 / (1.0 + square))
     return _GAINS[nonlinearity]

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 from fastinit import _arguments
 from fastinit._allocating import IN_PLACE, expanded
 from fastinit._arguments import Shape
+from fastinit._errors import type_error, value_error, with_name
 from fastinit._fill import as_dtype
 from fastinit.random import RNG
 from fastinit.structured import (
@@ -98,21 +99,19 @@ class Initializer:
         name = _SHORT.get(name, name) if isinstance(name, str) else name
         if not isinstance(name, str) or name not in registry():
             known = ", ".join(registry())
-            raise ValueError(
-                f"Initializer: name={_arguments.shown(name)} is unknown; allowed: {known}"
-            )
+            raise value_error(f"name={_arguments.shown(name)} is unknown; allowed: {known}")
         allowed = {k: v for k, v in parameters(name).items() if k not in GIVEN}
         for key in arguments:
             if key in GIVEN:
-                raise TypeError(f"Initializer: {key} is given to fill, and not to {name}")
+                raise type_error(f"{key} is given to fill, and not to {name}")
             if key not in allowed:
-                raise TypeError(
-                    f"Initializer: {name} has no argument {_arguments.shown(key)}; "
+                raise type_error(
+                    f"{name} has no argument {_arguments.shown(key)}; "
                     f"allowed: {', '.join(allowed) or 'none'}"
                 )
         for key, default in allowed.items():
             if default is inspect.Parameter.empty and key not in arguments:
-                raise TypeError(f"Initializer: {name} needs the argument {key}")
+                raise type_error(f"{name} needs the argument {key}")
         self = super().__new__(cls)
         kept = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
         object.__setattr__(self, "_name", name)
@@ -280,11 +279,9 @@ class Initializer:
         (Initializer('he_normal'), Initializer('normal', std=0.01))
         """
         if not isinstance(text, str):
-            raise TypeError(f"Initializer.parse: text={_arguments.shown(text)} must be a str")
+            raise type_error(f"text={_arguments.shown(text)} must be a str")
         if len(text) > _LONGEST:
-            raise ValueError(
-                f"Initializer.parse: text has {len(text)} characters; allowed: {_LONGEST}"
-            )
+            raise value_error(f"text has {len(text)} characters; allowed: {_LONGEST}")
         try:
             name, arguments = _parsed(text)
             initializer = cls(name, **arguments)
@@ -292,10 +289,7 @@ class Initializer:
                 initializer.check((1, 1))  # the number, which any weight refuses or takes
             return initializer
         except (TypeError, ValueError) as error:
-            reason = str(error).removeprefix("Initializer: ")
-            raise type(error)(
-                f"Initializer.parse: text={_arguments.shown(text)}: {reason}"
-            ) from None
+            raise type(error)(with_name(f"text={_arguments.shown(text)}: {error}")) from None
 
     def __str__(self) -> str:
         if not self._arguments:
@@ -381,19 +375,19 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
             raise ValueError
         keywords = [(keyword.arg, ast.literal_eval(keyword.value)) for keyword in call.keywords]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"allowed: {FORMS}") from None
+        raise value_error(f"allowed: {FORMS}") from None
     arguments = {key: value for key, value in keywords if key is not None}
     if len(arguments) < len(keywords):  # ** or twice the same
-        raise ValueError(f"allowed: {FORMS}")
+        raise value_error(f"allowed: {FORMS}")
     return call.func.id, arguments
 
 
 def _numbered(name: str, digits: str) -> tuple[str, dict[str, Any]]:
     if name not in _NUMBERS:
         allowed = ", ".join(_NUMBERS)
-        raise ValueError(f"no number may follow {_arguments.shown(name)}; allowed for {allowed}")
+        raise value_error(f"no number may follow {_arguments.shown(name)}; allowed for {allowed}")
     try:
         number = float(digits)
     except ValueError:
-        raise ValueError(f"{digits!r} is not a number; allowed: {FORMS}") from None
+        raise value_error(f"{digits!r} is not a number; allowed: {FORMS}") from None
     return _NUMBERS[name](number)

@@ -18,6 +18,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
+from fastinit._errors import type_error, value_error
 from fastinit._fill import check_pair, fill, fill_constant, is_complex, place, shape_of
 from fastinit.fans import fan_of
 from fastinit.formulas import fill_disk
@@ -623,7 +624,7 @@ def variance_scaling_(
         return fill(drawn, x, as_generator(rng), threads, global_shape, offset, backend)
     except ValueError as error:
         given = f"scale={scale!r}, which gives {drawn.text},"
-        raise ValueError(str(error).replace(drawn.text, given)) from None
+        raise value_error(str(error).replace(drawn.text, given)) from None
 
 
 def scaled_variance(
@@ -648,7 +649,7 @@ def _scaled_by(gain: float, x: T, distribution: str, options: ScalingOptions) ->
         return variance_scaling_(x, scale, "fan_avg", distribution, **options)
     except ValueError as error:
         text = str(error).replace(f"scale={scale!r}", f"gain={gain!r}")
-        raise ValueError(text) from None
+        raise value_error(text) from None
 
 
 def _scale_of(nonlinearity: str, a: float) -> float:
@@ -662,7 +663,7 @@ def _known(function: str, options: Mapping[str, object]) -> None:
     for key in options:
         if key not in ScalingOptions.__annotations__:
             own = [name for name in signature(globals()[function]).parameters if name != "options"]
-            raise TypeError(
+            raise type_error(
                 f"{function}() got an unexpected keyword argument {key!r}; "
                 f"allowed: {', '.join([*own, *ScalingOptions.__annotations__])}"
             )

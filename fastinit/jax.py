@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _arguments, cuda
+from fastinit._errors import name_of_call, type_error, value_error
 from fastinit._fill import FLOAT_FORMATS, empty, say_drawn_by
 from fastinit.random import Generator, default_rng
 
@@ -86,15 +87,15 @@ def generator(key: jax.Array) -> Generator:
 def _words(key: jax.Array) -> jax.Array:
     """Return the 32-bit words of one key; traced inside jit, even if the key is not."""
     if not isinstance(key, jax.Array):
-        raise TypeError(f"key={_arguments.shown(key)} must be a JAX key: jax.random.key(seed)")
+        raise type_error(f"key={_arguments.shown(key)} must be a JAX key: jax.random.key(seed)")
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(key) if typed else jax.numpy.copy(key)
     if words.dtype != np.uint32:
-        raise TypeError(f"key has dtype {key.dtype}; allowed: a key of jax.random.key")
+        raise type_error(f"key has dtype {key.dtype}; allowed: a key of jax.random.key")
     if words.ndim != 1:
-        raise ValueError(f"key has shape {key.shape}; allowed: one key (jax.vmap takes several)")
+        raise value_error(f"key has shape {key.shape}; allowed: one key (jax.vmap takes several)")
     if words.size not in (2, 4):  # of the generators that JAX has
-        raise ValueError(f"key has {words.size} words; allowed: a key of jax.random.key")
+        raise value_error(f"key has {words.size} words; allowed: a key of jax.random.key")
     return words
 
 
@@ -105,7 +106,7 @@ def _generator(words: NDArray[np.uint32]) -> Generator:
 def _number(name: str, value: object) -> float:
     """Return a number, which may be JAX's, but not one that is known when XLA runs alone."""
     if isinstance(value, jax.core.Tracer):
-        raise TypeError(f"{name}={_arguments.shown(value)} is traced; allowed: a number")
+        raise type_error(f"{name}={_arguments.shown(value)} is traced; allowed: a number")
     if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
         value = value.item()
     return _arguments.real(name, value)
@@ -123,7 +124,7 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
         try:
             known = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         except TypeError:
-            raise TypeError(f"dtype={_arguments.shown(dtype)} is not a dtype of JAX's") from None
+            raise type_error(f"dtype={_arguments.shown(dtype)} is not a dtype of JAX's") from None
         lengths = _arguments.shape("shape", cast(_arguments.Shape, shape))
         of_complex = known.kind == "c" and getattr(ours, "name", None) in _OF_COMPLEX
         if known.name not in FLOAT_FORMATS and not of_complex:
@@ -132,6 +133,9 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
             return drawn
         return draw(_words(key), lengths, known, out_sharding, ours)
 
+    # Tracebacks and errors show which function of ours has made it.
+    name = name_of_call().removesuffix("()")
+    init.__code__ = init.__code__.replace(co_name=name)
     return init
 
 
@@ -158,11 +162,11 @@ def _sharding(given: object, traced: bool) -> Sharding | None:
     if isinstance(given, PartitionSpec):
         mesh = jax.sharding.get_abstract_mesh() if traced else jax.sharding.get_mesh()
         if mesh.empty:
-            raise ValueError(f"out_sharding={given} needs a mesh around it: jax.set_mesh")
+            raise value_error(f"out_sharding={given} needs a mesh around it: jax.set_mesh")
         return NamedSharding(mesh, given)
     if isinstance(given, NamedSharding if traced else Sharding) or given is None:
         return given
-    raise TypeError(
+    raise type_error(
         f"out_sharding={_arguments.shown(given)} must be a NamedSharding or a PartitionSpec"
     )
 
@@ -453,6 +457,7 @@ def _named(name: str, scale: float, mode: str, distribution: str) -> Callable[..
     ) -> Initializer:
         return variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
 
+    initializer.__code__ = initializer.__code__.replace(co_name=name)
     initializer.__name__ = initializer.__qualname__ = name
     initializer.__doc__ = _DOC.format(name=name, scale=scale, mode=mode, distribution=distribution)
     return initializer
@@ -542,7 +547,7 @@ class _Centre(NamedTuple):
 
     def check(self, shape: Shape, dtype: np.dtype[Any]) -> None:
         if not 3 <= len(shape) <= 5 or shape[-2] > shape[-1]:
-            raise ValueError(
+            raise value_error(
                 f"shape={shape} must have three to five axes, and no more inputs (the last "
                 "but one) than outputs (the last)"
             )

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _kernels
 from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
+from fastinit._errors import type_error, value_error, with_name, without_name
 from fastinit._fill import as_dtype, empty, fill
 
 # In quotes, so that NumPy's module of them is imported when the first seed is used: that takes as
@@ -39,22 +40,23 @@ def as_seed_sequence(seed: Seed, name: str = "seed") -> np.random.SeedSequence:
             raise TypeError
         return np.random.SeedSequence(seed)
     except (TypeError, ValueError) as error:
-        raise type(error)(
+        text = (
             f"{name}={shown(seed)} is not a seed; allowed: a non-negative integer, a sequence of "
             "them, a SeedSequence, a Generator, or None"
-        ) from None
+        )
+        raise type(error)(with_name(text)) from None
 
 
 def _digest(name: object) -> bytes:
     """Return what stands for a name in a seed: BLAKE2b-128 of its UTF-8."""
     if not isinstance(name, str):
-        raise TypeError(f"name={shown(name)} must be a str")
+        raise type_error(f"name={shown(name)} must be a str")
     import hashlib  # it loads OpenSSL: a sixth of the time that importing fastinit takes
 
     try:
         return hashlib.blake2b(name.encode(), digest_size=16).digest()
     except UnicodeEncodeError as error:
-        raise ValueError(f"name={shown(name)} must be text: {error.reason}") from None
+        raise value_error(f"name={shown(name)} must be text: {error.reason}") from None
 
 
 def _child(parent: np.random.SeedSequence, digest: bytes) -> np.random.SeedSequence:
@@ -132,7 +134,7 @@ class Generator(_kernels.Cursor):
 
     def __init__(self, seed_sequence: np.random.SeedSequence, position: int = 0) -> None:
         if not isinstance(seed_sequence, np.random.SeedSequence):
-            raise TypeError(f"seed_sequence={shown(seed_sequence)} must be a SeedSequence")
+            raise type_error(f"seed_sequence={shown(seed_sequence)} must be a SeedSequence")
         super().__init__(key_of(seed_sequence), integer("position", position))
         self._seed_sequence = seed_sequence
 
@@ -362,11 +364,11 @@ class Generator(_kernels.Cursor):
             self._fill(distribution, array, "x has dtype ", "dtype=")
             return array.item() if size is None else array
         if not (hasattr(out, "dtype") and hasattr(out, "shape")):
-            raise TypeError(f"out={shown(out)} must be an array")
+            raise type_error(f"out={shown(out)} must be an array")
         if dtype is not None and as_dtype(dtype) != out.dtype:
-            raise TypeError(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
+            raise type_error(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
-            raise ValueError(f"size={shown(size)} is not the shape of out, {out.shape}")
+            raise value_error(f"size={shown(size)} is not the shape of out, {out.shape}")
         return self._fill(distribution, out, "x ", "out ")
 
     def _fill(self, distribution: Distribution, x: NDArray[Any], words: str, ours: str) -> Any:
@@ -374,9 +376,9 @@ class Generator(_kernels.Cursor):
         try:
             return fill(distribution, x, self)
         except (TypeError, ValueError) as error:
-            text = str(error)
+            text = without_name(error)
             text = ours + text.removeprefix(words) if text.startswith(words) else text
-            raise type(error)(text) from None
+            raise type(error)(with_name(text)) from None
 
     def __repr__(self) -> str:
         s = self.seed_seq

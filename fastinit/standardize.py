@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastinit._arguments import Axes, axes, integer, positive, shown
+from fastinit._errors import type_error, value_error
 from fastinit._fill import FloatFormat, boxes, element, float_format, floats
 from fastinit._settings import count_threads
 
@@ -112,13 +113,13 @@ def standardize_(
     for name, value in (("mean", mean), ("std", std)):
         element(value, array.dtype, name)
     if not (math.isfinite(mean) and 0 <= std < math.inf):
-        raise ValueError(f"mean={mean!r}, std={std!r} must be finite, and std 0 or greater")
+        raise value_error(f"mean={mean!r}, std={std!r} must be finite, and std 0 or greater")
 
     def coefficients(moments: _Moments) -> _Affine:
         deviation = np.sqrt(moments.squares / moments.n)
         _check_finite(deviation)
         if std and (moments.low == moments.high).any():
-            raise ValueError(f"std={std!r}: x has elements that are all equal, and stay so")
+            raise value_error(f"std={std!r}: x has elements that are all equal, and stay so")
         factor = std / np.where(deviation, deviation, 1.0)
         return _Affine(moments.mean, factor, mean, moments.exponent)
 
@@ -172,7 +173,7 @@ def normalize_(x: T, norm: float = 1.0, axis: Axes | None = 0, *, threads: int |
         norms = np.sqrt(moments.squares + moments.n * moments.mean**2)
         _check_finite(norms)
         if not norms.all():
-            raise ValueError(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
+            raise value_error(f"norm={norm!r}: x has a line of zeros along axis={shown(axis)}")
         return _Affine(0.0, wanted / norms, 0.0, moments.exponent)
 
     _rescale(array, axis, coefficients, threads, f"norm={norm!r}")
@@ -234,14 +235,14 @@ def lsuv_(
     array = floats(x)
     wanted, allowed = positive("std", std), positive("tolerance", tolerance)
     if integer("iterations", iterations) < 1:
-        raise ValueError(f"iterations={shown(iterations)} must be 1 or greater")
+        raise value_error(f"iterations={shown(iterations)} must be 1 or greater")
     if not callable(output):
-        raise TypeError(f"output={shown(output)} must be a function")
+        raise type_error(f"output={shown(output)} must be a function")
     count_threads(threads)
     for remaining in range(iterations, -1, -1):
         deviation = float(np.std(np.asarray(output(), np.float64)))
         if not 0.0 < deviation < math.inf:
-            raise ValueError(
+            raise value_error(
                 f"the output has the standard deviation {deviation!r}: it cannot be scaled"
             )
         if abs(deviation / wanted - 1) <= allowed:
@@ -249,7 +250,7 @@ def lsuv_(
         if remaining:
             factor = wanted / deviation
             _rescale(array, None, partial(_scaled, factor), threads, f"std={std!r}")
-    raise ValueError(
+    raise value_error(
         f"after iterations={iterations} the output has the standard deviation {deviation!r}, "
         f"not std={std!r} within tolerance={tolerance!r}"
     )
@@ -261,7 +262,7 @@ def _scaled(factor: float, _: _Moments) -> _Affine:
 
 def _check_finite(statistic: Floats) -> None:
     if not np.isfinite(statistic).all():
-        raise ValueError("x holds values that are not finite")
+        raise value_error("x holds values that are not finite")
 
 
 class _Cut(NamedTuple):
@@ -319,7 +320,7 @@ def _cut(array: NDArray[Any], axis: Axes | None) -> _Cut:
     """Return how an array is cut: by its shape and the axes of its lines alone."""
     (along,) = axes(array.shape, axis=range(array.ndim) if axis is None else axis)
     if not along:
-        raise ValueError(f"axis={shown(axis)} must name an axis")
+        raise value_error(f"axis={shown(axis)} must name an axis")
     if not array.size:
         return _Cut(array, tuple(along), [], [])
     kept = [1 if a in along else length for a, length in enumerate(array.shape)]
@@ -354,7 +355,7 @@ def _check_range(affine: _Affine, moments: _Moments, dtype: FloatFormat, given: 
     ends = np.stack([moments.low, moments.high])
     largest = float(np.abs((ends - affine.shift) * affine.factor + affine.target).max())
     if not largest <= dtype.max:
-        raise ValueError(
+        raise value_error(
             f"{given}: x would have values up to {largest:.4g}; allowed: up to {dtype.max:.4g}, "
             f"the largest of {dtype.name}"
         )

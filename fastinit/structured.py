@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastinit import _arguments, _kernels
 from fastinit._arguments import Shape, integer, real, shown, single_axes
 from fastinit._distributions import normal_distribution
+from fastinit._errors import type_error, value_error
 from fastinit._fill import (
     Matrix,
     array_of,
@@ -144,7 +145,7 @@ def dirac_(
     array = array_of(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if not integer("groups", groups) >= 1 or taps.n_out % groups:
-        raise ValueError(f"groups={shown(groups)} must divide the number of outputs, {taps.n_out}")
+        raise value_error(f"groups={shown(groups)} must divide the number of outputs, {taps.n_out}")
     value = element(gain, array.dtype, "gain")
     fill_constant(array, 0, threads, backend=backend)
     outputs = np.arange(taps.matrix.shape[-1])
@@ -221,7 +222,7 @@ def eye_(
 
 def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) != 2:
-        raise ValueError(f"x has shape {shape}; {name} allows two axes")
+        raise value_error(f"x has shape {shape}; {name} allows two axes")
 
 
 def delta_(
@@ -453,7 +454,7 @@ def embedding_(
     whole, at = place(array.shape, global_shape, offset)
     if padding is not None and not (whole and 0 <= integer("padding", padding) < whole[0]):
         allowed = f"0 to {whole[0] - 1}" if whole and whole[0] else "none"
-        raise ValueError(
+        raise value_error(
             f"padding={shown(padding)} is not a row of a table of shape {whole}; allowed: {allowed}"
         )
     distribution = normal_distribution(0.0, std)
@@ -554,7 +555,7 @@ def orthogonal_(
     array = floats(x)
     whole, at = place(array.shape, global_shape, offset)
     if len(whole) < 2:
-        raise ValueError(f"x has shape {whole}; orthogonal_ allows two axes or more")
+        raise value_error(f"x has shape {whole}; orthogonal_ allows two axes or more")
     (axis,) = single_axes(whole, column_axis=column_axis)
     matrix = matrix_of(whole, at, axis)
     factor = real("gain", gain)
@@ -660,7 +661,7 @@ def delta_orthogonal_(
     array = floats(x)
     taps = _Taps(array, in_axis, out_axis, global_shape, offset)
     if taps.n_out < taps.n_in:
-        raise ValueError(
+        raise value_error(
             f"x has {taps.n_in} inputs and {taps.n_out} outputs; delta_orthogonal_ allows no "
             "fewer outputs than inputs"
         )
@@ -757,7 +758,7 @@ def sparse_(
     _check_matrix("sparse_", array.shape)
     (along,) = single_axes(array.shape, axis=axis)
     if not 0 <= real("sparsity", sparsity) <= 1:
-        raise ValueError(f"sparsity={shown(sparsity)} must be 0 to 1")
+        raise value_error(f"sparsity={shown(sparsity)} must be 0 to 1")
     whole, at = place(array.shape, global_shape, offset)
     generator, distribution = as_generator(rng), normal_distribution(0.0, std)
     # Of no element: refuses what it must before we take indices.
@@ -901,12 +902,12 @@ def pieces_along(
     """
     (along,) = single_axes(whole, axis=axis)
     if not callable(initializer):
-        raise TypeError(
+        raise type_error(
             f"initializer={shown(initializer)} must be a function, such as xavier_uniform_"
         )
     lengths = _arguments.shape("sizes", sizes)
     if sum(lengths) != whole[along]:
-        raise ValueError(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
+        raise value_error(f"sizes={shown(sizes)} must be lengths that add up to {whole[along]}")
     return along, lengths
 
 

@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 import fastinit as fi
 from fastinit import _arguments, _kernels
+from fastinit._errors import value_error
 from fastinit._files import appearing
 from fastinit._fill import empty
 from fastinit.benchmark._job import Job
@@ -180,13 +181,13 @@ def cases(
         if _needs(case) <= free and (not case.cold or case.nbytes > _NEW_MEMORY)
     ]
     if not possible:
-        raise ValueError(f"{free:,} bytes of free memory are too few for every size")
+        raise value_error(f"{free:,} bytes of free memory are too few for every size")
     return possible
 
 
 def _known(argument: str, name: str, allowed: Sequence[str]) -> str:
     if name not in allowed:
-        raise ValueError(f"{argument}={name!r} is unknown; allowed: {', '.join(allowed)}")
+        raise value_error(f"{argument}={name!r} is unknown; allowed: {', '.join(allowed)}")
     return name
 
 
@@ -506,4 +507,4 @@ def load(path: Path) -> Report:
         ]
         return Report(report["machine"], results, jobs)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a report of fastinit's benchmark: {error!r}") from None
+        raise value_error(f"{path}: not a report of fastinit's benchmark: {error!r}") from None

@@ -22,6 +22,7 @@ from distributed import Client, LocalCluster, as_completed, get_worker
 from distributed.scheduler import KilledWorker
 
 import fastinit
+from fastinit._errors import value_error
 from fastinit._files import remove_left_behind
 from fastinit._settings import get_num_threads
 from fastinit.checkpoint._layout import Shard
@@ -97,7 +98,7 @@ def _client(scheduler: str) -> Iterator[tuple[Client, int | None]]:
     match = re.fullmatch(r"local:([1-9][0-9]*)", scheduler)
     if match is None:
         if scheduler.startswith("local:") or ":" not in scheduler:
-            raise ValueError(
+            raise value_error(
                 f"scheduler={scheduler!r} must be an address, such as tcp://host:8786, or local:N"
             )
         with Client(scheduler, set_as_default=False) as client:
@@ -130,12 +131,12 @@ def _check_workers(client: Client, directory: Path) -> None:
         if isinstance(answer, OSError):
             continue  # lost already: others do its work
         if isinstance(answer, Exception):
-            raise ValueError(f"worker {address} cannot use fastinit: {answer}")
+            raise value_error(f"worker {address} cannot use fastinit: {answer}")
         stream, sees = answer
         if stream != expected:
-            raise ValueError(f"worker {address} has the stream {stream}, and we have {expected}")
+            raise value_error(f"worker {address} has the stream {stream}, and we have {expected}")
         if not sees:
-            raise ValueError(f"worker {address} does not share the directory {directory}")
+            raise value_error(f"worker {address} does not share the directory {directory}")
 
 
 def _describe(marker: Path) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._errors import value_error
 from fastinit._files import PART_LENGTH
 from fastinit._settings import count_threads
 from fastinit.checkpoint import _safetensors
@@ -94,7 +95,7 @@ def lay_out(
         If there is no such size or format.
     """
     if format not in FORMATS:
-        raise ValueError(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
+        raise value_error(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
     limit = shard_size(max_shard_size)
     plan, given = _with_digests(recipe.plan(), seed)
     _say_zeros(plan)
@@ -131,7 +132,7 @@ def shard_size(size: int | str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]B)?", str(size).strip().upper())
     nbytes = int(float(match[1]) * _UNITS.get(match[2], 1)) if match else 0
     if nbytes < 1:
-        raise ValueError(
+        raise value_error(
             f"max_shard_size={size!r} must be a number of bytes, or such as {MAX_SHARD_SIZE!r}, "
             f"with one of {', '.join(_UNITS)}"
         )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastinit._errors import value_error
 from fastinit.checkpoint._stored import Stored, mapped, read
 from fastinit.random import Generator
 from fastinit.recipe import FLOAT_DTYPES, Origin, Recipe, RecipeError, Rule, Tensor, Values
@@ -172,7 +173,7 @@ def check_elsewhere(recipe: Recipe, directory: Path) -> None:
     for values in recipe.values.values():
         stored = getattr(values, "stored", None)
         if stored is not None and stored.path.resolve().parent == directory.resolve():
-            raise ValueError(
+            raise value_error(
                 f"{directory} holds the tensors that are copied; give another directory"
             )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastinit._errors import value_error
 from fastinit._extras import missing
 from fastinit.checkpoint import _safetensors, _stored
 from fastinit.checkpoint._layout import CONFIG
@@ -154,7 +155,7 @@ def _recorded(
 ) -> _stored.Recorded:
     kinds = (str, str, bool)
     if tuple(map(type, (digest, origin, seeded))) != kinds or not origin.isprintable():
-        raise ValueError(f"{stored.tensor.name!r} must have a digest, an origin and seeded")
+        raise value_error(f"{stored.tensor.name!r} must have a digest, an origin and seeded")
     return _stored.Recorded(stored, origin, digest, seeded, seed)
 
 

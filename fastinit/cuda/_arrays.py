@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastinit._errors import type_error
 from fastinit.cuda._launch import fill, missing
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLPack's numbers of devices: kDLCUDA, kDLCUDAManaged
@@ -178,7 +179,7 @@ def _array_of(tensor: _Tensor, readonly: bool) -> NDArray[Any]:
 
     key = tensor.code, tensor.bits
     if key not in _NAMES or tensor.lanes != 1:
-        raise TypeError(f"x has the type {key} of DLPack; allowed: {', '.join(_NAMES.values())}")
+        raise type_error(f"x has the type {key} of DLPack; allowed: {', '.join(_NAMES.values())}")
     dtype = as_dtype(_NAMES[key])
     shape = tuple(tensor.shape[: tensor.ndim])
     if tensor.strides:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastinit._arguments import integer
+from fastinit._errors import type_error, value_error, with_name, without_name
 from fastinit._files import appearing
 from fastinit.advice import recommend
 from fastinit.diagnostics import _mean_field, _verdict
@@ -394,8 +395,9 @@ def probe(
         `image`; then there is no initializer.
     activation : str
         linear, identity, tanh, sine, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form), silu,
-        swish, mish, elu, selu, softplus or swiglu. swiglu makes one number of two: its layers'
-        weights have twice as many outputs, or with a skip connection half as many inputs.
+        swish, mish, elu, selu, softplus, relu2 (the square of relu) or swiglu. swiglu makes one
+        number of two: its layers' weights have twice as many outputs, or with a skip connection
+        half as many inputs.
     initializer : Initializer or str, a sequence of them, or a mapping
         One or several: an `Initializer`, or its text as `fastinit.Initializer.parse` takes it
         (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own, and
@@ -441,9 +443,9 @@ def probe(
     """
     if activation not in ACTIVATIONS:
         allowed = ", ".join(ACTIVATIONS)
-        raise ValueError(f"activation={activation!r} is unknown; allowed: {allowed}")
+        raise value_error(f"activation={activation!r} is unknown; allowed: {allowed}")
     if not seeds:
-        raise ValueError(f"seeds={seeds!r} must hold at least one seed")
+        raise value_error(f"seeds={seeds!r} must hold at least one seed")
     widths = _widths(layers, image)
     setting = Setting(widths, activation, residual, layer_norm, image)
     if ACTIVATIONS[activation].gated:
@@ -477,19 +479,19 @@ def _widths(
     if all(isinstance(layer, np.ndarray) for layer in layers) and len(layers) > 0:
         return _widths_of_arrays(layers, 4 if image else 2)  # type: ignore[arg-type]
     if len(layers) < 2:
-        raise ValueError(f"layers={layers!r} must be two widths or more, or arrays")
+        raise value_error(f"layers={layers!r} must be two widths or more, or arrays")
     return tuple(integer("layers", width, 1, 2**31) for width in layers)
 
 
 def _check_gated(setting: Setting, layers: Sequence[int] | Sequence[Array]) -> None:
     """Raise if a gated activation cannot be where the layers would have it."""
     if isinstance(layers[0], np.ndarray):
-        raise ValueError(
+        raise value_error(
             f"activation={setting.activation!r} needs layers as widths; weights were given"
         )
     odd = [width for width in setting.widths if width % 2]
     if setting.residual and odd:
-        raise ValueError(
+        raise value_error(
             f"layers={odd[0]} must be even for activation={setting.activation!r} with residual=True"
         )
 
@@ -500,7 +502,7 @@ def _widths_of_arrays(weights: Sequence[Array], ndim: int) -> tuple[int, ...]:
         before[-1] != after[-2] for before, after in pairwise(shapes)
     ):
         layout = "(height, width, in, out)" if ndim == 4 else "(in, out)"
-        raise ValueError(
+        raise value_error(
             f"layers have the shapes {shapes}; allowed: {layout}, each in = the out before it"
         )
     return (shapes[0][-2], *(shape[-1] for shape in shapes))
@@ -514,7 +516,7 @@ def _sources(
     """Return by name how to get the weights."""
     given = isinstance(layers[0], np.ndarray)
     if given == (initializer is not None):
-        raise ValueError(
+        raise value_error(
             f"initializer={initializer!r} must be None for weights that are given, else not None"
         )
     if initializer is None:
@@ -544,13 +546,13 @@ def filler(given: One) -> Filler:
         try:
             given = Initializer.parse(given)
         except (TypeError, ValueError) as error:
-            reason = str(error).removeprefix("Initializer.parse: text=")
-            raise type(error)(f"initializer={reason}") from None
+            reason = without_name(error).removeprefix("text=")
+            raise type(error)(with_name(f"initializer={reason}")) from None
     if isinstance(given, Initializer):
         fill = given.fill
         return lambda x, rng: fill(x, rng=rng)
     if not callable(given):
-        raise TypeError(
+        raise type_error(
             f"initializer={given!r} must be an Initializer, its text, or a function fill(x, rng)"
         )
     return given
@@ -561,7 +563,7 @@ def _batch(setting: Setting, batch: int | Array, rng: Generator) -> Array:
     one = (*(setting.image or ()), setting.widths[0])
     if isinstance(batch, np.ndarray):
         if batch.shape[1:] != one:
-            raise ValueError(f"batch has shape {batch.shape}; allowed: {('samples', *one)}")
+            raise value_error(f"batch has shape {batch.shape}; allowed: {('samples', *one)}")
         return batch.astype(np.float64)
     samples = integer("batch", batch, 1, 2**31)
     x: Array = rng.stream("batch").standard_normal((samples, *one))
@@ -766,7 +768,7 @@ def _candidates(setting: Setting) -> tuple[str, ...]:
     """
     recommended = str(recommend(setting.activation, depth=setting.depth).initializer)
     scaled = tuple(f"{name}:{setting.depth**-0.5:.2g}" for name in ("he", "xavier"))
-    if not setting.layer_norm and ACTIVATIONS[setting.activation].gated:
+    if not setting.layer_norm and ACTIVATIONS[setting.activation].multiplies:
         return ()  # a product's tails are not those of theory: what is large gets larger
     if setting.residual and not setting.layer_norm:
         return (*scaled, recommended)

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fastinit import diagnostics
+from fastinit._errors import value_error
 from fastinit._files import appearing
 from fastinit.diagnostics import Probe, Signal, _verdict, pictures
 from fastinit.diagnostics.training import RATES, Run
@@ -181,7 +182,7 @@ def check(path: Path) -> None:
     >>> check(Path("report.html"))
     """
     if path.suffix not in _FORMATS:
-        raise ValueError(f"output={str(path)!r} must end in {', '.join(_FORMATS)}")
+        raise value_error(f"output={str(path)!r} must end in {', '.join(_FORMATS)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "No such directory", str(path.parent))
 

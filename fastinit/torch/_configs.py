@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastinit._errors import value_error
 from fastinit._files import contents
 from fastinit.torch._deferred import deferred
 from fastinit.torch._drawing import ROWS
@@ -46,7 +47,7 @@ def model_of(path: Path, dtype: str = "float32") -> nn.Module:
     try:
         import transformers
     except ImportError as error:
-        raise ValueError(
+        raise value_error(
             f"{path} needs the package transformers: pip install 'fastinit-nn[hf]' ({error})"
         ) from None
     try:
@@ -59,7 +60,7 @@ def model_of(path: Path, dtype: str = "float32") -> nn.Module:
         with deferred():
             model: nn.Module = make(config, dtype=DTYPES[dtype])
     except Exception as error:  # whatever their code makes of it
-        raise ValueError(f"{path}: transformers cannot make a model of it: {error}") from None
+        raise value_error(f"{path}: transformers cannot make a model of it: {error}") from None
     return model.eval()
 
 
@@ -86,9 +87,11 @@ def read_tokens(path: Path) -> Tensor:
             lines = [line.split() for line in text.read().decode().splitlines()]
             array = np.array([[int(word) for word in line] for line in lines if line])
     except Exception as error:  # NumPy reads a header by Python's own parser
-        raise ValueError(f"{path} does not hold tokens, integers of equal lines: {error}") from None
+        raise value_error(
+            f"{path} does not hold tokens, integers of equal lines: {error}"
+        ) from None
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(
+        raise value_error(
             f"{path} has dtype {array.dtype} and shape {array.shape}; allowed: integers, (tokens,) "
             "or (samples, tokens)"
         )
@@ -136,7 +139,7 @@ def batch_for(model: Any, tokens: int | Tensor, samples: int, seed: int) -> Mapp
         shape = (samples, config.num_mel_bins, 2 * config.max_source_positions)
         ids = torch.randint(config.vocab_size, (samples, int(tokens)), generator=rng)
         return {"input_features": torch.randn(shape, generator=rng).to(dtype), "labels": ids}
-    raise ValueError(
+    raise value_error(
         f"{type(model).__name__} reads {reads}; allowed: input_ids, pixel_values, input_features. "
         "Give it to fastinit.torch.probe with an input of yours"
     )
@@ -145,13 +148,13 @@ def batch_for(model: Any, tokens: int | Tensor, samples: int, seed: int) -> Mapp
 def _check_tokens(model: Any, tokens: Tensor, vocabulary: int) -> None:
     """Raise unless the model reads these tokens."""
     if model.main_input_name != "input_ids":
-        raise ValueError(
+        raise value_error(
             f"{type(model).__name__} reads {model.main_input_name}; allowed without a file of "
             "tokens, which is for models that read input_ids"
         )
     outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
     if outside.numel():
-        raise ValueError(
+        raise value_error(
             f"tokens have {int(outside[0])}; allowed: 0 to {vocabulary - 1}, the vocabulary of "
             f"{type(model).__name__}"
         )
@@ -167,7 +170,7 @@ def loss_of(output: Any) -> Tensor:
     """
     loss = getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
-        raise ValueError(
+        raise value_error(
             f"{type(output).__name__} has no loss; allowed: an architecture with a task, such as "
             "LlamaForCausalLM, in the config's architectures"
         )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fastinit import random
 from fastinit import recipe as recipes
+from fastinit._errors import value_error
 from fastinit.initializer import Initializer
 from fastinit.recipe import Recipe
 from fastinit.torch._devices import array_of
@@ -149,7 +150,7 @@ class Weights:
         finally:
             self.drawing = False
         if unruled:
-            raise ValueError(f"no rule initialises {', '.join(unruled)}; give a recipe")
+            raise value_error(f"no rule initialises {', '.join(unruled)}; give a recipe")
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from torch.autograd.graph import increment_version
 from fastinit import random
 from fastinit import recipe as recipes
 from fastinit._arguments import shown
+from fastinit._errors import type_error, value_error
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep
 from fastinit.torch._devices import array_of, on_cpu
@@ -249,7 +250,7 @@ def _refuse_placeholders(model: nn.Module) -> None:
         for key, parameter in parameters_of(module).items():
             has_elements = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
             if hasattr(parameter, "ds_id") and not has_elements:
-                raise ValueError(
+                raise value_error(
                     f"{name}{key} is held by DeepSpeed's ZeRO-3, and here has the shape "
                     f"{tuple(parameter.shape)}; call initialize before deepspeed.initialize, or "
                     "within deepspeed.zero.GatheredParameters(list(model.parameters()), "
@@ -257,12 +258,12 @@ def _refuse_placeholders(model: nn.Module) -> None:
                 )
         hook = getattr(module, "_hf_hook", None)
         if any(getattr(each, "offload", False) for each in getattr(hook, "hooks", [hook])):
-            raise ValueError(
+            raise value_error(
                 f"the weights of {name or 'the model'} are offloaded by Accelerate; call "
                 "initialize before cpu_offload or dispatch_model"
             )
         if is_sharded_by_fsdp(module):
-            raise ValueError(
+            raise value_error(
                 f"the weights of {name or 'the model'} are sharded by FullyShardedDataParallel; "
                 "call initialize before it, or use fully_shard (FSDP2)"
             )
@@ -273,12 +274,12 @@ def _check_kinds(
 ) -> None:
     """Raise TypeError if an argument is of another kind than `initialize` takes."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model={shown(model)} must be a torch.nn.Module")
+        raise type_error(f"model={shown(model)} must be a torch.nn.Module")
     if not isinstance(recipe, recipes.Recipe | str | Path | None):
-        raise TypeError(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
+        raise type_error(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
     for argument, given in names.items():
         if given is not None and (isinstance(given, str) or not isinstance(given, Collection)):
-            raise TypeError(f"{argument}={shown(given)} must be a collection of names")
+            raise type_error(f"{argument}={shown(given)} must be a collection of names")
 
 
 def _wanted(
@@ -290,7 +291,7 @@ def _wanted(
 ) -> set[str]:
     """Return the names of the tensors to initialise."""
     if only is not None and missing is not None:
-        raise ValueError("only and missing are two ways to choose tensors; give one of them")
+        raise value_error("only and missing are two ways to choose tensors; give one of them")
     if only is None and missing is None:
         loaded = _loaded(model)
         return {name for name, tensor in tensors.items() if id(tensor) not in loaded}
@@ -303,7 +304,7 @@ def _wanted(
     assert names is not None
     chosen = {names} if isinstance(names, str) else set(names)
     if unknown := sorted(chosen - aliases.keys()):
-        raise ValueError(
+        raise value_error(
             f"{argument}={unknown} are not in the model; allowed: {', '.join(tensors)}"
         )
     if only is not None:
@@ -330,7 +331,7 @@ def _loaded(model: nn.Module) -> set[int]:
         # `from_pretrained` leaves this with a model, and a mark with each of its tensors.
         tensors = [p for p in module.parameters() if not p.is_meta]
         if "_weight_conversions" in vars(module) and tensors and not any(map(_is_marked, tensors)):
-            raise ValueError(
+            raise value_error(
                 f"{name.rstrip('.') or 'the model'} was loaded by from_pretrained, but its weights "
                 "have no mark of it, as after copy.deepcopy: which of them are to be drawn is not "
                 "known; give only or missing"
@@ -365,9 +366,9 @@ def _streams(
     names: dict[str, str] = {}
     for name, stream in streams.items():
         if not isinstance(stream, str):
-            raise TypeError(f"rename returns {stream!r} for {name!r}; allowed: a string")
+            raise type_error(f"rename returns {stream!r} for {name!r}; allowed: a string")
         if stream in names:
-            raise ValueError(f"rename gives {names[stream]!r} and {name!r} one name, {stream!r}")
+            raise value_error(f"rename gives {names[stream]!r} and {name!r} one name, {stream!r}")
         names[stream] = name
     return streams
 
@@ -420,7 +421,7 @@ def _by_recipe(
             bound[name] = rule.bind(tensor.name, tensor.shape)
             bound[name].check(tensor)
             if reason := unwritable(local_of(parameter)):
-                raise TypeError(
+                raise type_error(
                     f"the rule of {name!r} writes into {reason}; allowed: a tensor that shows what "
                     "its memory holds, and may be written here"
                 )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fastinit._arguments import shown
+from fastinit._errors import type_error, value_error
 from fastinit.torch._private import tensors_of
 
 # Wrappers, by the name of a class, and what each calls the module that it wraps: a part of a name
@@ -114,13 +115,13 @@ def tied_names(model: nn.Module) -> set[str]:
 def renaming(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str]:
     """Return what makes a name of the whole model of one of the module's."""
     if not isinstance(prefix, str):
-        raise TypeError(f"prefix={shown(prefix)} must be a str")
+        raise type_error(f"prefix={shown(prefix)} must be a str")
     if rename is None:
         return lambda name: prefix + name
     if prefix:
-        raise ValueError("prefix and rename are two ways to say one thing; give one of them")
+        raise value_error("prefix and rename are two ways to say one thing; give one of them")
     if not callable(rename):
-        raise TypeError(
+        raise type_error(
             f"rename={shown(rename)} is not a function; allowed: one of str that returns str"
         )
     return rename

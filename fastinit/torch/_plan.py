@@ -11,6 +11,7 @@ from torch import nn
 from torch.autograd.graph import increment_version
 
 from fastinit import random
+from fastinit._errors import type_error, value_error
 from fastinit._fill import FLOAT_FORMATS
 from fastinit.torch import init
 from fastinit.torch._deferred import Note, notes_of
@@ -160,7 +161,7 @@ class Plan:
         for tape, places in self._places.items():
             replay = Replay(tape, root, places, self._owners[tape])
             if any(replay.answer(check) != check.answer for check in tape.checks):
-                raise ValueError(
+                raise value_error(
                     "the model's constructor asks something of the values that it has drawn, and "
                     "with this seed the answer is another than when the model was built; take "
                     "another seed, or build the model within accelerate(seed)"
@@ -177,7 +178,7 @@ class Plan:
         if not any(call.random for call in own):
             return
         if not fallback:
-            raise TypeError(
+            raise type_error(
                 f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: "
                 f"a dense tensor of {', '.join(FLOAT_FORMATS)}; or fallback=True, with which "
                 "PyTorch draws it"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import random
+from fastinit._errors import type_error, value_error
 from fastinit._fill import is_sharded
 from fastinit.diagnostics import Probe, Signal, _verdict, histograms
 from fastinit.recipe import Recipe, load
@@ -118,12 +119,12 @@ def probe(
             return _drawn(model, batch, loss, generator_of(seed), rules, progress)
     if tuple(compare) != (None,) or layers is not None:
         given = f"layers={layers!r}" if layers is not None else f"compare={compare!r}"
-        raise ValueError(f"{given} needs a model on the meta device; this one's weights are given")
+        raise value_error(f"{given} needs a model on the meta device; this one's weights are given")
     seen = _stack(model) or _leaves(model)
     with _unchanged(model), torch.enable_grad(), _recorded(seen) as calls:
         value = loss(_call(model, batch))
         if not isinstance(value, Tensor) or value.ndim:
-            raise TypeError(f"loss gave {value!r}; it must be a scalar tensor")
+            raise type_error(f"loss gave {value!r}; it must be a scalar tensor")
         return Probe(None, (_signal(model, seen, calls, value),))
 
 
@@ -159,7 +160,7 @@ def _drawn(
             raise
         signals += signals_of(run, name)
     if not signals:
-        raise ValueError("model has no layer with weights that was called; allowed: one or more")
+        raise value_error("model has no layer with weights that was called; allowed: one or more")
     return Probe(None, advised(signals))
 
 
@@ -167,14 +168,14 @@ def _check_place(model: nn.Module, batch: Any) -> None:
     """Raise if the model or the batch is where no probe can be made."""
     for name, parameter in model.named_parameters():
         if is_sharded(parameter):
-            raise ValueError(
+            raise value_error(
                 f"model has the DTensor {name}, of which each process holds a part; allowed: "
                 "a model that one process holds, or one on the meta device that is not distributed"
             )
     if any(parameter.is_meta for parameter in model.parameters()):
         for x in tree_flatten(batch)[0]:
             if isinstance(x, Tensor) and x.device.type != "cpu":
-                raise ValueError(
+                raise value_error(
                     f"batch is on {x.device}; allowed for a model on the meta device: cpu, where "
                     "its weights are drawn"
                 )
@@ -275,7 +276,7 @@ def _signal(
     model: nn.Module, layers: Mapping[str, nn.Module], calls: Sequence[_Call], loss: Tensor
 ) -> Signal:
     if len(calls) < 2:
-        raise ValueError(
+        raise value_error(
             f"model has {len(layers)} layers with weights, {len(calls)} of them called; "
             "allowed: two or more"
         )
@@ -320,7 +321,7 @@ def _gradients(loss: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
     """Return d loss / d tensor; None where the loss does not depend on it."""
     wanted = [x for x in tensors if x.requires_grad]
     if not loss.requires_grad:
-        raise ValueError("loss does not depend on the model's weights")
+        raise value_error("loss does not depend on the model's weights")
     gradients = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
     return [next(gradients) if x.requires_grad else None for x in tensors]
 

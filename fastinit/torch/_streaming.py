@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812  PyTorch's own habit
 from torch.overrides import TorchFunctionMode
 
 from fastinit import random
+from fastinit._errors import type_error, value_error
 from fastinit.diagnostics import _verdict
 from fastinit.recipe import Recipe
 from fastinit.torch import _drawing
@@ -118,10 +119,10 @@ def only(model: nn.Module, layers: slice | None) -> Iterator[None]:
         return
     runs = stacks(model)
     if not runs:
-        raise ValueError(f"layers={layers!r} needs a model with a stack of blocks; it has none")
+        raise value_error(f"layers={layers!r} needs a model with a stack of blocks; it has none")
     for path, run in runs.items():
         if not list(run)[layers]:
-            raise ValueError(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
+            raise value_error(f"layers={layers!r} is empty; {path} has {len(run)} blocks")
     before = {path: dict(model.get_submodule(path).named_children()) for path in runs}
     try:
         for path, blocks in before.items():
@@ -267,9 +268,9 @@ class Streaming:
                 output = call()
                 value = loss(output)
             if not isinstance(value, Tensor) or value.ndim:
-                raise TypeError(f"loss gave {value!r}; it must be a scalar tensor")
+                raise type_error(f"loss gave {value!r}; it must be a scalar tensor")
             if not value.requires_grad:
-                raise ValueError("loss does not depend on the model's weights")
+                raise value_error("loss does not depend on the model's weights")
             self._see_output(output, value)
             value.backward()
             for name, parameter in held.items():

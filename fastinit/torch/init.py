@@ -35,6 +35,7 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
+from fastinit._errors import type_error, value_error
 from fastinit._fill import (
     check_gain,
     fill_orthogonal,
@@ -159,7 +160,7 @@ def _whole(
     if global_shape is None and offset is None:
         return tuple(tensor.shape), (0,) * tensor.ndim
     if is_sharded(tensor):
-        raise TypeError(
+        raise type_error(
             "global_shape and offset: a DTensor knows which part it is; allowed: a plain tensor"
         )
     return place(tuple(tensor.shape), global_shape, offset)
@@ -198,7 +199,7 @@ def draw(
     elif kind is NORMAL and _draw_complex(tensor, params, generator, part):
         return tensor
     if part is not None and not tensor.is_meta:
-        raise TypeError(
+        raise type_error(
             f"global_shape and offset: fastinit cannot fill {reason or refusal(tensor)}, and "
             "PyTorch knows no parts"
         )
@@ -466,7 +467,7 @@ class Fans(TypedDict, total=False):
 def _known(fans: Fans, function: str) -> None:
     """Raise TypeError for an option that there is not."""
     if unknown := fans.keys() - Fans.__annotations__.keys():
-        raise TypeError(
+        raise type_error(
             f"{function}() has no argument {', '.join(map(repr, sorted(unknown)))}; allowed: "
             f"{', '.join(Fans.__annotations__)}"
         )
@@ -479,7 +480,7 @@ def _fan(tensor: torch.Tensor, mode: str, fans: Fans, function: str) -> float:
             return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
         return float(_calculate_correct_fan(tensor, mode))
     if mode not in ("fan_in", "fan_out", "fan_avg"):
-        raise ValueError(f"mode={mode!r} is unknown; allowed: fan_in, fan_out")
+        raise value_error(f"mode={mode!r} is unknown; allowed: fan_in, fan_out")
     shape, layout = _layout(tensor, fans, function)
     return fan_of(shape, mode, layout, fans.get("fan_in"), fans.get("fan_out"))
 
@@ -708,7 +709,7 @@ def variance_scaling_(
     True
     """
     if distribution not in _OF_VARIANCE:
-        raise ValueError(
+        raise value_error(
             f"distribution={distribution!r} is unknown; allowed: {', '.join(_OF_VARIANCE)}"
         )
     shape, layout = _layout(tensor, fans, "variance_scaling_")
@@ -880,7 +881,7 @@ def _strips(
 def _no_part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> None:
     """Raise if what torch has to fill or to refuse is a part of a larger tensor."""
     if _part(tensor, global_shape, offset) is not None and tensor.numel():
-        raise TypeError(
+        raise type_error(
             f"global_shape and offset: allowed for a matrix that fastinit can fill; this is "
             f"{refusal(tensor) or f'of shape {tuple(tensor.shape)}'}"
         )

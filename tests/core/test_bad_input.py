@@ -201,6 +201,7 @@ def test_refused(name: str, parameter: str) -> None:
         assert words in text, (value, text)
         assert (shown or repr(value)) in text, (value, text)
         assert f"{parameter}=" in text or parameter in text, (value, text)
+        assert text.startswith(f"{function.__name__}(): "), (value, text)
         assert bytes_of(given.get("x")) == before, value
         if isinstance(given.get("rng"), fi.Generator):
             assert given["rng"].position == 0, value
@@ -230,6 +231,7 @@ def test_numbers_that_no_float_holds_are_refused_in_short_by_name(
         with pytest.raises((TypeError, ValueError)) as error:
             getattr(fi, name)(**given)
         text = str(error.value)
+        assert text.startswith(f"{getattr(fi, name).__name__}(): ")
         assert parameter in text
         assert len(text) < 1000
         assert bytes_of(given.get("x")) == before

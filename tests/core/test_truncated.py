@@ -189,7 +189,7 @@ def test_absolute_bounds_are_kept_exactly():
     ("arguments", "message"),
     [
         ((0, 1, 2, 1), r"a=2\.0 must not be greater than b=1\.0"),
-        ((0, -1, -2, 2), r"^std=-1\.0 must be 0 or greater"),
+        ((0, -1, -2, 2), r"^trunc_normal_\(\): std=-1\.0 must be 0 or greater"),
         ((0, 1, math.nan, 2), "a=nan"),
         ((0, 0, 1, 2), "low=inf, high=inf must be bounds: no NaN, and not the same infinity"),
         ((0, 1, 1 + 1e-9, 1 + 2e-9), "no float32 lies between"),
