@@ -201,8 +201,10 @@ def draw(
     dtype, reason = known_dtype(tensor), ""
     if dtype is not None:
         rng = cursor(generator)
-        if any(isinstance(number, torch.Tensor) for number in params):
-            params = tuple(float(number) for number in params)
+        for number in params:
+            if type(number) is not float and isinstance(number, torch.Tensor):
+                params = tuple(map(float, params))
+                break
         try:
             distribution = kind.distribution(*params)
             if part is None:
