@@ -331,6 +331,8 @@ def params_in(distribution: Distribution, dtype: FloatFormat) -> tuple[float, ..
 
     Warn if it can hold the parameters but not every value, which is then infinite or NaN.
     """
+    if distribution.reach64 <= dtype.max and not distribution.bounded:
+        return distribution.params  # the usual, in few steps
     if distribution.largest > dtype.max:
         raise value_error(f"{distribution.text} must be finite in {dtype.name}")
     if _reach(distribution, dtype) > dtype.max:

@@ -39,7 +39,8 @@ def recommend(
     ----------
     activation : str
         What follows the layer: linear, identity, tanh, sine, sigmoid, relu, leaky_relu, gelu,
-        silu, swish, mish, elu, selu, softplus or swiglu, as in `fastinit.diagnostics.probe`.
+        silu, swish, mish, elu, selu, softplus, relu2 (the square of relu) or swiglu, as in
+        `fastinit.diagnostics.probe`.
     layer : str
         dense or conv; attention (query, key and value); residual (the last one of a residual
         branch); recurrent (from state to state); embedding; output (the last of the model);
@@ -99,9 +100,11 @@ def _hidden(activation: str, depth: int) -> Recommendation:
                 'J. Pennington, S. Schoenholz, S. Ganguli, "Resurrecting the sigmoid", '
                 "NeurIPS 2017",
             )
+        siren = "; SIREN's layers, with the sine of 30 z, have the recipe siren"
         return Recommendation(
             Initializer("xavier_uniform"),
-            "near 0 the activation is linear, and the mean of both fans serves signal and gradient",
+            "near 0 the activation is linear, and the mean of both fans serves signal and gradient"
+            + (siren if activation == "sine" else ""),
             _GLOROT,
         )
     if activation == "sigmoid":
@@ -128,10 +131,11 @@ _FEW = (
 
 def _needs(activation: str, deep: bool) -> str:
     """Return what else such layers need, by mean-field theory (`fastinit.diagnostics`)."""
-    if activation == "swiglu":
+    if activation in ("relu2", "swiglu"):
+        kind = {"relu2": "a square", "swiglu": "a product of two"}[activation]
         return (
-            "; a product of two doubles any error of the scale: it needs LayerNorm or RMSNorm, and "
-            "skip connections"
+            f"; {kind} doubles any error of the scale: it needs LayerNorm or RMSNorm, and skip "
+            "connections"
         )
     if activation == "softplus":
         return "; its slope shrinks gradients by half in each layer" + _FEW[deep]

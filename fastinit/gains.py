@@ -38,9 +38,9 @@ _GAINS = {
 
 ACTIVATIONS = (
     "linear", "identity", "tanh", "sine", "sigmoid", "relu", "leaky_relu", "gelu", "silu", "swish",
-    "mish", "elu", "selu", "softplus", "swiglu",
+    "mish", "elu", "selu", "softplus", "relu2", "swiglu",
 )  # fmt: skip
-"""What `recommend` and `fastinit.diagnostics.probe` take: not the names of layers, nor relu2."""
+"""What `recommend` and `fastinit.diagnostics.probe` take: not the names of layers."""
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -56,7 +56,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Three values are PyTorch's habit instead: tanh 5/3 (by that formula 1.5925), sigmoid 1
     (1.8462) and selu 3/4 (1: self-normalising networks take "linear"). `recommend` takes the
-    gain 1 for tanh: with 5/3 each of many layers multiplies the gradient by 1.1.
+    gain 1 for tanh, since with 5/3 each of many layers multiplies the gradient by 1.1, and for
+    sine, which is as straight near 0.
 
     Parameters
     ----------

@@ -151,6 +151,11 @@ def parse(entries: Mapping[str, Any], origin: str, *, file: bool = False) -> Hea
     return Header(tensors, tuple(begin for begin, _ in offsets), metadata)
 
 
+# Two numbers in a byte, or four in three. safetensors 0.8 reads F4 for PyTorch alone and F6 for
+# nobody, and NumPy has no such arrays: there is nothing that could compare what was written.
+_PACKED = {"F4", "F6_E2M3", "F6_E3M2"}
+
+
 def _tensor(origin: str, name: str, entry: Any) -> Tensor:
     match entry:
         case {"dtype": str() as code, "shape": list() as shape} if all(map(_is_length, shape)):
@@ -161,9 +166,11 @@ def _tensor(origin: str, name: str, entry: Any) -> Tensor:
             )
     if code not in _NAMES:
         allowed = ", ".join(_NAMES)
+        reason = "whose numbers share bytes" if code in _PACKED else "which fastinit does not know"
+        advice = ". Write what such numbers are made from, and quantise it" * (code in _PACKED)
         raise UnknownDtypeError(
-            f"{origin}: {shown(name)} has the dtype {shown(code)}, which fastinit does not know; "
-            f"allowed: {allowed}"
+            f"{origin}: {shown(name)} has the dtype {shown(code)}, {reason}; allowed: {allowed}"
+            f"{advice}"
         )
     tensor = Tensor(name, tuple(shape), as_dtype(_NAMES[code]))
     if tensor.nbytes > _MAX_BYTES:

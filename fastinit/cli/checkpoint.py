@@ -407,10 +407,12 @@ def _summarise(
             }
         )
         return
+    # The others are of one model's author, or of one paper.
+    names_alone = ", which knows names and shapes alone" if model.name == "default" else ""
     kept = f", {written.kept:,} of them there already" if written.kept else ""
     rows(
         {
-            "rules": f"recipe {model.name!r}",
+            "rules": f"recipe {model.name!r}{names_alone}",
             "tensors": f"{written.tensors:,}",
             **{key: few(names) for key, names in old.items() if names},
             "parameters": f"{written.parameters:,}",

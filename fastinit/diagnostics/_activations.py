@@ -18,7 +18,8 @@ class Activation(NamedTuple):
     """An activation function of a layer's products, and its derivative by each of them.
 
     A gated one makes one number of two products, which lie half the last axis apart; all others
-    make one of one.
+    make one of one. One that multiplies, two products or one by itself, doubles any error of the
+    scale.
 
     Examples
     --------
@@ -29,6 +30,7 @@ class Activation(NamedTuple):
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
     gated: bool = False
+    multiplies: bool = False
 
     def steep(self) -> float:
         """Return the derivative's largest value; of a gated one where the gate's input is 1."""
@@ -128,8 +130,13 @@ _FUNCTIONS = {
     "elu": _elu(1.0, 1.0),
     "selu": _elu(_SELU_ALPHA, _SELU_SCALE),
     "softplus": Activation(_softplus, _sigmoid),
+    # D. So et al., "Primer: Searching for Efficient Transformers for Language Modeling", NeurIPS
+    # 2021.
+    "relu2": Activation(
+        lambda z: np.maximum(z, 0) ** 2, lambda z: 2 * np.maximum(z, 0), multiplies=True
+    ),
     # N. Shazeer, "GLU Variants Improve Transformer", 2020.
-    "swiglu": Activation(_swiglu, _swiglu_slope, gated=True),
+    "swiglu": Activation(_swiglu, _swiglu_slope, gated=True, multiplies=True),
 }
 
 ACTIVATIONS = {name: _FUNCTIONS[name] for name in NAMES}

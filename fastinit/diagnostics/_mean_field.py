@@ -113,7 +113,7 @@ def predict(
             mean = 0.0 if skip else mean
             moment = moment + scale.forward * square if skip else square
             means.append(mean)
-            variances.append(moment - mean**2)
+            variances.append(moment - mean * mean)
         gradient = np.cumprod([1.0, *factors[::-1]])[::-1]
         return Theory(np.array(means), np.sqrt(variances), np.sqrt(gradient))
 

@@ -395,8 +395,9 @@ def probe(
         `image`; then there is no initializer.
     activation : str
         linear, identity, tanh, sine, sigmoid, relu, leaky_relu (0.01), gelu (its tanh form), silu,
-        swish, mish, elu, selu, softplus or swiglu. swiglu makes one number of two: its layers'
-        weights have twice as many outputs, or with a skip connection half as many inputs.
+        swish, mish, elu, selu, softplus, relu2 (the square of relu) or swiglu. swiglu makes one
+        number of two: its layers' weights have twice as many outputs, or with a skip connection
+        half as many inputs.
     initializer : Initializer or str, a sequence of them, or a mapping
         One or several: an `Initializer`, or its text as `fastinit.Initializer.parse` takes it
         (``"he"``, ``["xavier", "normal:0.01"]``); a mapping gives each a name of its own, and
@@ -767,7 +768,7 @@ def _candidates(setting: Setting) -> tuple[str, ...]:
     """
     recommended = str(recommend(setting.activation, depth=setting.depth).initializer)
     scaled = tuple(f"{name}:{setting.depth**-0.5:.2g}" for name in ("he", "xavier"))
-    if not setting.layer_norm and ACTIVATIONS[setting.activation].gated:
+    if not setting.layer_norm and ACTIVATIONS[setting.activation].multiplies:
         return ()  # a product's tails are not those of theory: what is large gets larger
     if setting.residual and not setting.layer_norm:
         return (*scaled, recommended)

@@ -31,8 +31,9 @@ A recipe is TOML::
 
 A rule's `init` is one of fastinit's in-place functions without its underscore, its other keys
 are that function's arguments. `pattern` is a shell pattern on the whole name, or an array of
-them; `ndim` may restrict the rule to tensors with so many axes. ``{layer}`` in a pattern stands
-for a whole number, which the rule's expressions know by that name. They also know ``fan_in`` and
+them; `exclude`, in the same form, takes names out again, for which later rules are tried; `ndim`
+may restrict the rule to tensors with so many axes. ``{layer}`` in a pattern stands for a whole
+number, which the rule's expressions know by that name. They also know ``fan_in`` and
 ``fan_out`` of the tensor, whose axes are (out, in, ...) as PyTorch has them, and ``sqrt``,
 ``log``, ``min`` and ``max``.
 

@@ -11,6 +11,25 @@ _COMPUTED = "one that computes its numbers (or give the model's config.json)"
 # The first that fits. Names are those of PyTorch, transformers, PEFT and Mamba.
 _SUGGESTIONS = (
     (r"position_ids$", 'init = "arange"'),
+    (
+        r"embed_positions",
+        'init = "sinusoid" and layout = "halves", as in Marian and Pegasus, with endpoint = true '
+        'as in Whisper\'s encoder; or, where it is trained, init = "normal" and std = 0.02',
+    ),
+    (
+        r"pos(ition|itional)?_(embed|enc)|(^|\.)pe$",
+        'init = "normal" and std = 0.02 if it is trained; init = "sinusoid" if it is such a table; '
+        "or give the model's config.json",
+    ),
+    (r"sampling_offsets\.bias$", _COMPUTED),
+    (r"time_proj\.weight$", 'init = "normal" and std = 16, the scale of its Fourier features'),
+    (r"empty_weight$", _COMPUTED),
+    (r"logit_bias$", 'init = "constant" and value = -10, as in SigLIP\'s own code, or 0'),
+    (r"masked_bias$", 'init = "constant" and value = -1e4, as in GPT-2'),
+    (
+        r"(attn|attention)\.bias$",
+        'one that computes its numbers, if it is a mask; or init = "zeros"',
+    ),
     (r"inv_freq$", 'init = "geomspace", start = 1 and stop = 1e-4, which is 1 / theta'),
     (r"freqs", _COMPUTED),
     (r"A_log$", 'init = "arange", start = 1 and log = true; or init = "a_log" for Mamba-2'),

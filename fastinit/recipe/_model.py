@@ -36,6 +36,8 @@ class Rule:
         Only tensors with so many axes.
     variables : mapping
         What the expressions know beside the numbers in a name.
+    exclude : tuple of str
+        Patterns of the names that the rule is not about, although they fit `pattern`.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Rule:
     initializer: Initializer
     ndim: int | None = None
     variables: Mapping[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
 
     def bind(self, name: str, shape: tuple[int, ...] = ()) -> Rule:
         """Return this rule for a tensor that it fits: each expression is replaced by its value.
@@ -101,7 +104,11 @@ class Rule:
         >>> rule.fits(Tensor("h.bias", (3,), np.dtype("float32")))
         True
         """
-        return self.ndim in (None, len(tensor.shape)) and fits(self.pattern, tensor.name)
+        return (
+            self.ndim in (None, len(tensor.shape))
+            and fits(self.pattern, tensor.name)
+            and not any(fits(pattern, tensor.name) for pattern in self.exclude)
+        )
 
     def check(self, tensor: Tensor) -> None:
         """Raise if this rule cannot fill a tensor; allocate nothing of its size.
@@ -146,7 +153,8 @@ _EACH, _MOST_WORK = 64, 10**12
 def _characters(rule: Rule) -> int:
     values = rule.initializer.arguments.values()
     expressions = sum(len(v.text) for v in values if isinstance(v, Expression))
-    return _EACH + len(rule.pattern) + expressions
+    excluded = sum(_EACH + len(pattern) for pattern in rule.exclude)
+    return _EACH + len(rule.pattern) + excluded + expressions
 
 
 Origin = Rule | Values

@@ -326,18 +326,37 @@ def _length(where: str, item: Any, variables: Mapping[str, float]) -> int:
 def _rules(entry: Any, variables: Mapping[str, float]) -> list[Rule]:
     """Return the rules of an entry: one for each of its patterns."""
     _check_kind("rule", entry, dict)
-    pattern = entry.get("pattern")
-    patterns = pattern if isinstance(pattern, list) else [pattern]
-    return [_rule(each, entry, variables) for each in patterns]
+    exclude = _patterns("exclude", entry.get("exclude", []))
+    for each in exclude:
+        _numbers(f"rule exclude {each!r}", each)
+    patterns = _patterns("pattern", entry.get("pattern"))
+    return [_rule(each, exclude, entry, variables) for each in patterns]
 
 
-def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -> Rule:
-    _check_kind("rule pattern", pattern, str)
-    if len(pattern) > _LONGEST_PATTERN:
-        raise RecipeError(
-            f"a rule's pattern has {len(pattern):,} characters; allowed: {_LONGEST_PATTERN:,}"
-        )
-    arguments = {key: value for key, value in entry.items() if key != "pattern"}
+def _patterns(key: str, given: object) -> tuple[str, ...]:
+    """Return the patterns that a rule gives, of which one need not be in an array."""
+    patterns = tuple(given) if isinstance(given, list) else (given,)
+    for pattern in patterns:
+        _check_kind(f"rule {key}", pattern, str)
+        if len(pattern) > _LONGEST_PATTERN:
+            raise RecipeError(
+                f"a rule's {key} has {len(pattern):,} characters; allowed: {_LONGEST_PATTERN:,}"
+            )
+    return patterns
+
+
+def _numbers(where: str, pattern: str) -> list[str]:
+    """Return the names of a pattern's whole numbers; raise if it is no pattern."""
+    try:
+        return indices(pattern)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+def _rule(
+    pattern: str, exclude: tuple[str, ...], entry: dict[str, Any], variables: Mapping[str, float]
+) -> Rule:
+    arguments = {k: value for k, value in entry.items() if k not in ("pattern", "exclude")}
     init, ndim = (arguments.pop(key, None) for key in ("init", "ndim"))
     where = f"rule {pattern!r}"
     if not isinstance(init, str) or init not in registry():
@@ -351,11 +370,12 @@ def _rule(pattern: Any, entry: dict[str, Any], variables: Mapping[str, float]) -
     for key, value in arguments.items():
         if isinstance(value, str) and not isinstance(defaults.get(key), str):
             arguments[key] = Expression(value)
+    numbers = _numbers(where, pattern)
     try:
-        initializer, numbers = Initializer(init, **arguments), indices(pattern)
+        initializer = Initializer(init, **arguments)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
-    rule = Rule(pattern, initializer, ndim, variables)
+    rule = Rule(pattern, initializer, ndim, variables, exclude)
     of_shape = any(isinstance(v, Expression) and v.of_shape for v in arguments.values())
     return rule if numbers or of_shape else rule.bind("")
 

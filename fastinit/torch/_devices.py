@@ -7,7 +7,7 @@ into pinned memory, where the device has it, and copied while the next is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -81,16 +81,10 @@ def _no_memory(tensor: torch.Tensor) -> RuntimeError:
     )
 
 
-class Line(NamedTuple):
-    """Where a contiguous tensor's elements are, how many, and the storage that they are in."""
+def line_of(tensor: torch.Tensor, itemsize: int) -> tuple[int, int, torch.UntypedStorage]:
+    """Return where a contiguous tensor's elements are, how many, and the storage that they are in.
 
-    address: int
-    size: int
-    storage: torch.UntypedStorage
-
-
-def line_of(tensor: torch.Tensor, itemsize: int) -> Line:
-    """Return a contiguous tensor's memory, which stays as long as the storage is held.
+    They stay there as long as the storage is held.
 
     Another thread may give the tensor other memory, and another dtype, at any moment
     (``x.data = y``); what is returned has room for elements of `itemsize`.
@@ -107,7 +101,7 @@ def line_of(tensor: torch.Tensor, itemsize: int) -> Line:
     address = tensor.data_ptr()  # of memory of its own: a lazy copy is made now
     if size and not 0 <= address - storage.data_ptr() <= room:
         raise _no_memory(tensor)
-    return Line(address, size, storage)
+    return address, size, storage
 
 
 def fill(

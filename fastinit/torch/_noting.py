@@ -18,10 +18,13 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from fastinit import random
+from fastinit._errors import value_error
 from fastinit._fill import params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
@@ -37,7 +40,14 @@ from fastinit.torch._private import (
 )
 from fastinit.torch._replay import Replay
 from fastinit.torch._tape import Call, Check, Tape
-from fastinit.torch._tensor import DTYPES, RandomSource, cursor, generator_of, is_plain
+from fastinit.torch._tensor import (
+    COMPLEX_DTYPES,
+    DTYPES,
+    RandomSource,
+    cursor,
+    generator_of,
+    is_plain,
+)
 
 aten = torch.ops.aten
 
@@ -47,7 +57,19 @@ _META, _CPU = torch.device("meta"), torch.device("cpu")
 _SAID = {"is_meta": False, "is_cpu": True, "device": _CPU}
 
 # Functions that make a tensor of data: whatever device they are asked for, the data is here.
-_OF_DATA = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+_OF_DATA = {
+    torch.tensor,
+    torch.as_tensor,
+    torch.asarray,
+    torch.Tensor.new_tensor,
+    torch.sparse_coo_tensor,
+    torch.sparse_compressed_tensor,
+    torch.sparse_csr_tensor,
+    torch.sparse_csc_tensor,
+    torch.sparse_bsr_tensor,
+    torch.sparse_bsc_tensor,
+}
+_INDEXED = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 _MOVES = {torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda}
 _READS = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 
@@ -136,12 +158,16 @@ class Noting(TorchDispatchMode):
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors = _tensors((args, kwargs))
         traits = _traits(func)
-        if not all(is_plain(x) for x in tensors):
+        if any(map(is_lazy, tensors)):  # it has no values yet
+            return func(*args, **kwargs)
+        if not all(is_plain(x) for x in tensors) and any(map(_has_operators, tensors)):
             with self:  # a subclass's operators are made of those of plain tensors
                 return func(*args, **kwargs)
         if func is aten.lift_fresh.default:
             return self._constant(args[0])
-        if reads_a_number(func) and args[0].is_meta:
+        # A sparse tensor has its own memory for indices, which is not noted.
+        is_sparse = kwargs.get("layout", torch.strided) not in (None, torch.strided)
+        if is_sparse or (reads_a_number(func) and args[0].is_meta):
             return self._run_on_values(func, args, kwargs)
         if traits.moves_memory:
             return func(*args, **kwargs)
@@ -163,6 +189,7 @@ class Noting(TorchDispatchMode):
                 "the model's constructor reads values that it has drawn; what it makes of them "
                 "follows torch.manual_seed, and not the seed of initialize"
             )
+        self._check_written(tensor)
         real: torch.Tensor = self._real(tensor)
         return real
 
@@ -300,11 +327,13 @@ class Noting(TorchDispatchMode):
             tensor, kind, params = args[0], _DRAWN_IN_PLACE[name], _parameters(func, args, kwargs)
         else:
             return False
-        dtype = DTYPES.get(tensor.dtype)
-        if dtype is None:
+        is_complex = tensor.dtype in COMPLEX_DTYPES
+        dtype = DTYPES.get(tensor.dtype.to_real() if is_complex else tensor.dtype)
+        distribution = kind.of_parts if is_complex else kind.distribution
+        if dtype is None or distribution is None:
             return False
         try:
-            params_in(kind.distribution(*params), dtype)
+            params_in(distribution(*params), dtype)
         except (TypeError, ValueError):
             return False  # for torch to refuse, or not
         self.draw(tensor, kind, params, None)
@@ -318,8 +347,12 @@ class Noting(TorchDispatchMode):
 
     def _run_on_values(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run an operator whose result, or its form, depends on values."""
-        results = self._result(func, args, kwargs)
         tensors = _tensors((args, kwargs))
+        written = [id(x) for x in _written(_traits(func), args, kwargs)]
+        for tensor in tensors:
+            if id(tensor) not in written:
+                self._check_written(tensor)
+        results = self._result(func, args, kwargs)
         if self._is_random(tensors):
             if isinstance(results, bool):
                 views, keywords = self.tape.views((args, kwargs))
@@ -359,10 +392,33 @@ class Noting(TorchDispatchMode):
         view = self.tape.view(x)
         return Replay(self.tape, self._root, {}).value(view, self.tape.history(view.storage))
 
+    def _check_written(self, tensor: torch.Tensor) -> None:
+        """Raise ValueError if a tensor whose values are asked for has none yet."""
+        view = self.tape.view(tensor)
+        if tensor.is_meta and self.tape.undefined(view, self.tape.history(view.storage)):
+            raise value_error(
+                "deferred(): the model's constructor reads a tensor to which nobody has written; "
+                "allowed: one that has values"
+            )
+
 
 def given(value: torch.Tensor) -> torch.Tensor:
     """Return a copy of a constant: a tape's operator for values that were there."""
     return value.clone()
+
+
+def _indices(index: Any) -> Any:
+    """Return an index with tensors for lists: on the meta device PyTorch forgets their numbers."""
+    if isinstance(index, tuple):
+        return tuple(map(_indices, index))
+    if isinstance(index, (list, range)) and all(isinstance(x, int) for x in tree_leaves([*index])):
+        index = np.array(index, None if len(index) else np.int64)
+    return torch.as_tensor(index, device=_CPU) if isinstance(index, np.ndarray) else index
+
+
+def _has_operators(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor's class does operators itself: as those of plain ones."""
+    return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:
@@ -432,6 +488,8 @@ class Looking(TorchFunctionMode):
         if func in _OF_DATA:
             args, kwargs = self._read((args, kwargs))
             return func(*args, **{**kwargs, "device": _CPU})
+        if func in _INDEXED and meta:
+            args = (args[0], _indices(args[1]), *args[2:])
         if func in _MOVES and meta:
             return _moved(func, args, kwargs)
         if func in _READS and meta:
@@ -460,6 +518,9 @@ class Looking(TorchFunctionMode):
     ) -> torch.Tensor:
         """Note a fill, or let PyTorch do what is its own."""
         dtype = DTYPES.get(tensor.dtype)
+        if tensor.dtype in COMPLEX_DTYPES and kind.of_parts is None:
+            with modes_off():  # PyTorch refuses it, where there is memory
+                kind.torchs(torch.empty(1, dtype=tensor.dtype), *params, generator=None)
         if not tensor.is_meta or dtype is None:
             return init.draw(tensor, kind, params, generator, part)
         try:

@@ -18,7 +18,14 @@ from fastinit.torch._deferred import Note, notes_of
 from fastinit.torch._names import walk
 from fastinit.torch._replay import Place, Replay
 from fastinit.torch._tape import Call, Tape, View
-from fastinit.torch._tensor import is_plain, known_dtype, pieces, refusal, say_torchs
+from fastinit.torch._tensor import (
+    is_plain,
+    known_dtype,
+    pieces,
+    real_views,
+    refusal,
+    say_torchs,
+)
 from fastinit.torch._writes import Write, needs_draws, whole, write, writes_of
 
 # Elements up to which a computed tensor is looked at, whether it is a constant.
@@ -177,11 +184,13 @@ class Plan:
         own = (c for c in calls if note.view.storage in {view.storage for view in c.writes})
         if not any(call.random for call in own):
             return
+        if real_views(tensor) and all(map(_suits_complex, own)):
+            return
         if not fallback:
             raise type_error(
                 f"the rule of {name!r} draws into {reason}, which fastinit cannot fill; allowed: "
-                f"a dense tensor of {', '.join(FLOAT_FORMATS)}; or fallback=True, with which "
-                "PyTorch draws it"
+                f"a dense tensor of {', '.join(FLOAT_FORMATS)}, or of complex numbers that are "
+                "normal or uniform; or fallback=True, with which PyTorch draws it"
             )
         say_torchs(reason)
 
@@ -248,6 +257,16 @@ class Plan:
                 elif self.has(f"{name}{key}"):
                     value = self.value(f"{name}{key}", root)
                     module.__dict__[key] = value.to(held.dtype)
+
+
+def _suits_complex(call: Call) -> bool:
+    """Return whether what a call draws into complex numbers is something that fastinit draws.
+
+    It may draw into one of their parts, which is a tensor of real numbers.
+    """
+    if not call.random or not call.writes[0].dtype.is_complex:
+        return True
+    return call.function is init.draw and call.args[1].of_parts is not None
 
 
 def _lies_as(tensor: torch.Tensor, note: Note) -> bool:

@@ -162,12 +162,15 @@ def _origin_of(plan: Plan, name: str, own: str) -> Initializer | recipes.Values:
     """Return where the values of a tensor come from, by its name in a file and in the plan."""
     if not plan.has(own):
         return recipes.Missing(_UNSET)
-    writes = plan.writes(own)
+    writes, view = plan.writes(own), plan.view(own)
+    computed = recipes.Computed(partial(_compute, plan, own), plan.seeded(own))
     if writes is None:
-        return recipes.Computed(partial(_compute, plan, own), plan.seeded(own))
+        return computed
     if not writes:  # nothing to write
         return Initializer("zeros")
-    rule = _rule_of(writes, name, plan.view(own).shape)
+    rule = _rule_of(writes, name, view.shape)
+    if view.dtype.is_complex and not _draws_complex(rule):
+        return computed
     return _Written(tuple(writes), plan.seeded(own)) if rule is None else rule
 
 
@@ -239,6 +242,13 @@ def _rule_of(writes: Sequence[Write], name: str, shape: tuple[int, ...]) -> Init
     if writes[1].kind is not None or any(writes[1].params) or writes[1].box != row:
         return None
     return Initializer("embedding", padding=padding, std=params[1])
+
+
+def _draws_complex(rule: Initializer | None) -> bool:
+    """Return whether a rule gives complex numbers what PyTorch does: of others a disk, or none."""
+    if rule is None or rule.name == "normal":
+        return rule is not None and rule.arguments.get("mean") == 0
+    return rule.name in ("zeros", "ones", "constant")
 
 
 def _is_own(write: Write, name: str) -> bool:

@@ -7,6 +7,7 @@ from streams that have its name and a number. Everything else is done by PyTorch
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fastinit import random
+from fastinit._fill import index_steps
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._private import modes_off, negated_view, tree_leaves, tree_map
@@ -117,16 +119,25 @@ class Replay:
         start, steps = None, None
         if rng is None:
             name, start, steps = self.stream(call)
-            rng = Cursor(self._root.stream(name).key)
+            rng = self._root.stream(name)
         else:
-            rng = Cursor(rng.key, rng.position)  # a fill moves it on
+            own = isinstance(rng, random.Generator)
+            rng = copy.copy(rng) if own else Cursor(rng.key, rng.position)  # a fill moves it on
         if part is not None:
             start, steps = part.start, list(part.steps)
         shown = self._real(view)
         memory = negated_view(shown) if view.negated else shown
-        fill(memory, DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
+        memory = memory.conj() if view.conjugated else memory
+        if view.dtype.is_complex:
+            steps = index_steps(view.shape) if steps is None else steps
+            whole = init.Part(view.numel, start or 0, tuple(steps))
+            init.fill_complex(memory, kind, params, rng, whole)
+        else:
+            fill(memory, DTYPES[view.dtype], kind.distribution(*params), rng, start, steps)
         if view.negated:
             memory.neg_()  # what was drawn is what the view shows
+        if view.conjugated:
+            memory.imag.neg_()
 
     def stream(self, call: Call) -> tuple[str, int | None, list[int] | None]:
         """Return the stream's name for a draw; for a part of a tensor also where in it it is."""

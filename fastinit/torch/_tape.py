@@ -216,8 +216,11 @@ def _covers(parts: list[View], view: View) -> bool:
     """Return whether parts of a storage hold all elements of a view of it."""
     if any(part.offset < 0 for part in parts):  # as a whole
         return True
-    if any(part.dtype != view.dtype for part in parts) or not parts:
+    if not parts:
         return False
+    if any(part.dtype != view.dtype for part in parts):  # such as the parts of complex numbers
+        size = min(each.dtype.itemsize for each in [*parts, view])
+        parts, view = [_in_units(part, size) for part in parts], _in_units(view, size)
     if any(part.geometry == view.geometry for part in parts):
         return True
     runs = sorted((part.offset, part.offset + part.numel) for part in parts if _is_run(part))
@@ -233,6 +236,13 @@ def _covers(parts: list[View], view: View) -> bool:
     for part in parts:
         there.as_strided(part.shape, part.stride, part.offset).fill_(True)
     return bool(there.as_strided(view.shape, view.stride, view.offset).all())
+
+
+def _in_units(view: View, size: int) -> View:
+    """Return a view's memory as elements of so many bytes, which divide its own."""
+    n = view.dtype.itemsize // size
+    stride = (*(n * step for step in view.stride), 1)
+    return View(view.storage, torch.uint8, (*view.shape, n), stride, n * view.offset)
 
 
 def _end(view: View) -> int:

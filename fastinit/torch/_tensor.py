@@ -39,6 +39,7 @@ RandomSource: TypeAlias = torch.Generator | RNG
 DTYPES: dict[torch.dtype, FloatFormat] = {
     getattr(torch, name): known for name, known in FLOAT_FORMATS.items() if hasattr(torch, name)
 }
+COMPLEX_DTYPES = (torch.complex64, torch.complex128)
 _PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 
 
@@ -110,10 +111,12 @@ def is_plain(tensor: torch.Tensor) -> bool:
 def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
     """Return the dtype of a tensor that fastinit can fill, on any device; None if torch has to."""
     if type(tensor) in _PLAIN:
-        ours = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_neg()
+        if tensor.is_meta or tensor.is_neg() or tensor.layout is not torch.strided:
+            return None
         # Torch refuses to write an inference tensor outside inference mode.
-        ours = ours and (torch.is_inference_mode_enabled() or not tensor.is_inference())
-        return DTYPES.get(tensor.dtype) if ours else None
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            return None
+        return DTYPES.get(tensor.dtype)
     if not is_sharded(tensor) or any(p.is_partial() for p in tensor.placements):
         return None
     return known_dtype(local_tensor(tensor))
@@ -121,7 +124,7 @@ def known_dtype(tensor: torch.Tensor) -> FloatFormat | None:
 
 def real_views(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return views of both parts of complex numbers that fastinit can fill; none if it cannot."""
-    if tensor.dtype not in (torch.complex64, torch.complex128) or not is_plain(tensor):
+    if tensor.dtype not in COMPLEX_DTYPES or not is_plain(tensor):
         return ()
     if tensor.is_conj() or tensor.is_neg():
         return ()
@@ -189,8 +192,8 @@ def fill(
     there, and what each axis adds; the generator stays.
     """
     if start is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous():
-        line = line_of(tensor, dtype.itemsize)
-        fill_line(distribution, line.address, line.size, dtype, rng)
+        address, size, _storage = line_of(tensor, dtype.itemsize)
+        fill_line(distribution, address, size, dtype, rng)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)
     count_write(tensor)

@@ -88,6 +88,8 @@ def writes_of(tape: Tape, view: View, before: int | None = None) -> list[Write] 
 
     With `before`, those to what is there when the tape has so many calls.
     """
+    if _repeats(view):  # one fill of its memory is many equal values
+        return None
     writes: list[Write] = []
     for call in tape.history(view.storage, before=before):
         storages = [each.storage for each in call.writes]
@@ -111,7 +113,19 @@ def writes_of(tape: Tape, view: View, before: int | None = None) -> list[Write] 
         if write.call is None and is_whole:
             writes.clear()
         writes.append(write._replace(box=box))
-    return writes
+    filled = sum(math.prod(side.stop - side.start for side in write.box) for write in writes)
+    return writes if not writes or filled >= view.numel else None
+
+
+def _repeats(view: View) -> bool:
+    """Return whether a view may show some element of memory more than once, as `expand` does."""
+    reach = 0
+    for step, n in sorted((step, n) for step, n in zip(view.stride, view.shape, strict=True)):
+        if n > 1:
+            if step <= reach:
+                return True
+            reach += (n - 1) * step
+    return False
 
 
 def whole(shape: Sequence[int]) -> Box:

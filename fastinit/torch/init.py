@@ -31,7 +31,6 @@ from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
     normal_distribution,
-    of_parts,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
@@ -121,14 +120,36 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """One of fastinit's distributions, by its parameters, and torch's own function of the same."""
+    """One of fastinit's distributions, by its parameters, and torch's own function of the same.
+
+    Attributes
+    ----------
+    distribution : callable
+        Of real numbers.
+    torchs : callable
+        What fills a tensor where fastinit cannot.
+    of_parts : callable, optional
+        Of each part of complex numbers, as torch draws them; they are independent. None: torch
+        refuses complex numbers.
+    """
 
     distribution: Callable[..., Distribution]
     torchs: Callable[..., torch.Tensor]
+    of_parts: Callable[..., Distribution] | None = None
 
 
-UNIFORM = Kind(lambda a, b: uniform_distribution(a, b, ("a", "b")), nn.init.uniform_)
-NORMAL = Kind(normal_distribution, nn.init.normal_)
+def _uniform(a: float, b: float) -> Distribution:
+    return uniform_distribution(a, b, ("a", "b"))
+
+
+def _normal_of_parts(mean: float, std: float) -> Distribution:
+    """Return the normal of both parts: the mean is that of each, and each has half the variance."""
+    normal_distribution(mean, std)  # refuses what it must by the numbers that were given
+    return normal_distribution(mean, std * math.sqrt(0.5))
+
+
+UNIFORM = Kind(_uniform, nn.init.uniform_, _uniform)
+NORMAL = Kind(normal_distribution, nn.init.normal_, _normal_of_parts)
 TRUNCATED = Kind(
     truncated_normal_distribution,
     lambda tensor, mean, std, low, high, generator: nn.init.trunc_normal_(
@@ -196,10 +217,12 @@ def draw(
         )
         return taken
     dtype, distribution, refused = known_dtype(tensor), None, None
-    if any(isinstance(number, torch.Tensor) for number in params):
-        params = tuple(map(_plain, params))
     if dtype is not None:
         rng = cursor(generator)
+        for number in params:
+            if type(number) is not float and isinstance(number, torch.Tensor):
+                params = tuple(map(_plain, params))
+                break
         try:
             distribution = kind.distribution(*params)
             if part is None:
@@ -212,8 +235,15 @@ def draw(
             if part is not None or (distribution is None and name_of_call()):
                 raise
             refused = error
-    elif kind is NORMAL and _draw_complex(tensor, params, generator, part):
-        return tensor
+    elif kind.of_parts is not None and _has_real_views(tensor):
+        try:
+            whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
+            fill_complex(tensor, kind, params, generator, whole)
+            return tensor
+        except (TypeError, ValueError) as error:
+            if part is not None:
+                raise
+            refused = error
     if part is not None and not tensor.is_meta:
         raise type_error(
             f"global_shape and offset: fastinit cannot fill {refusal(tensor)}, and PyTorch knows "
@@ -234,34 +264,35 @@ def _checked(tensor: object) -> None:
         raise type_error(f"tensor={shown(tensor)} must be a torch.Tensor")
 
 
-def _draw_complex(
+def _has_real_views(tensor: torch.Tensor) -> bool:
+    _checked(tensor)
+    return bool(real_views(tensor))
+
+
+def fill_complex(
     tensor: torch.Tensor,
+    kind: Kind,
     params: tuple[float, ...],
     generator: RandomSource | Cursor,
-    part: Part | None,
-) -> bool:
-    """Fill complex numbers with normals as `fastinit.normal_` does; return whether we can."""
-    _checked(tensor)
+    whole: Part,
+) -> None:
+    """Fill complex numbers, both parts from the streams of `fastinit.normal_`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If fastinit has no such complex numbers; the generator has not moved on.
+    """
     views = real_views(tensor)
-    if not views:
-        return False
-    try:
-        parts = of_parts(normal_distribution(params[0], params[1]))
-    except (TypeError, ValueError):
-        if name_of_call():
-            raise
-        return False  # torch refuses in its own words
-    if parts is None:  # a mean other than 0
-        return False
-    dtype = known_dtype(views[0])
-    assert dtype is not None
-    params_in(parts, dtype)  # before the generator moves on
-    whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
+    dtype = known_dtype(views[0]) if views else None
+    if dtype is None or kind.of_parts is None:
+        raise type_error(f"tensor is {refusal(tensor)}")
+    distribution = kind.of_parts(*map(_plain, params))
+    params_in(distribution, dtype)
     rng = generator_of(generator, "generator")
     at = rng.take(whole.size)
     for view, key in zip(views, part_keys(rng), strict=True):
-        fill(view, dtype, parts, Cursor(key, at), whole.start, list(whole.steps))
-    return True
+        fill(view, dtype, distribution, Cursor(key, at), whole.start, list(whole.steps))
 
 
 def _by_torch(
@@ -293,7 +324,8 @@ def _by_torch(
 
 def _of_torchs(error: Exception, tensor: torch.Tensor) -> Exception:
     """Return torch's error in the name of what was called, after what the tensor is."""
-    kind = RuntimeError if isinstance(error, RuntimeError) else ValueError
+    kinds = (NotImplementedError, RuntimeError)
+    kind = next((each for each in kinds if isinstance(error, each)), ValueError)
     first = next(iter(str(error).splitlines()), type(error).__name__)
     what = refusal(tensor) or f"a tensor of shape {tuple(tensor.shape)}"
     return kind(with_name(f"fastinit cannot fill {what}, and PyTorch says: {first}"))
@@ -314,9 +346,11 @@ def uniform_(
     ----------
     tensor : torch.Tensor
         Filled in place, on any device and whatever its strides; under ``no_grad``, as torch's
-        functions do. A `DTensor`'s process fills what it holds. What fastinit cannot fill (a
-        sparse or quantised tensor, an unknown subclass, complex numbers that are not normal with
-        mean 0) is filled by torch, and a warning says so, once for each reason.
+        functions do. A `DTensor`'s process fills what it holds. Of complex numbers both parts
+        are drawn, independently, as torch does it: each uniform on [a, b), or each a normal of
+        the same mean with half the variance. What fastinit cannot fill (a sparse or quantised
+        tensor, an unknown subclass) is filled by torch, and a warning says so, once for each
+        reason.
     a, b : float
         The bounds, rounded to the tensor's dtype. In float16 and bfloat16, which round float32's
         values, `b` itself can appear; in float32 and float64 it cannot.

@@ -13,6 +13,7 @@ from adapters import adapter
 from scipy import stats
 
 import fastinit as fi
+from fastinit import _fill
 
 # torch warns about its own matters, at import and later.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -146,14 +147,28 @@ class TestTheSameFace:
         assert w.shape == shape
         assert not (w == 7.0).any()
 
-    def test_what_fastinit_cannot_fill_torch_does(self):
-        """Of complex numbers, whose mean goes into both parts there."""
-        w = torch.empty(1000, dtype=torch.complex64)
+    def test_what_fastinit_cannot_fill_torch_does(self, monkeypatch):
+        monkeypatch.setattr(_fill, "_said", set())
+        w = torch.empty(1000, dtype=torch.complex64).conj()
         with pytest.warns(UserWarning, match="PyTorch drew the values of a tensor of dtype"):
             init.normal_(w, 5.0, generator=3)
-        again = init.normal_(torch.empty_like(w), 5.0, generator=3)
+        again = init.normal_(torch.empty(1000, dtype=torch.complex64).conj(), 5.0, generator=3)
         assert torch.equal(w, again)
         assert abs(w.imag.mean() - 5) < 0.2
+
+    @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+    @pytest.mark.parametrize("shift", [0.0, 5.0])
+    def test_complex_numbers_have_torchs_distributions(self, shift, dtype):
+        """The bounds and the mean are those of both parts; the variance is that of the number."""
+        w = init.normal_(torch.empty(10**5, dtype=dtype), shift, 2.0, generator=3)
+        for part in (w.real, w.imag):
+            assert abs(part.mean() - shift) < 0.03
+            assert abs(part.std() - 2**0.5) < 0.03
+        w = init.uniform_(torch.empty(10**5, dtype=dtype), shift - 1, shift + 1, generator=3)
+        for part in (w.real, w.imag):
+            assert shift - 1 <= part.min() < shift - 0.99
+            assert shift + 0.99 < part.max() <= shift + 1
+        assert abs(torch.corrcoef(torch.view_as_real(w).T)[0, 1]) < 0.02
 
     @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
     @pytest.mark.parametrize("name", ["normal_", "kaiming_normal_", "xavier_normal_"])

@@ -852,3 +852,106 @@ def test_what_is_drawn_into_a_negative_view_is_what_it_shows(fill):
 
     model = built(make)
     assert bool(((model.w >= -1) & (model.w <= -0.5)).all())
+
+
+class Expanded(nn.Module):
+    """Few values that are shown many times, and a copy of what is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((1,), 1e-4).expand(40).contiguous())
+        self.scale = nn.Parameter(torch.ones(1, 1).expand(30, 20) * 0.5)
+        self.table = nn.Parameter(torch.zeros(1, 20).expand(30, 20).clone())
+        self.rows = nn.Parameter(torch.randn(1, 20).expand(30, 20).contiguous())
+        self.windows = nn.Parameter(torch.randn(40).unfold(0, 8, 2).contiguous())
+        self.register_buffer("shown", torch.ones(1, 1).expand(4, 4))
+        base = nn.Parameter(torch.zeros(1).expand(20).contiguous())
+        nn.init.normal_(base)
+        self.drawn = base
+
+
+def test_values_that_are_shown_many_times():
+    """They were left as memory was, but for the first."""
+    model = built(Expanded)
+    # Of few values that are there many times the test knows nothing.
+    found = differences([Expanded() for _ in range(3)], model)
+    assert found.keys() <= {"rows", "windows"}
+    assert bool((model.rows == model.rows[0]).all())
+    assert bool((model.windows[1:, :-2] == model.windows[:-1, 2:]).all())
+    assert 0.3 < model.rows[0].std() < 3
+
+
+class Indexed(nn.Module):
+    """Indices and sparse tensors of Python's lists, whose numbers the meta device forgets."""
+
+    def __init__(self):
+        super().__init__()
+        a = torch.arange(12.0).view(3, 4)
+        indices = {
+            "list": [0, 2],
+            "columns": (slice(None), [1, 1, 3]),
+            "array": np.array([2, 0]),
+            "bools": [True, False, True],
+            "range": range(2),
+            "nested": ([[0, 1], [1, 2]], [[0, 0], [1, 1]]),
+            "none": [],
+            "tensor": (torch.tensor([0]), ..., None),
+        }
+        for name, index in indices.items():
+            self.register_buffer(name, a[index])
+        self.weight = nn.Parameter(torch.zeros(4, 4))
+        with torch.no_grad():
+            self.weight[[0, 1], [1, 2]] = torch.tensor([3.0, 5.0])
+            self.weight[[3]] = 7.0
+        coo = torch.sparse_coo_tensor([[0, 1], [1, 2]], [1.0, 2.0], (3, 3))
+        self.register_buffer("coo", coo.to_dense())
+        csr = torch.sparse_csr_tensor([0, 1, 2], [1, 0], [1.0, 2.0], (2, 2))
+        self.register_buffer("csr", csr.to_dense())
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_indices_of_lists():
+    with init.deferred():
+        model = Indexed()
+    assert init.initialize(model, 1) == []
+    assert same(Indexed(), model)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_sparse_buffer_has_its_indices():
+    """They were whatever memory held."""
+    with init.deferred():
+        model = nn.Module()
+        model.register_buffer("x", torch.sparse_coo_tensor([[0, 1], [1, 2]], [1.0, 2.0], (3, 3)))
+    init.initialize(model, 1)
+    assert model.x.to_dense().tolist() == [[0, 1, 0], [0, 0, 2], [0, 0, 0]]
+
+
+def test_what_nobody_has_written_is_not_read():
+    message = r"deferred\(\): .* to which nobody has written"
+    with pytest.raises(ValueError, match=message), init.deferred():
+        torch.empty(3).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.LazyLinear(30), (2, 20)),
+        (lambda: nn.LazyConv2d(30, 3), (1, 20, 9, 9)),
+        (lambda: nn.LazyBatchNorm1d(affine=True), (2, 20)),
+    ],
+)
+def test_lazy_modules(make, shape):
+    """Which get their shapes within the context; without shapes PyTorch refuses."""
+
+    def known():
+        layer = make().eval()
+        layer(torch.zeros(shape))
+        return layer
+
+    assert not differences([known() for _ in range(3)], built(known))
+    with init.deferred():
+        layer = make()
+    with pytest.raises(ValueError, match="uninitialized parameter"):
+        init.initialize(layer, 1)

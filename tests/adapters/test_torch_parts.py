@@ -125,7 +125,7 @@ def test_parts_that_do_not_fit_are_refused(name):
 
 
 def test_what_torch_would_fill_has_no_parts():
-    x = torch.zeros(4, 3, dtype=torch.complex64)
+    x = torch.zeros(4, 3, dtype=torch.complex64).conj()
     with pytest.raises(TypeError, match="PyTorch knows no parts"):
         init.uniform_(x, generator=1, global_shape=(8, 3), offset=(0, 0))
 

@@ -5,10 +5,12 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from adapters import adapter
 from commands import run
 
+import fastinit as fi
 from fastinit import checkpoint, recipe
 
 # transformers and torch warn about their own matters, at import and later.
@@ -259,6 +261,21 @@ def test_the_recipe_of_mamba_is_what_transformers_does(transformers, kind):
         # PyTorch's logarithm may be wrong in its last place.
         assert relative(layer.mixer.A_log, same.mixer.A_log) < 2e-7
     assert not {name for name in different if not name.endswith("A_log")}, different
+
+
+def test_the_sinusoids_that_are_suggested_are_those_of_transformers(transformers):  # noqa: ARG001
+    """For a name that BART trains: so the recipe `default` refuses it, and says what it may be."""
+    from transformers.models.marian import modeling_marian
+    from transformers.models.whisper import modeling_whisper
+
+    tensor = recipe.Tensor("encoder.embed_positions.weight", (1500, 64), np.dtype("float32"))
+    with pytest.raises(recipe.RecipeError, match=r"sinusoid.* Marian .*endpoint.* Whisper"):
+        recipe.Recipe("x", "", 0, (tensor,), recipe.load("default").rules, {}).plan()
+    marian = modeling_marian.MarianSinusoidalPositionalEmbedding(*tensor.shape).create_weight()
+    assert (marian.numpy() == fi.sinusoid(tensor.shape, layout="halves")).all()
+    whisper = modeling_whisper.sinusoids(*tensor.shape)
+    ours = fi.sinusoid(tensor.shape, layout="halves", endpoint=True)
+    assert abs(whisper.numpy() - ours).max() < 1e-4  # angles of up to 1500, in float32
 
 
 def relative(a, b):

@@ -238,7 +238,11 @@ def test_a_config_goes_only_with_its_own_tensors(written, tmp_path):
         ('{"w": {"dtype": "F32", "shape": [-1]}}', "'w' must have a dtype and a shape"),
         (
             '{"w": {"dtype": "F6_E2M3", "shape": [1]}}',
-            "'F6_E2M3', which fastinit does not know; allowed: F64, F32, F16, BF16",
+            r"'F6_E2M3', whose numbers share bytes; allowed: F64, F32, F16, BF16.*quantise it",
+        ),
+        (
+            '{"w": {"dtype": "F4", "shape": [2]}}',
+            r"'w' has the dtype 'F4', whose numbers share bytes; allowed: F64",
         ),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "-1"}}', "fastinit.seed='-1'"),
         ('{"__metadata__": {"fastinit.recipe": "", "fastinit.seed": "1"}}', "name is missing"),

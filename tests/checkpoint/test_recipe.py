@@ -329,7 +329,16 @@ def test_a_config_takes_its_numbers_from_the_variables():
         ("bn1.running_var", (8,), "float32", "ones"),
         ("bn1.num_batches_tracked", (), "int64", "zeros"),
         ("vit.embeddings.cls_token", (1, 1, 8), "float32", "normal(std=0.02)"),
-        ("vit.embeddings.position_embeddings", (1, 9, 8), "float32", "normal(std=0.02)"),
+        ("bert.embeddings.position_embeddings.weight", (9, 8), "float32", "normal(std=0.02)"),
+        ("decoder.query_embeddings", (9, 8), "float32", "normal(std=0.02)"),
+        ("experts.gate_up_proj_bias", (4, 8), "float32", "zeros"),
+        ("encoder.self_attn.sampling_offsets.weight", (8, 8), "float32", "zeros"),
+        ("encoder.self_attn.attention_weights.weight", (8, 8), "float32", "zeros"),
+        ("encoder.self_attn.attention_weights.bias", (8,), "float32", "zeros"),
+        ("controlnet.input_zero_convs.3.weight", (8, 8, 1, 1), "float32", "zeros"),
+        ("blocks.0.adaLN_modulation.1.weight", (48, 8), "float32", "zeros"),
+        ("stages.0.grn.weight", (1, 1, 1, 8), "float32", "zeros"),
+        ("decoder.bbox.activation_fn.weight", (1,), "float32", "constant(value=0.25)"),
     ],
 )
 def test_default_rules(name, shape, dtype, expected):
@@ -339,12 +348,68 @@ def test_default_rules(name, shape, dtype, expected):
     assert str(model.plan()[0][1]) == expected
 
 
-@pytest.mark.parametrize("name", ["embeddings.position_ids", "rotary_emb.inv_freq"])
-def test_computed_constants_are_never_guessed(name):
-    tensor = recipe.Tensor(name, (1, 8), np.dtype("int64"))
+@pytest.mark.parametrize(
+    ("name", "shape", "suggested"),
+    [
+        ("embeddings.position_ids", (1, 8), "arange"),
+        ("rotary_emb.inv_freq", (8,), "geomspace"),
+        ("bbox_embeddings.x_pos_emb.inv_freq", (8,), "geomspace"),
+        ("model.encoder.embed_positions.weight", (9, 8), "sinusoid"),
+        ("vit.embeddings.position_embeddings", (1, 9, 8), "sinusoid"),
+        ("visual.positional_embedding", (9, 8), "sinusoid"),
+        ("encoder.layers.0.self_attn.sampling_offsets.bias", (256,), "computes its numbers"),
+        ("transformer.h.0.attn.bias", (1, 1, 8, 8), "computes its numbers"),
+        ("transformer.h.0.attn.masked_bias", (), "constant"),
+        ("criterion.empty_weight", (92,), "computes its numbers"),
+        ("time_proj.weight", (128,), "normal"),
+        ("siglip.logit_bias", (1,), "constant"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_what_a_name_does_not_tell_is_never_guessed(name, shape, suggested, dtype):
+    """Neither as a bias, nor as a scale, nor as a weight; no other rule comes in its place."""
+    tensor = recipe.Tensor(name, shape, np.dtype(dtype))
     model = recipe.Recipe("x", "", 0, (tensor,), recipe.load("default").rules, {})
-    with pytest.raises(recipe.RecipeError, match=name):
+    with pytest.raises(recipe.RecipeError, match=re.escape(name)) as caught:
         model.plan()
+    assert "no rule of recipe 'x' fits" in str(caught.value)
+    assert suggested in str(caught.value)
+
+
+def test_a_rule_may_exclude_names():
+    text = """name = "x"
+    [tensors]
+    "a.weight" = [4, 4]
+    "a.table.weight" = [4, 4]
+    "b.3.weight" = [4, 4]
+    [[rule]]
+    pattern = "*weight"
+    exclude = ["*table.weight", "b.{n}.*"]
+    init = "ones"
+    [[rule]]
+    pattern = "b.*"
+    exclude = "b.weight"
+    init = "zeros"
+    """
+    with pytest.raises(recipe.RecipeError, match=r"'a\.table\.weight'.*no rule of recipe 'x' fits"):
+        recipe.parse(text).plan()
+    rest = '[[rule]]\npattern = "*"\ninit = "constant"\nvalue = 2'
+    plan = recipe.parse(text + rest).plan()
+    assert [str(rule) for _, rule in plan] == ["ones", "constant(value=2)", "zeros"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        ("3", r"rule exclude=3 must be a string"),
+        ('["a", 3]', r"rule exclude=3 must be a string"),
+        ('"{a}{a}"', r"rule exclude '\{a\}\{a\}': an index is there twice"),
+        (f'"{"a" * 20000}"', r"a rule's exclude has 20,000 characters; allowed: 10,000"),
+    ],
+)
+def test_what_is_no_pattern_is_excluded_by_no_rule(exclude, message):
+    with pytest.raises(recipe.RecipeError, match=message):
+        recipe.parse(f'name = "x"\n[[rule]]\npattern = "*"\nexclude = {exclude}\ninit = "ones"')
 
 
 @pytest.mark.parametrize("name", ["_expressions", "_model", "_patterns", "_toml"])
@@ -758,6 +823,11 @@ def test_powers_at_the_edges(expression, value):
         ("layers.0.lora_A.weight", "float32", (4, 8)),
         ("layers.0.norm.weight", "float32", (4,)),
         ("wte.weight", "float32", (8, 4)),
+        ("encoder.embed_positions.weight", "float32", (9, 8)),
+        ("embeddings.position_embeddings", "float32", (9, 8)),
+        ("time_proj.weight", "float32", (8,)),
+        ("logit_bias", "float32", (1,)),
+        ("h.0.attn.masked_bias", "float32", ()),
     ],
 )
 def test_suggestions_are_rules_of_recipes(name, dtype, shape):

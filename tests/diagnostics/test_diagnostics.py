@@ -128,7 +128,7 @@ DEEP = 8
 DRAWN = ("xavier", "he", "orthogonal", "normal:0.06")
 
 
-@pytest.mark.parametrize("activation", sorted({*network.ACTIVATIONS} - {"swiglu"}))
+@pytest.mark.parametrize("activation", sorted({*network.ACTIVATIONS} - {"relu2", "swiglu"}))
 def test_mean_field_theory_agrees_with_measurement(activation):
     check_theory(probe([WIDE] * (DEEP + 1), activation, DRAWN, batch=128, spectrum=False))
 
@@ -140,6 +140,8 @@ def test_mean_field_theory_agrees_with_measurement(activation):
         ("tanh", {"residual": True, "layer_norm": True}),
         ("gelu", {"layer_norm": True}),
         ("relu", {"layer_norm": True}),
+        ("relu2", {"layer_norm": True}),
+        ("relu2", {"residual": True, "layer_norm": True}),
         ("swiglu", {"layer_norm": True}),
         ("swiglu", {"residual": True, "layer_norm": True}),
     ],
@@ -292,7 +294,7 @@ def test_what_recommend_says_of_layer_norm_is_so(activation):
         assert (max(signal.verdict.gradient.total, 1) < 10) == layer_norm
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "softplus", "swiglu"])
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus", "relu2", "swiglu"])
 def test_what_recommend_says_of_skip_connections_is_so(activation):
     advice = fi.recommend(activation, depth=30)
     assert "skip connections" in advice.reason
