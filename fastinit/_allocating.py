@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastinit import formulas, initializers, structured
 from fastinit._arguments import Shape
-from fastinit._errors import type_error, with_name
+from fastinit._errors import SHAPE_AND_DTYPE, renamed, type_error
 from fastinit._fill import empty
 
 _EXAMPLES = {
@@ -78,12 +78,6 @@ def _documentation(name: str, doc: str) -> str:
     return f"{doc[:begin]}Examples\n--------\n>>> fi.{name}({call}).shape\n(2, 4)\n"
 
 
-def _of_what_was_called(name: str, text: str) -> str:
-    """Return an in-place function's error in the words of the function that was called."""
-    text = re.sub(r"\bx has (dtype|shape) ", r"\1=", text)
-    return re.sub(rf"\b{name}_(?=\W)", name, text)
-
-
 def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray[Any]]:
     """Return the function that makes an array of a shape and fills it by `in_place`."""
     signature = _signature(in_place)
@@ -102,7 +96,7 @@ def allocating(name: str, in_place: Callable[..., Any]) -> Callable[..., NDArray
         try:
             in_place(array, *args, **kwargs)
         except (TypeError, ValueError) as error:
-            raise type(error)(with_name(_of_what_was_called(name, str(error)))) from None
+            raise renamed(error, {**SHAPE_AND_DTYPE, f"{name}_": name}) from None
         return array
 
     allocate.__code__ = allocate.__code__.replace(co_name=name)  # tracebacks and errors show it

@@ -22,6 +22,7 @@ def shown(value: object) -> str:
         return "an integer of thousands of digits"
     except Exception:
         return f"<{type(value).__name__}>"
+    text = text.replace("\n", " ")  # as of a matrix
     return text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}"
 
 

@@ -44,11 +44,11 @@ def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -
 
 
 @lru_cache
-def _uniform(low: float, high: float) -> Distribution:
+def _uniform(low: float, high: float, names: tuple[str, str] = ("low", "high")) -> Distribution:
     # The kernels need the width itself: of two finite bounds it can still be infinite.
-    names = ("low", "high", "high - low")
-    distribution = _distribution(_kernels.UNIFORM, names, (low, high, high - low))
-    interval("low", low, "high", high)
+    of_three = (*names, f"{names[1]} - {names[0]}")
+    distribution = _distribution(_kernels.UNIFORM, of_three, (low, high, high - low))
+    interval(names[0], low, names[1], high)
     return distribution
 
 
@@ -166,6 +166,8 @@ def _density_integrals(start: float, length: float, panels: int = 64) -> list[fl
     return moments
 
 
-def uniform_distribution(low: float, high: float) -> Distribution:
+def uniform_distribution(
+    low: float, high: float, names: tuple[str, str] = ("low", "high")
+) -> Distribution:
     """Return the uniform distribution; raise TypeError or ValueError if it is none."""
-    return _uniform(real("low", low), real("high", high))
+    return _uniform(real(names[0], low), real(names[1], high), names)

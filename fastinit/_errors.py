@@ -8,7 +8,9 @@ nothing: a decorator around each function would cost as much as drawing 64 value
 from __future__ import annotations
 
 import inspect
+import re
 import sys
+from collections.abc import Mapping
 from types import FrameType
 
 # These name the option or the recipe's rule: their user has called no function.
@@ -36,6 +38,17 @@ def with_name(text: str) -> str:
 def without_name(error: Exception) -> str:
     """Return the text that `with_name` was given, for an error that says more."""
     return str(error).removeprefix(f"{name_of_call()}: ")
+
+
+def renamed(error: Exception, names: Mapping[str, str]) -> Exception:
+    """Return an error of ours with other words: of a face that has other names for arguments."""
+    words = "|".join(names)
+    text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda match: names[match[0]], without_name(error))
+    return type(error)(with_name(text))
+
+
+SHAPE_AND_DTYPE = {"x has shape ": "shape=", "x has dtype ": "dtype="}
+"""What is said of an array, in the words of a function that makes it."""
 
 
 def name_of_call() -> str:

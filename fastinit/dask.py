@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 import fastinit
 from fastinit import Initializer, _arguments
 from fastinit._arguments import Shape
-from fastinit._errors import type_error
+from fastinit._errors import SHAPE_AND_DTYPE, renamed, type_error, value_error
 from fastinit._fill import as_dtype, empty
 from fastinit.initializer import parameters
 from fastinit.random import Generator, as_generator
@@ -194,12 +194,15 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
             {"threads": given.pop("threads", 1), "backend": given.pop("backend", None)},
             Initializer(name, **given),
         )
-        tensor.check()
+        try:
+            tensor.check()
+        except (TypeError, ValueError) as error:
+            raise renamed(error, SHAPE_AND_DTYPE) from None
         if rng is not None:
             rng.take(math.prod(tensor.shape))
         return da.from_array(
             tensor,
-            chunks,
+            _chunks(chunks, tensor),
             inline_array=True,
             fancy=False,
             meta=np.empty([0] * tensor.ndim, tensor.dtype),
@@ -209,6 +212,17 @@ def _lazy(in_place: Callable[..., Any], example: str = "(4, 4)") -> Lazy:
     lazy.__name__ = lazy.__qualname__ = name
     lazy.__doc__ = _DOC.format(name=name, example=example)
     return lazy
+
+
+def _chunks(chunks: Any, tensor: _Virtual) -> Any:
+    """Return a tensor's chunks as Dask has them."""
+    try:
+        return da.core.normalize_chunks(chunks, tensor.shape, dtype=tensor.dtype)
+    except Exception:  # Dask's, which names no argument
+        raise value_error(
+            f"chunks={_arguments.shown(chunks)} are none of shape {tensor.shape}; allowed: as Dask "
+            "takes them, such as 1000, (1000, 500) or 'auto'"
+        ) from None
 
 
 def _by_name(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import _arguments, cuda
-from fastinit._errors import name_of_call, type_error, value_error
+from fastinit._errors import SHAPE_AND_DTYPE, name_of_call, renamed, type_error, value_error
 from fastinit._fill import FLOAT_FORMATS, empty, say_drawn_by
 from fastinit.random import Generator, default_rng
 
@@ -112,10 +112,11 @@ def _number(name: str, value: object) -> float:
     return _arguments.real(name, value)
 
 
-def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
+def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any, **names: str) -> Initializer:
     """Return JAX's kind of function for one of fastinit's initializers.
 
-    Where fastinit does not know the dtype, JAX's own function draws, and a warning says so.
+    Where fastinit does not know the dtype, JAX's own function draws, and a warning says so. Our
+    arguments have these names in JAX.
     """
 
     def init(
@@ -131,7 +132,12 @@ def _initializer(ours: Drawn, jaxs: Initializer, dtype: Any) -> Initializer:
             drawn = jaxs(key, lengths, dtype, out_sharding)
             say_drawn_by("JAX", f"tensors of dtype {known.name}")
             return drawn
-        return draw(_words(key), lengths, known, out_sharding, ours)
+        words = _words(key)
+        try:
+            ours.check(lengths, known)  # inside jit the fill itself would raise too late
+        except (TypeError, ValueError) as error:
+            raise renamed(error, {**SHAPE_AND_DTYPE, **names}) from None
+        return draw(words, lengths, known, out_sharding, ours)
 
     # Tracebacks and errors show which function of ours has made it.
     name = name_of_call().removesuffix("()")
@@ -146,10 +152,12 @@ _OF_COMPLEX = ("normal", "variance_scaling")
 def draw(
     words: jax.Array, shape: Shape, dtype: np.dtype[Any], out_sharding: object, initializer: Drawn
 ) -> jax.Array:
-    """Return an array of JAX's, drawn from the generator that a key's words are the seed of."""
+    """Return an array of JAX's, drawn from the generator that a key's words are the seed of.
+
+    The initializer has been checked for this shape and dtype.
+    """
     traced = isinstance(words, jax.core.Tracer)
     sharding = _sharding(out_sharding, traced)
-    initializer.check(shape, dtype)  # inside jit the fill itself would raise too late
     if traced:
         return _traced(words, shape, dtype, sharding, initializer)
     return _concrete(_generator(np.asarray(words)), shape, dtype, sharding, initializer)
@@ -313,7 +321,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     (2, 3)
     """
     ours = fastinit.Initializer("normal", std=_number("stddev", stddev))
-    return _initializer(ours, jax.nn.initializers.normal(stddev), dtype)
+    return _initializer(ours, jax.nn.initializers.normal(stddev), dtype, std="stddev")
 
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
@@ -342,7 +350,7 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     True
     """
     ours = fastinit.Initializer("uniform", high=_number("scale", scale))
-    return _initializer(ours, jax.nn.initializers.uniform(scale), dtype)
+    return _initializer(ours, jax.nn.initializers.uniform(scale), dtype, high="scale")
 
 
 def truncated_normal(
@@ -381,7 +389,7 @@ def truncated_normal(
         high=_number("upper", upper),
     )
     jaxs = jax.nn.initializers.truncated_normal(stddev, None, lower, upper)
-    return _initializer(ours, jaxs, dtype)
+    return _initializer(ours, jaxs, dtype, std="stddev", low="lower", high="upper")
 
 
 def variance_scaling(
@@ -500,7 +508,9 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     True
     """
     ours = fastinit.Initializer("orthogonal", gain=_number("scale", scale), column_axis=column_axis)
-    return _initializer(ours, jax.nn.initializers.orthogonal(scale, column_axis), dtype)
+    return _initializer(
+        ours, jax.nn.initializers.orthogonal(scale, column_axis), dtype, gain="scale"
+    )
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
@@ -537,7 +547,9 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     ours = _Centre(
         fastinit.Initializer("orthogonal", gain=_number("scale", scale), column_axis=column_axis)
     )
-    return _initializer(ours, jax.nn.initializers.delta_orthogonal(scale, column_axis), dtype)
+    return _initializer(
+        ours, jax.nn.initializers.delta_orthogonal(scale, column_axis), dtype, gain="scale"
+    )
 
 
 class _Centre(NamedTuple):

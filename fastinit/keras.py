@@ -7,9 +7,11 @@ with its arguments and configuration, and is saved with a model as ``fastinit>He
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 import fastinit
 from fastinit import Initializer, _arguments
+from fastinit._errors import SHAPE_AND_DTYPE, renamed, type_error, value_error
 from fastinit._fill import FLOAT_FORMATS, as_dtype, empty, say_drawn_by
 
 __all__ = [
@@ -33,13 +36,50 @@ __all__ = [
     "VarianceScaling",
 ]
 
-_registered: Callable[[type], Any] = keras.saving.register_keras_serializable(package="fastinit")
+# What Keras's constructors take by name.
+_CHOICES = {
+    "mode": ("fan_in", "fan_out", "fan_avg"),
+    "distribution": ("truncated_normal", "untruncated_normal", "normal", "uniform"),
+}
+
+
+def _registered(ours: Any) -> Any:
+    """Register a class to be saved with models; what its constructor refuses it calls by name."""
+    theirs = ours.__init__
+
+    @functools.wraps(theirs)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            theirs(self, *args, **kwargs)
+        except Exception as error:  # Keras's own, which may name no argument
+            _check(inspect.signature(theirs), (self, *args), kwargs)
+            raise value_error(str(error)) from None
+
+    ours.__init__ = __init__
+    return keras.saving.register_keras_serializable(package="fastinit")(ours)
+
+
+def _check(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError if an argument is none that Keras's constructors take."""
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise type_error(str(error)) from None
+    for name, value in given.items():
+        if name in _CHOICES:
+            _arguments.choice(name, value, _CHOICES[name])
+        elif name == "scale":
+            _arguments.positive(name, value)
+        elif name == "seed" and not isinstance(value, keras.random.SeedGenerator | None):
+            _arguments.integer(name, value)
 
 
 class _Drawn(keras.initializers.Initializer):
     """The call of an initializer: before Keras's own class among the bases of each below."""
 
     seed: Any
+    # What Keras calls our arguments.
+    _names: ClassVar[Mapping[str, str]] = {"std": "stddev", "low": "minval", "high": "maxval"}
 
     def _ours(self, shape: tuple[int, ...]) -> Initializer:
         """Return what draws a tensor of that shape."""
@@ -68,13 +108,22 @@ class _Drawn(keras.initializers.Initializer):
         TypeError, ValueError
             If an argument is not as described.
         """
-        name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
+        try:
+            name = keras.backend.standardize_dtype(
+                keras.config.floatx() if dtype is None else dtype
+            )
+        except (TypeError, ValueError):
+            raise type_error(f"dtype={_arguments.shown(dtype)} is no dtype of Keras's") from None
         if name not in FLOAT_FORMATS:
             drawn = super().__call__(shape, dtype)
             say_drawn_by("Keras", f"tensors of dtype {name}")
             return drawn
-        lengths = _arguments.shape("shape", tuple(shape))
+        lengths = _arguments.shape("shape", shape)
         ours = self._ours(lengths)
+        try:
+            ours.check(lengths, name)
+        except (TypeError, ValueError) as error:
+            raise renamed(error, {**SHAPE_AND_DTYPE, **self._names}) from None
         if keras.config.backend() == "jax":
             return _jax_array(self.seed, lengths, name, layout, ours)
         # A word may be negative: a backend's seeds may have a sign.
@@ -265,6 +314,7 @@ def _fans(
 ) -> tuple[int, int]:
     """Return Keras's fans: those of given axes without the rest, and some for less than two."""
     if ins is not None and outs is not None:
+        ins, outs = _arguments.axes(shape, input_axes=ins, output_axes=outs)
         return math.prod(shape[axis] for axis in ins), math.prod(shape[axis] for axis in outs)
     if len(shape) < 2:
         return math.prod(shape), math.prod(shape)

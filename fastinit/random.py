@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastinit import _kernels
 from fastinit._arguments import Shape, integer, shape, shown
 from fastinit._distributions import Distribution, normal_distribution, uniform_distribution
-from fastinit._errors import type_error, value_error, with_name, without_name
+from fastinit._errors import SHAPE_AND_DTYPE, renamed, type_error, value_error, with_name
 from fastinit._fill import as_dtype, empty, fill
 
 # In quotes, so that NumPy's module of them is imported when the first seed is used: that takes as
@@ -361,7 +361,7 @@ class Generator(_kernels.Cursor):
         lengths = () if size is None else shape("size", size)
         if out is None:
             array = empty(lengths, np.float64 if dtype is None else dtype, "size")
-            self._fill(distribution, array, "x has dtype ", "dtype=")
+            self._fill(distribution, array, SHAPE_AND_DTYPE)
             return array.item() if size is None else array
         if not (hasattr(out, "dtype") and hasattr(out, "shape")):
             raise type_error(f"out={shown(out)} must be an array")
@@ -369,16 +369,14 @@ class Generator(_kernels.Cursor):
             raise type_error(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
             raise value_error(f"size={shown(size)} is not the shape of out, {out.shape}")
-        return self._fill(distribution, out, "x ", "out ")
+        return self._fill(distribution, out, {"x": "out"})
 
-    def _fill(self, distribution: Distribution, x: NDArray[Any], words: str, ours: str) -> Any:
-        """Fill x; an error that begins with some words begins with those of our callers."""
+    def _fill(self, distribution: Distribution, x: NDArray[Any], names: Mapping[str, str]) -> Any:
+        """Fill x; errors speak of it in the words of our callers."""
         try:
             return fill(distribution, x, self)
         except (TypeError, ValueError) as error:
-            text = without_name(error)
-            text = ours + text.removeprefix(words) if text.startswith(words) else text
-            raise type(error)(with_name(text)) from None
+            raise renamed(error, names) from None
 
     def __repr__(self) -> str:
         s = self.seed_seq

@@ -755,7 +755,7 @@ def sparse_(
     array([3])
     """
     array = floats(x)
-    _check_matrix("sparse_", array.shape)
+    _check_matrix("sparse_", place(array.shape, global_shape, offset)[0])
     (along,) = single_axes(array.shape, axis=axis)
     if not 0 <= real("sparsity", sparsity) <= 1:
         raise value_error(f"sparsity={shown(sparsity)} must be 0 to 1")

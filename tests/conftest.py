@@ -86,6 +86,7 @@ EXHAUSTIVE = (
     "test_ctrl_c_ends_it_and_nothing_is_written",
     "test_deep.py",
     r"test_docstring_examples\[fastinit.benchmark._measure",
+    r"test_the_page_of_errors_of_an_adapter",
     "test_every_picture_is_made_and_there",
     "test_examples_run",
     "test_fork_inside_a_fill",

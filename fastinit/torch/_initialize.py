@@ -128,7 +128,7 @@ def initialize(
     >>> bool(model[0].weight.abs().max() <= 3**-0.5)
     True
     """
-    _check_kinds(model, recipe, {"only": only, "missing": missing})
+    _check_kinds(model, recipe, device, {"only": only, "missing": missing})
     root = generator_of(seed)
     full_name = renaming(prefix, rename)
     slots = slots_of(model)
@@ -286,13 +286,18 @@ def _refuse_placeholders(model: nn.Module) -> None:
 
 
 def _check_kinds(
-    model: object, recipe: object, names: Mapping[str, Collection[str] | None]
+    model: object, recipe: object, device: Any, names: Mapping[str, Collection[str] | None]
 ) -> None:
     """Raise TypeError if an argument is of another kind than `initialize` takes."""
     if not isinstance(model, nn.Module):
         raise type_error(f"model={shown(model)} must be a torch.nn.Module")
     if not isinstance(recipe, recipes.Recipe | str | Path | None):
         raise type_error(f"recipe={shown(recipe)} must be a Recipe, or its name or path")
+    if device is not None:
+        try:
+            torch.device(device)
+        except (TypeError, ValueError, RuntimeError):
+            raise type_error(f"device={shown(device)} is no device of PyTorch's") from None
     for argument, given in names.items():
         if given is not None and (isinstance(given, str) or not isinstance(given, Collection)):
             raise type_error(f"{argument}={shown(given)} must be a collection of names")

@@ -24,6 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from fastinit import random
+from fastinit._errors import value_error
 from fastinit._fill import params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
@@ -395,7 +396,7 @@ class Noting(TorchDispatchMode):
         """Raise ValueError if a tensor whose values are asked for has none yet."""
         view = self.tape.view(tensor)
         if tensor.is_meta and self.tape.undefined(view, self.tape.history(view.storage)):
-            raise ValueError(
+            raise value_error(
                 "deferred(): the model's constructor reads a tensor to which nobody has written; "
                 "allowed: one that has values"
             )

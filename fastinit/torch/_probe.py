@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import random
+from fastinit._arguments import shown
 from fastinit._errors import type_error, value_error
 from fastinit._fill import is_sharded
 from fastinit.diagnostics import Probe, Signal, _verdict, histograms
@@ -112,6 +113,7 @@ def probe(
     >>> probe(model, torch.randn(32, 64), lambda y: y.square().mean())["Sequential"].verdict.kind
     'vanishing'
     """
+    _check_kinds(model, loss, seed, compare, progress)
     _check_place(model, batch)
     if any(parameter.is_meta for parameter in model.parameters()):
         rules = [None if each is None else recipe_for(model, each) for each in compare]
@@ -164,8 +166,23 @@ def _drawn(
     return Probe(None, advised(signals))
 
 
+def _check_kinds(
+    model: object, loss: object, seed: RandomSource, compare: object, progress: object
+) -> None:
+    """Raise TypeError or ValueError if an argument is of another kind than `probe` takes."""
+    if not isinstance(model, nn.Module):
+        raise type_error(f"model={shown(model)} must be a torch.nn.Module")
+    for name, given in (("loss", loss), ("progress", progress)):
+        if not callable(given):
+            raise type_error(f"{name}={shown(given)} must be a function")
+    if isinstance(compare, str) or not isinstance(compare, Sequence):
+        raise type_error(f"compare={shown(compare)} must be a sequence of recipes, or of None")
+    if not (seed is None or isinstance(seed, torch.Generator)):
+        generator_of(seed)
+
+
 def _check_place(model: nn.Module, batch: Any) -> None:
-    """Raise if the model or the batch is where no probe can be made."""
+    """Raise if the model or the batch is none, or is where no probe can be made."""
     for name, parameter in model.named_parameters():
         if is_sharded(parameter):
             raise value_error(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn.init import (
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 import fastinit
-from fastinit._arguments import Axes, Shape, real, squared
+from fastinit._arguments import Axes, Shape, choice, integer, real, shown, squared
 from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
@@ -34,7 +35,14 @@ from fastinit._distributions import (
     truncated_std,
     uniform_distribution,
 )
-from fastinit._errors import type_error, value_error
+from fastinit._errors import (
+    name_of_call,
+    renamed,
+    type_error,
+    value_error,
+    with_name,
+    without_name,
+)
 from fastinit._fill import (
     check_gain,
     fill_orthogonal,
@@ -46,6 +54,7 @@ from fastinit._fill import (
 )
 from fastinit._kernels import Cursor
 from fastinit.fans import fan_of
+from fastinit.gains import gain_of
 from fastinit.initializers import scaled_variance
 from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
@@ -129,12 +138,17 @@ class Kind(NamedTuple):
     of_parts: Callable[..., Distribution] | None = None
 
 
+def _uniform(a: float, b: float) -> Distribution:
+    return uniform_distribution(a, b, ("a", "b"))
+
+
 def _normal_of_parts(mean: float, std: float) -> Distribution:
     """Return the normal of both parts: the mean is that of each, and each has half the variance."""
+    normal_distribution(mean, std)  # refuses what it must by the numbers that were given
     return normal_distribution(mean, std * math.sqrt(0.5))
 
 
-UNIFORM = Kind(uniform_distribution, nn.init.uniform_, uniform_distribution)
+UNIFORM = Kind(_uniform, nn.init.uniform_, _uniform)
 NORMAL = Kind(normal_distribution, nn.init.normal_, _normal_of_parts)
 TRUNCATED = Kind(
     truncated_normal_distribution,
@@ -173,13 +187,17 @@ def _whole(
     TypeError, ValueError
         If it is not within it, or has a place of its own.
     """
+    _checked(tensor)
     if global_shape is None and offset is None:
         return tuple(tensor.shape), (0,) * tensor.ndim
     if is_sharded(tensor):
         raise type_error(
             "global_shape and offset: a DTensor knows which part it is; allowed: a plain tensor"
         )
-    return place(tuple(tensor.shape), global_shape, offset)
+    try:
+        return place(tuple(tensor.shape), global_shape, offset)
+    except (TypeError, ValueError) as error:
+        raise renamed(error, {"x": "tensor"}) from None
 
 
 def draw(
@@ -198,12 +216,12 @@ def draw(
             draw, (tensor,), tensor, kind, params, generator, part
         )
         return taken
-    dtype, reason = known_dtype(tensor), ""
+    dtype, distribution, refused = known_dtype(tensor), None, None
     if dtype is not None:
         rng = cursor(generator)
         for number in params:
             if type(number) is not float and isinstance(number, torch.Tensor):
-                params = tuple(map(float, params))
+                params = tuple(map(_plain, params))
                 break
         try:
             distribution = kind.distribution(*params)
@@ -213,20 +231,42 @@ def draw(
             at = Cursor(rng.key, rng.take(part.size))
             return fill(tensor, dtype, distribution, at, part.start, list(part.steps))
         except (TypeError, ValueError) as error:
-            reason = f"a tensor for which {error}"  # for torch to refuse, in its own words
-    elif kind.of_parts is not None and real_views(tensor):
+            # A function of torch's that `accelerate` has taken over refuses what torch refuses.
+            if part is not None or (distribution is None and name_of_call()):
+                raise
+            refused = error
+    elif kind.of_parts is not None and _has_real_views(tensor):
         try:
             whole = part or Part(tensor.numel(), 0, tuple(index_steps(tuple(tensor.shape))))
             fill_complex(tensor, kind, params, generator, whole)
             return tensor
         except (TypeError, ValueError) as error:
-            reason = f"a tensor for which {error}"
+            if part is not None:
+                raise
+            refused = error
     if part is not None and not tensor.is_meta:
         raise type_error(
-            f"global_shape and offset: fastinit cannot fill {reason or refusal(tensor)}, and "
-            "PyTorch knows no parts"
+            f"global_shape and offset: fastinit cannot fill {refusal(tensor)}, and PyTorch knows "
+            "no parts"
         )
-    return _by_torch(tensor, kind.torchs, *params, generator=generator, reason=reason)
+    return _by_torch(tensor, kind.torchs, *params, generator=generator, refused=refused)
+
+
+def _plain(number: Any) -> Any:
+    """Return the number of a tensor that holds one; anything else as it is."""
+    single = isinstance(number, torch.Tensor) and number.numel() == 1
+    return number.item() if single else number
+
+
+def _checked(tensor: object) -> None:
+    """Raise TypeError if it is no tensor."""
+    if not isinstance(tensor, torch.Tensor):
+        raise type_error(f"tensor={shown(tensor)} must be a torch.Tensor")
+
+
+def _has_real_views(tensor: torch.Tensor) -> bool:
+    _checked(tensor)
+    return bool(real_views(tensor))
 
 
 def fill_complex(
@@ -246,8 +286,8 @@ def fill_complex(
     views = real_views(tensor)
     dtype = known_dtype(views[0]) if views else None
     if dtype is None or kind.of_parts is None:
-        raise TypeError(f"it is {refusal(tensor)}")
-    distribution = kind.of_parts(*map(float, params))
+        raise type_error(f"tensor is {refusal(tensor)}")
+    distribution = kind.of_parts(*map(_plain, params))
     params_in(distribution, dtype)
     rng = generator_of(generator, "generator")
     at = rng.take(whole.size)
@@ -260,13 +300,35 @@ def _by_torch(
     function: Callable[..., torch.Tensor],
     *arguments: Any,
     generator: RandomSource | Cursor,
-    reason: str = "",
+    refused: Exception | None = None,
 ) -> torch.Tensor:
-    """Have torch fill the tensor, or refuse to; say so if it has, and return the tensor."""
-    function(tensor, *arguments, generator=torchs_generator(generator, tensor.device))
+    """Have torch fill what we have not, and say so; return the tensor.
+
+    If torch refuses as well, the error is ours. A function of torch's that `accelerate` has taken
+    over raises what it raises without it.
+    """
+    _checked(tensor)
+    torchs = torchs_generator(generator, tensor.device)
+    try:
+        function(tensor, *arguments, generator=torchs)
+    except Exception as error:
+        if not name_of_call():
+            raise
+        ours = renamed(refused, {"x": "tensor"}) if refused else _of_torchs(error, tensor)
+        raise ours from None
     if not tensor.is_meta and tensor.numel() > 0:
-        say_torchs(reason or refusal(tensor))
+        why = f"a tensor for which {without_name(refused)}" if refused else refusal(tensor)
+        say_torchs(why)
     return tensor
+
+
+def _of_torchs(error: Exception, tensor: torch.Tensor) -> Exception:
+    """Return torch's error in the name of what was called, after what the tensor is."""
+    kinds = (NotImplementedError, RuntimeError)
+    kind = next((each for each in kinds if isinstance(error, each)), ValueError)
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    what = refusal(tensor) or f"a tensor of shape {tuple(tensor.shape)}"
+    return kind(with_name(f"fastinit cannot fill {what}, and PyTorch says: {first}"))
 
 
 def uniform_(
@@ -408,8 +470,15 @@ def trunc_normal_(
     >>> bool(w.abs().max() <= 0.04)
     True
     """
-    if std == 0 or not a - 2 * std <= mean <= b + 2 * std:
-        _no_grad_trunc_normal_(torch.empty(0), mean, std, a, b)  # to refuse, or to warn
+    try:
+        if std == 0 or not a - 2 * std <= mean <= b + 2 * std:
+            _no_grad_trunc_normal_(torch.empty(0), mean, std, a, b)  # to warn
+    except Exception:
+        if not name_of_call():  # of torch's own function, taken over by `accelerate`
+            raise
+        absolute_truncated_normal_distribution(*map(_plain, (mean, std, a, b)))  # says why
+        if std == 0:
+            raise value_error("std=0 must be positive; constant_ fills with one number") from None
     return draw(
         tensor, NORMAL_WITHIN, (mean, std, a, b), generator, _part(tensor, global_shape, offset)
     )
@@ -492,6 +561,11 @@ class Fans(TypedDict, total=False):
     offset: Shape | None
 
 
+def _is_empty(tensor: torch.Tensor) -> bool:
+    _checked(tensor)
+    return 0 in tensor.shape
+
+
 def _known(fans: Fans, function: str) -> None:
     """Raise TypeError for an option that there is not."""
     if unknown := fans.keys() - Fans.__annotations__.keys():
@@ -503,12 +577,20 @@ def _known(fans: Fans, function: str) -> None:
 
 def _fan(tensor: torch.Tensor, mode: str, fans: Fans, function: str) -> float:
     """Return a fan of the whole tensor."""
-    if not fans:  # torch refuses what has no fans, in its own words
-        if mode == "fan_avg":
-            return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
-        return float(_calculate_correct_fan(tensor, mode))
-    if mode not in ("fan_in", "fan_out", "fan_avg"):
-        raise value_error(f"mode={mode!r} is unknown; allowed: fan_in, fan_out")
+    if not fans:
+        try:
+            if mode == "fan_avg":
+                return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
+            return float(_calculate_correct_fan(tensor, mode))
+        except Exception as error:  # torch's own, which names no argument
+            if not name_of_call():
+                raise
+            _checked(tensor)
+            if mode != "fan_avg":
+                choice("mode", mode, ("fan_in", "fan_out"))
+            raise value_error(f"tensor has shape {tuple(tensor.shape)}: {error}") from None
+    if mode != "fan_avg":
+        choice("mode", mode, ("fan_in", "fan_out"))
     shape, layout = _layout(tensor, fans, function)
     return fan_of(shape, mode, layout, fans.get("fan_in"), fans.get("fan_out"))
 
@@ -526,17 +608,36 @@ def _part_of(tensor: torch.Tensor, fans: Fans) -> Part | None:
     return _part(tensor, fans.get("global_shape"), fans.get("offset"))
 
 
-def _std(gain: float, fan: float) -> float:
-    """Return gain / sqrt(fan), rounded as by `fastinit.variance_scaling_`.
+def _factor(gain: Any) -> float:
+    """Return the gain of a standard deviation."""
+    number = real("gain", _plain(gain))
+    if not (number >= 0.0 and number * number < math.inf):
+        raise value_error(f"gain={shown(gain)} must be 0 or greater, and its square finite")
+    return number
 
-    It keeps the sign, so that torch refuses a negative gain.
-    """
-    return math.copysign(math.sqrt(gain * gain / fan), gain)
+
+def _gain(nonlinearity: str, a: Any) -> float:
+    """Return torch's gain of a nonlinearity."""
+    try:
+        gain = float(calculate_gain(nonlinearity, a))
+    except Exception:
+        if not name_of_call():
+            raise
+        gain_of(nonlinearity, a, "a")  # says why, if it knows none either
+        raise value_error(f"nonlinearity={shown(nonlinearity)} has no gain in PyTorch") from None
+    if not 0.0 < gain < math.inf and name_of_call():
+        raise value_error(f"a={shown(a)} must be finite")
+    return gain
+
+
+def _std(gain: float, fan: float) -> float:
+    """Return gain / sqrt(fan), rounded as by `fastinit.variance_scaling_`; 0 without a fan."""
+    return math.sqrt(gain * gain / fan) if fan else 0.0
 
 
 def _bound(gain: float, fan: float) -> float:
     """Return the bound of uniforms with that standard deviation."""
-    return math.copysign(math.sqrt(3.0 * (gain * gain / fan)), gain)
+    return math.sqrt(3.0 * (gain * gain / fan)) if fan else 0.0
 
 
 def xavier_uniform_(
@@ -577,7 +678,7 @@ def xavier_uniform_(
     >>> bool(w.abs().max() <= (6 / 300) ** 0.5)
     True
     """
-    bound = _bound(gain, _fan(tensor, "fan_avg", fans, "xavier_uniform_"))
+    bound = _bound(_factor(gain), _fan(tensor, "fan_avg", fans, "xavier_uniform_"))
     return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
 
 
@@ -598,7 +699,7 @@ def xavier_normal_(
     >>> bool(abs(w.std() / (2 / 300) ** 0.5 - 1) < 0.02)
     True
     """
-    std = _std(gain, _fan(tensor, "fan_avg", fans, "xavier_normal_"))
+    std = _std(_factor(gain), _fan(tensor, "fan_avg", fans, "xavier_normal_"))
     return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
 
 
@@ -647,10 +748,10 @@ def kaiming_uniform_(
     >>> bool(w.abs().max() <= (6 / 200) ** 0.5)
     True
     """
-    if 0 in tensor.shape and not fans:
+    if not fans and _is_empty(tensor):
         return nn.init.kaiming_normal_(tensor)  # to warn
     fan = _fan(tensor, mode, fans, "kaiming_uniform_")
-    bound = _bound(calculate_gain(nonlinearity, a), fan)
+    bound = _bound(_gain(nonlinearity, a), fan)
     return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
 
 
@@ -676,10 +777,10 @@ def kaiming_normal_(
     >>> bool(abs(w.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
-    if 0 in tensor.shape and not fans:
+    if not fans and _is_empty(tensor):
         return nn.init.kaiming_normal_(tensor)  # to warn
     fan = _fan(tensor, mode, fans, "kaiming_normal_")
-    std = _std(calculate_gain(nonlinearity, a), fan)
+    std = _std(_gain(nonlinearity, a), fan)
     return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
 
 
@@ -736,10 +837,7 @@ def variance_scaling_(
     >>> bool(abs(w.std() - (2 / 256) ** 0.5) < 1e-3)
     True
     """
-    if distribution not in _OF_VARIANCE:
-        raise value_error(
-            f"distribution={distribution!r} is unknown; allowed: {', '.join(_OF_VARIANCE)}"
-        )
+    choice("distribution", distribution, _OF_VARIANCE)
     shape, layout = _layout(tensor, fans, "variance_scaling_")
     given = fans.get("fan_in"), fans.get("fan_out")
     variance = scaled_variance(shape, scale, mode, layout, *given)
@@ -832,7 +930,7 @@ def kaiming_truncated_normal_(
     >>> bool(abs(w.std() / (2 / 200) ** 0.5 - 1) < 0.02)
     True
     """
-    factor = calculate_gain(nonlinearity, a)
+    factor = _gain(nonlinearity, a)
     return variance_scaling_(tensor, factor * factor, mode, "truncated_normal", generator, **fans)
 
 
@@ -962,7 +1060,7 @@ def orthogonal_(
     True
     """
     dtype = known_dtype(tensor)
-    if tensor.ndim < 2 or dtype is None or (tensor.numel() == 0 and global_shape is None):
+    if dtype is None or tensor.ndim < 2 or (tensor.numel() == 0 and global_shape is None):
         _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.orthogonal_, gain, generator=generator)
     factor = real("gain", gain)
@@ -1020,16 +1118,12 @@ def sparse_(
     True
     """
     dtype = known_dtype(tensor)
-    if tensor.ndim != 2 or dtype is None:
+    if dtype is None or tensor.ndim != 2:
         _no_part(tensor, global_shape, offset)
         return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator)
-    try:
-        params_in(normal_distribution(0.0, std), dtype)
-        fastinit.Initializer("sparse", sparsity=sparsity, std=std).check((1, 1))
-    except (TypeError, ValueError) as error:  # for torch to refuse, in its own words
-        reason = f"a tensor for which {error}"
-        _no_part(tensor, global_shape, offset)
-        return _by_torch(tensor, nn.init.sparse_, sparsity, std, generator=generator, reason=reason)
+    sparsity, std = real("sparsity", _plain(sparsity)), real("std", _plain(std))
+    params_in(normal_distribution(0.0, std), dtype)
+    fastinit.Initializer("sparse", sparsity=sparsity, std=std).check((1, 1))
     shape, begin = _whole(tensor, global_shape, offset)
     rng = generator_of(generator, "generator")
     first = rng.take(math.prod(shape))
@@ -1076,7 +1170,13 @@ def constant_(
     tensor([0.5000, 0.5000])
     """
     _whole(tensor, global_shape, offset)
-    return nn.init.constant_(tensor, val)
+    try:
+        return nn.init.constant_(tensor, val)
+    except (TypeError, RuntimeError, OverflowError) as error:
+        if not isinstance(val, Real | torch.Tensor | (complex if tensor.is_complex() else Real)):
+            raise type_error(f"val={shown(val)} must be a real number") from None
+        first = str(error).splitlines()[0]
+        raise value_error(f"val={shown(val)} in {tensor.dtype}: {first}") from None
 
 
 def ones_(
@@ -1140,9 +1240,10 @@ def eye_(
             [0., 1., 0.]])
     """
     shape, begin = _whole(tensor, global_shape, offset)
+    if len(shape) != 2:
+        raise value_error(f"tensor has shape {shape}; allowed: two axes")
     if shape == tuple(tensor.shape) and not is_sharded(tensor):
         return nn.init.eye_(tensor)
-    nn.init.eye_(torch.empty((0,) * tensor.ndim))  # refuses what it must, in torch's words
     return _by_parts(
         tensor, lambda x, at: fastinit.eye_(x, global_shape=shape, offset=at), begin=begin
     )
@@ -1188,9 +1289,12 @@ def dirac_(
     tensor([[[0., 1., 0.]]])
     """
     shape, begin = _whole(tensor, global_shape, offset)
+    if not 3 <= len(shape) <= 5:
+        raise value_error(f"tensor has shape {shape}; allowed: three to five axes")
+    if integer("groups", groups) < 1 or shape[0] % groups:
+        raise value_error(f"groups={shown(groups)} must divide the first axis of shape {shape}")
     if shape == tuple(tensor.shape) and not is_sharded(tensor):
         return nn.init.dirac_(tensor, groups)
-    nn.init.dirac_(torch.empty(shape[0], *(0 for _ in shape[1:])), groups)  # refuses, as in eye_
 
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         fastinit.dirac_(part, groups, in_axis=1, out_axis=0, global_shape=shape, offset=at)

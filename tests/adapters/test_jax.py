@@ -198,7 +198,11 @@ def test_memory_is_handed_over_and_not_copied(monkeypatch):
         (lambda: init.normal()(42, (2,)), TypeError, "key=42 must be a JAX key"),
         (lambda: init.normal()(jnp.ones(2), (2,)), TypeError, "key has dtype float32"),
         (lambda: init.normal()(jax.random.split(KEY), (2,)), ValueError, "allowed: one key"),
-        (lambda: init.normal(-1)(KEY, (2,)), ValueError, "std=-1.0 must be 0 or greater"),
+        (
+            lambda: init.normal(-1)(KEY, (2,)),
+            ValueError,
+            r"^normal\(\): stddev=-1.0 must be 0 or greater",
+        ),
         (lambda: init.he_normal()(KEY, (2,)), ValueError, "in_axis=-2 is not an axis"),
         (lambda: init.he_normal(0, 0)(KEY, (2, 3)), ValueError, "must be different axes"),
         (lambda: init.orthogonal()(KEY, (2,)), ValueError, "two axes or more"),

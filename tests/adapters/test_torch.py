@@ -101,19 +101,33 @@ class TestTheSameFace:
             ("constant", (3,), {"val": 1.0}),
         ],
     )
-    def test_errors_and_warnings_are_torchs(self, name, shape, arguments):
+    def test_what_torch_refuses_is_refused_by_name_and_warnings_are_torchs(
+        self, name, shape, arguments
+    ):
         expected = outcome(getattr(theirs, name), torch.zeros(shape), **arguments)
         assert expected != (None, [])
         w = torch.zeros(shape)
-        assert outcome(getattr(init, name), w, **arguments) == expected
-        assert expected[0] is None or not w.any()
+        error, warned = outcome(getattr(init, name), w, **arguments)
+        assert warned == expected[1]
+        with init.accelerate(1):  # a function of torch's stays torch's
+            assert outcome(getattr(theirs, name), torch.zeros(shape), **arguments) == expected
+        if expected[0] is None or (name, shape) == ("xavier_uniform_", (0, 0)):  # nothing to fill
+            assert error is None
+            return
+        kind, text = error
+        assert kind in (TypeError, ValueError)
+        assert text.startswith(f"{name}(): ")
+        assert all(f"{argument}=" in text for argument in arguments if name != "sparse_")
+        assert not w.any()
 
     @pytest.mark.parametrize("name", RANDOM)
     def test_memory_that_overlaps_is_refused_as_by_torch(self, name):
         w = torch.zeros(1).expand(5)
         expected = outcome(getattr(theirs, name), w)
         assert expected[0][0] is RuntimeError
-        assert outcome(getattr(init, name), w) == expected
+        (kind, text), warned = outcome(getattr(init, name), w)
+        assert (kind, warned) == (ValueError, [])
+        assert text.startswith(f"{name}(): tensor has overlapping elements: shape (5,)")
 
     @pytest.mark.parametrize("name", [*RANDOM, *OF_FANS, "orthogonal_"])
     def test_meta_tensors_are_left_alone(self, name):

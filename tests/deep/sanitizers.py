@@ -202,17 +202,25 @@ def core() -> None:
         for name, flags in {**SANITIZERS, "no": []}.items():
             with tempfile.TemporaryDirectory() as directory:
                 program = Path(directory) / "stress"
-                title = f"{cc}, {name} sanitizer"
+                title = f"{cc}, {name}"
                 if why := build(cc, ["-O1", *flags], program):
                     print(f"{title}: skipped, {why}")
                     continue
-                print(title, stress(program, 2_000, 4, 1), sep="\n", flush=True)
+                stressed(title, program, 2_000)
                 if name != "no":
                     continue
                 if shutil.which("valgrind") is None:
                     print("valgrind: skipped, there is none")
                     continue
-                print(f"{cc}, valgrind", stress(program, 100, 4, 1, *VALGRIND), sep="\n")
+                stressed(f"{cc}, valgrind", program, 100, *VALGRIND)
+
+
+def stressed(title: str, program: Path, fills: int, *runner: str) -> None:
+    """Run the stress program from four threads; print and keep how it ended."""
+    start, callers, seed = time.monotonic(), 4, 1
+    print(title, stress(program, fills, callers, seed, *runner), sep="\n", flush=True)
+    took, what = time.monotonic() - start, "fills on each instruction set"
+    keep(f"sanitizers core: {title}", fills * callers, what, "nothing found", seed, took)
 
 
 def main() -> None:

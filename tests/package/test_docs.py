@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from adapters import adapter
 
 import fastinit as fi
 from fastinit._allocating import expanded
@@ -132,6 +134,20 @@ def test_the_page_of_errors_is_up_to_date_and_names_every_argument():
             assert error.startswith(("TypeError: ", "ValueError: ")), line
             assert argument in error, line
             assert len(error) < 1000, line
+
+
+@pytest.mark.parametrize("face", ["torch", "jax", "keras", "dask"])
+def test_the_page_of_errors_of_an_adapter_is_up_to_date(face: str) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "numpy")
+    adapter(face)
+    done = subprocess.run(
+        [sys.executable, DOCS / "make_errors.py", "--check", "--only", face],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},  # the page does not depend on it
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)

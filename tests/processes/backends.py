@@ -162,7 +162,7 @@ def no_copies() -> None:
 
 def errors() -> None:
     for call, words in [
-        (lambda: init.RandomNormal(stddev=-1.0, seed=1)((3,)), "std=-1.0 must be 0 or greater"),
+        (lambda: init.RandomNormal(stddev=-1.0, seed=1)((3,)), r"\(\): stddev=-1.0 must be 0 or"),
         (lambda: init.RandomNormal(seed=1)((-3,)), "must not be negative"),
         (lambda: init.Orthogonal(seed=1)((3,)), "two axes or more"),
         (lambda: init.VarianceScaling(0.0), "must be positive"),
