@@ -100,6 +100,7 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
         return True
     if not a.is_floating_point() or a.shape != b.shape:
         return False
+    a, b = a.double(), b.double()
     return bool(torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
 
 

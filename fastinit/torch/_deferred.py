@@ -37,16 +37,20 @@ class Note(NamedTuple):
 class Notes:
     """The notes of a module's own tensors, by the key that the module keeps them under.
 
-    Copies of the module share them; a file has none.
+    Copies of the module have the same, and know that they are copies, whose tensors are others; a
+    file has none.
     """
 
     def __init__(self) -> None:
         self.parameters: dict[str, Note] = {}
         self.buffers: dict[str, Note] = {}
         self.others: dict[str, Note] = {}
+        self.copied = False
 
     def __deepcopy__(self, memo: Any) -> Notes:
-        return self
+        notes = Notes()
+        notes.__dict__ |= self.__dict__ | {"copied": True}
+        return notes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Notes, ()
@@ -62,8 +66,12 @@ def notes_of(module: nn.Module) -> Notes:
 
 
 def keep(module: nn.Module, kind: str, key: str, note: Note) -> None:
-    """Leave a note of one tensor with its module, for the next time that it is asked for."""
+    """Leave a note of one tensor with its module, for the next time that it is asked for.
+
+    It was taken of another model's tensor.
+    """
     notes = module.__dict__.setdefault(_KEY, Notes())
+    notes.copied = True
     getattr(notes, kind)[key] = note
 
 
@@ -89,7 +97,9 @@ def deferred() -> Iterator[None]:
     -----
     It belongs to its thread, and it replaces nothing of PyTorch, but for truncated normals,
     which become visible to it, as within `accelerate`. Move, wrap, or shard the model after it:
-    ``model.to(torch.bfloat16)``, ``fully_shard(model)``. An explicit `torch.Generator` gives the
+    ``model.to(torch.bfloat16)``, ``fully_shard(model)``. What is written between the context and
+    `initialize` finds no memory and is lost; `initialize` warns of it where it can see it, which
+    is not so for what was written through ``.data``. An explicit `torch.Generator` gives the
     values that it gives without fastinit.
 
     Examples

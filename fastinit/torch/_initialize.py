@@ -18,7 +18,7 @@ from fastinit import recipe as recipes
 from fastinit._arguments import shown
 from fastinit._errors import type_error, value_error
 from fastinit._fill import is_sharded
-from fastinit.torch._deferred import Note, keep
+from fastinit.torch._deferred import Note, keep, notes_of
 from fastinit.torch._devices import array_of, on_cpu
 from fastinit.torch._names import Slot, named, renaming, slots_of, walk
 from fastinit.torch._plan import Plan, attributes
@@ -168,7 +168,7 @@ def _notes(
     model: nn.Module, slots: list[Slot], tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, Note]:
     """Return the note of each tensor; what is noted nowhere is asked of methods, with a warning."""
-    notes = noted(slots)
+    notes = own = noted(slots)
     if any(slot.name not in notes for slot in slots):
         again = _fitting(rebuilt(model), slots)
         for slot in (slot for slot in slots if slot.name in again and slot.name not in notes):
@@ -190,8 +190,7 @@ def _notes(
                 "and only methods such as reset_parameters were asked; build it within deferred()",
                 stacklevel=3,
             )
-    late = [n for n, t in tensors.items() if n in notes and _written_since(t, notes[n])]
-    if late:
+    if late := _given_since(slots, own):
         warnings.warn(
             f"{_listed(late)} was written after deferred() had ended, which is lost; do it within",
             stacklevel=3,
@@ -220,12 +219,29 @@ def _fitting(notes: Mapping[str, Note], slots: list[Slot]) -> dict[str, Note]:
     return {n: note for n, note in notes.items() if shapes.get(n) == note.view.shape}
 
 
-def _written_since(tensor: torch.Tensor, note: Note) -> bool:
-    if not is_plain(tensor) or not tensor.is_meta:
-        return False
-    same = note.tape.storages.get(note.view.storage)
-    ours = same is not None and storage_number(same) == storage_number(tensor.untyped_storage())
-    return ours and version(tensor) != note.version
+def _given_since(slots: list[Slot], notes: Mapping[str, Note]) -> list[str]:
+    """Return the tensors that were given values since their notes were taken, as far as one sees.
+
+    That is: written; or made anew, in the dtype that they had; or with memory where others have
+    none.
+    """
+    known = [slot for slot in slots if slot.name in notes and is_plain(slot.tensor)]
+    is_partly = any(slot.tensor.is_meta for slot in known)
+    late = [
+        slot.name
+        for slot in known
+        if (_changed_since(slot, notes[slot.name]) if slot.tensor.is_meta else is_partly)
+    ]
+    return [*dict.fromkeys(late)]
+
+
+def _changed_since(slot: Slot, note: Note) -> bool:
+    tensor = slot.tensor
+    number = storage_number(tensor.untyped_storage())
+    if number == note.view.storage:
+        return version(tensor) != note.version
+    is_noted = number in note.tape.storages  # tied to another of the model's
+    return not is_noted and tensor.dtype == note.view.dtype and not notes_of(slot.module).copied
 
 
 def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor) -> Slot | None:

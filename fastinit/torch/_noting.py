@@ -120,11 +120,17 @@ class _Traits(NamedTuple):
     moves_memory: bool  # what it changes is which memory a tensor shows
 
 
+# What an operator writes although its schema does not say so.
+_UNSAID = {"native_batch_norm": ("running_mean", "running_var")}
+
+
 @cache
 def _traits(operator: Any) -> _Traits:
     name, arguments = operator.overloadpacket.__name__, operator_arguments(operator)
     written = tuple(
-        (i, a.name) for i, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write
+        (i, a.name)
+        for i, a in enumerate(arguments)
+        if (a.alias_info and a.alias_info.is_write) or a.name in _UNSAID.get(name, ())
     )
     return _Traits(
         name,

@@ -381,6 +381,47 @@ class TestWhatComesAfter:
         with pytest.warns(UserWarning, match=r"^weight was written after deferred\(\) had ended"):
             init.initialize(model, 1)
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda m: setattr(m, "bias", nn.Parameter(torch.full((4,), 2.0))),
+            lambda m: m.load_state_dict({"bias": torch.ones(4)}, strict=False, assign=True),
+            lambda m: setattr(m, "inv_freq", m.inv_freq * 2),
+            lambda m: setattr(m, "bias", nn.Parameter(m.bias * 2)),
+        ],
+    )
+    def test_what_comes_too_late_in_other_memory_is_named(self, change):
+        def make():
+            layer = nn.Linear(3, 4)
+            layer.register_buffer("inv_freq", torch.arange(5.0))
+            return layer
+
+        with init.deferred():
+            model = make()
+        change(model)
+        with pytest.warns(UserWarning, match=r"was written after deferred\(\) had ended"):
+            init.initialize(model, 1)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda m: m.to(torch.bfloat16),
+            lambda m: m.to_empty(device="cpu"),
+            copy.deepcopy,
+            lambda m: nn.Sequential(m, copy.deepcopy(m[0])),
+            lambda m: setattr(m[1], "weight", m[0].weight) or m,
+            lambda m: setattr(m[1], "weight", nn.Parameter(m[0].weight.t())) or m,
+            lambda m: m.requires_grad_(False),
+            lambda m: m.append(m[0]),
+        ],
+    )
+    def test_what_is_moved_and_copied_is_not_late(self, change):
+        with init.deferred():
+            model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert init.initialize(change(model), 1) == []
+
     def test_saved_without_the_notes(self, tmp_path):
         torch.save(built(NanoGPT), tmp_path / "model.pt")
         model = torch.load(tmp_path / "model.pt", weights_only=False)
@@ -955,3 +996,15 @@ def test_lazy_modules(make, shape):
         layer = make()
     with pytest.raises(ValueError, match="uninitialized parameter"):
         init.initialize(layer, 1)
+
+
+def test_statistics_that_a_constructor_takes():
+    """A batch in a normalisation leaves its mean, of which the operator's schema says nothing."""
+
+    def make():
+        layer = nn.BatchNorm1d(5)
+        layer(torch.arange(20.0).view(4, 5))
+        layer.eval()(torch.ones(4, 5))
+        return layer
+
+    assert same(make(), built(make))

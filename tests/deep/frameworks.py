@@ -3,18 +3,18 @@
 ``python tests/deep/frameworks.py [package ...]``; without names, every package that is there. Each
 model is built three times by its own code, once by `deferred` and `initialize`, and once within
 `accelerate`. What is the same in each of the three has to be the same in ours; the rest is
-compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package;
-with ``--record`` that is the package's line of the table in docs/integrations.md, too.
+compared by two-sample tests (see tests/alike.py). Prints what differs, and a line for each package.
+What was found is kept in tests/deep/results/frameworks.json; docs/integrations.md shows it.
 """
 
 import argparse
 import contextlib
 import importlib
 import importlib.metadata
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,10 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+import make_models
 from alike import differences
+from record import load, save
 from without_operators import define_torchvision
 
 import fastinit.torch as init
@@ -178,7 +181,6 @@ def of_peft() -> Iterator[tuple[str, Make]]:
         "HRA": lambda: peft.HRAConfig(r=4, target_modules=targets),
         "VBLoRA": lambda: peft.VBLoRAConfig(
             r=4, num_vectors=16, vector_length=8, target_modules=targets),
-        "Bone": lambda: peft.BoneConfig(r=4, target_modules=targets),
         "LN tuning": lambda: peft.LNTuningConfig(task_type="CAUSAL_LM"),
         "Prompt": lambda: peft.PromptTuningConfig(**virtual),
         "Prefix": lambda: peft.PrefixTuningConfig(**virtual),
@@ -238,8 +240,9 @@ def of_diffusers() -> Iterator[tuple[str, Make]]:
     yield "UNet1DModel", lambda: diffusers.UNet1DModel(block_out_channels=(32, 32, 64))
     yield "T2IAdapter", lambda: diffusers.T2IAdapter(channels=[32, 64])
     yield "HunyuanDiT2DModel", lambda: diffusers.HunyuanDiT2DModel(
-        **heads, cross_attention_dim=16, cross_attention_dim_t5=16, pooled_projection_dim=8,
-        hidden_size=32, sample_size=8, text_len=8, text_len_t5=8)  # fmt: skip
+        **heads, in_channels=4, patch_size=2, cross_attention_dim=16, cross_attention_dim_t5=16,
+        pooled_projection_dim=8, hidden_size=32, sample_size=8, text_len=8,
+        text_len_t5=8)  # fmt: skip
 
 
 def of_stable_baselines3() -> Iterator[tuple[str, Make]]:
@@ -394,27 +397,17 @@ PACKAGES: dict[str, Callable[[], Iterator[tuple[str, Make]]]] = {
 }
 
 
-TITLES = {
-    "peft": "PEFT",
-    "stable_baselines3": "stable-baselines3",
-    "x_transformers": "x-transformers",
-    "sentence_transformers": "sentence-transformers",
-    "lightning": "Lightning",
-    "accelerate": "Accelerate",
-}
-PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
+FOUND = Path(__file__).with_name("results") / "frameworks.json"
 
 
-def record(package: str, tried: int, equal: dict[str, int]) -> None:
-    """Write a package's line into the table of docs/integrations.md."""
-    title, version = TITLES.get(package, package), importlib.metadata.version(package)
-    line = f"| {title} {version} | {tried} | {equal['deferred']} | {equal['accelerated']} |"
-    text = PAGE.read_text("utf-8")
-    old = re.compile(rf"^\| {re.escape(title)}(?: [^|]*)? \|(?: \d+ \|){{3}}$", re.MULTILINE)
-    last = re.compile(r"(?<=\n)\|(?: [^|\n]+ \|){4}\n(?!\|)")
-    text, n = old.subn(lambda _: line, text)
-    text = text if n else last.sub(lambda end: f"{end[0]}{line}\n", text)
-    PAGE.write_text(text, "utf-8")
+def keep(package: str, name: str, found: dict[str, dict[str, str]]) -> None:
+    """Keep what was found of a model, with that of others of the same versions."""
+    versions = {"version": importlib.metadata.version(package), "torch": torch.__version__}
+    kept = load(FOUND)
+    run = kept.get(package, {})
+    models = run["models"] if run.items() >= versions.items() else {}
+    day = {"date": date.today().isoformat()}
+    save(FOUND, kept | {package: versions | day | {"models": models | {name: found}}})
 
 
 def deferred(make: Make) -> nn.Module:
@@ -449,20 +442,20 @@ def compare(make: Make, most: int) -> dict[str, dict[str, str]] | None:
         print(f"    fails by itself: {type(error).__name__}: {str(error)[:120]}")
         return None
     found = {}
-    for way in (deferred, accelerated):
+    for name, way in zip(make_models.WAYS, (deferred, accelerated), strict=True):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                found[way.__name__] = differences(theirs, way(make))
+                found[name] = differences(theirs, way(make))
             except Exception as error:
-                found[way.__name__] = {"": f"{type(error).__name__}: {str(error)[:300]}"}
+                found[name] = {"": f"{type(error).__name__}: {str(error)[:300]}"}
         said = [
             str(w.message)
             for w in caught
             if "fastinit" in str(w.message) or "seed" in str(w.message)
         ]
         for text in dict.fromkeys(said):
-            print(f"    {way.__name__} warns: {text[:160]}")
+            print(f"    {name} warns: {text[:160]}")
     return found
 
 
@@ -474,7 +467,6 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="models of a package, at its beginning")
     parser.add_argument("--most", type=int, default=2 * 10**7, help="parameters of a model")
     parser.add_argument("--limit", type=int, default=10**9, help="models of a package")
-    parser.add_argument("--record", action="store_true", help="in docs/integrations.md")
     options = parser.parse_args()
     define_torchvision()
     bad = 0
@@ -484,7 +476,7 @@ def main() -> int:
         except ImportError as error:
             print(f"{package}: not here ({error})")
             continue
-        equal = {"deferred": 0, "accelerated": 0}
+        equal = dict.fromkeys(make_models.WAYS, 0)
         tried = 0
         for name, make in models[options.skip :][: options.limit]:
             with torch.random.fork_rng():
@@ -492,6 +484,7 @@ def main() -> int:
             if found is None:
                 continue
             tried += 1
+            keep(package, name, found)
             for way, different in found.items():
                 equal[way] += not different
                 bad += bool(different)
@@ -499,11 +492,10 @@ def main() -> int:
                     print(f"    {name}, {way}: {tensor}: {reason}", flush=True)
         print(
             f"{package}: {tried} models, equal: deferred {equal['deferred']}, "
-            f"accelerate {equal['accelerated']}",
+            f"accelerate {equal['accelerate']}",
             flush=True,
         )
-        if options.record:
-            record(package, tried, equal)
+    make_models.write_integrations()
     return bad
 
 

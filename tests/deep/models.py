@@ -5,8 +5,9 @@ that transformers makes the same twice has one value, and ours must be that. Of 
 must be of the same distribution (two-sample Kolmogorov-Smirnov test), with as many zeros and as
 many values that are there twice, and a copy of another tensor where transformers' is.
 
-The result is docs/models.md. A run takes an hour or two; `--only TYPE` runs single types, and
-what an earlier run has found is kept in build/models.jsonl.
+A run takes an hour. What was found is kept in tests/deep/results/models.json, which docs/models.md
+shows: a type that is there is not tried again, unless `--again STATE` names what it was found to
+be. `--only TYPE` runs single types.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 import transformers
+from record import load, save
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 from without_operators import define_torchvision
 
@@ -39,12 +41,13 @@ from fastinit.checkpoint._configs import classes_of
 from fastinit.checkpoint._statistics import _kolmogorov_smirnov
 from fastinit.recipe import RecipeError
 
-ROOT = Path(__file__).parents[2]
-FOUND = ROOT / "build/models.jsonl"
-PAGE = ROOT / "docs/models.md"
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+import make_models
+
+FOUND = Path(__file__).with_name("results") / "models.json"
 
 SMALL = 15 * 10**7  # bytes of a model that is compared
-SECONDS = 150  # that a type may take
+SECONDS = 300  # that a type may take
 _SAMPLE = 2**16  # values of a tensor that are compared
 # Of a run with 10^5 tensors one in a hundred would have a false alarm.
 _ALARM = 1e-7
@@ -240,77 +243,12 @@ def run(kind: str, name: str, cuts: Iterable[str], *, whole: bool) -> dict[str, 
         signal.alarm(0)
         gc.collect()
     seconds = round(time.perf_counter() - start, 1)
-    return {"type": kind, "class": name, **result, "seconds": seconds}
-
-
-_MEANING = {
-    "equal": "written, loaded by `from_pretrained` with nothing missing, and every tensor as "
-    "transformers' own",
-    "large": "every tensor has its values; too large to be compared here",
-    "planned": "every tensor has its values; not compared yet",
-    "slow": "takes too long here",
-    "different": "different",
-    "refused": "refused",
-    "failed": "failed",
-    "unmade": "transformers cannot make it here from its default config",
-}
-
-
-def page(results: list[dict[str, Any]]) -> str:
-    """Return docs/models.md."""
-    count = Counter(result["state"] for result in results)
-    made = len(results) - count["unmade"]
-    written = sum(count[state] for state in ("equal", "large", "planned", "different"))
-    tensors = sum(r.get("tensors", 0) for r in results if r["state"] == "equal")
-    exact = sum(r.get("exact", 0) for r in results if r["state"] == "equal")
-    computed = sum(r.get("computed", 0) for r in results)
-    versions = f"transformers {transformers.__version__}, PyTorch {torch.__version__}"
-    lines = [
-        "# Models of transformers",
-        "",
-        "Written by `make deep-models` (tests/deep/models.py): every model type of transformers "
-        "that has a model class, from its default config, with two layers and fewer tokens and "
-        "experts where it has more. "
-        f"{versions}.",
-        "",
-        f"- {len(results)} of {_types()} model types were tried; transformers itself makes {made} "
-        "of them here.",
-        f"- fastinit writes {written} of these {made} ({100 * written / max(1, made):.1f} %).",
-        f"- {count['equal']} are small enough to be compared, and no tensor of theirs differs: "
-        f"{tensors:,} tensors, of which {exact:,} have one value, and are equal to the last bit. "
-        "For the others the values, the zeros, and the values and tensors that are there twice "
-        "are those of the same distribution.",
-        f"- {computed:,} tensors are computed by the model's code, such as `A_log`, position ids "
-        "and the like.",
-        "",
-        "| result | model types |",
-        "| --- | --- |",
-        *(f"| {meaning} | {count[state]} |" for state, meaning in _MEANING.items()),
-        "",
-    ]
-    for state in ("different", "refused", "failed", "slow", "unmade"):
-        chosen = [r for r in results if r["state"] == state]
-        if chosen:
-            lines += [f"## {_MEANING[state].capitalize()}", "", "| type | class | reason |"]
-            lines += ["| --- | --- | --- |"]
-            lines += [f"| {r['type']} | {r['class']} | {_reason(r)} |" for r in chosen]
-            lines += [""]
-    for state in ("equal", "large", "planned"):
-        chosen = [r["type"] for r in results if r["state"] == state]
-        lines += [f"## {_MEANING[state].capitalize()}", "", ", ".join(chosen) + ".", ""]
-    return "\n".join(lines)
+    return {"class": name, **result, "seconds": seconds}
 
 
 def _types() -> int:
     """Return how many model types have a model class."""
     return sum(next(classes_of(kind), None) is not None for kind in CONFIG_MAPPING_NAMES)
-
-
-def _reason(result: dict[str, Any]) -> str:
-    reason = result["reason"]
-    text = "; ".join(reason) if isinstance(reason, list) else str(reason)
-    text = " ".join(text.split()).replace("|", "\\|").replace("`", "'")
-    return text if len(text) < 200 else text[:197] + "..."
 
 
 def main() -> None:
@@ -324,27 +262,26 @@ def main() -> None:
     transformers.utils.logging.set_verbosity(60)
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    FOUND.parent.mkdir(exist_ok=True)
-    lines = FOUND.read_text().splitlines() if FOUND.exists() else []
-    found = {result["type"]: result for result in map(json.loads, lines)}
+    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+    kept = load(FOUND)
+    found = kept["models"] if kept.items() >= versions.items() else {}
 
     def examined(kind: str, cuts: Iterable[str], *, whole: bool) -> None:
         name = next(classes_of(kind), None)
         if name is not None:
             found[kind] = run(kind, name, cuts, whole=whole)
-            with FOUND.open("a") as file:
-                file.write(json.dumps(found[kind]) + "\n")
-            print(json.dumps(found[kind]), flush=True)
+            ordered = {kind: found[kind] for kind in CONFIG_MAPPING_NAMES if kind in found}
+            save(FOUND, versions | {"types": _types(), "models": ordered})
+            print(kind, json.dumps(found[kind]), flush=True)
 
     for kind in options.only or CONFIG_MAPPING_NAMES:
         if kind not in found or found[kind]["state"] in options.again:
             examined(kind, ("more", "layers", ""), whole=False)
-    planned = [r for r in found.values() if r["state"] == "planned"]
-    for result in sorted(planned, key=lambda r: r["bytes"]):
-        if not options.only or result["type"] in options.only:
-            examined(result["type"], (result["cut"],), whole=True)
-    if not options.only:
-        PAGE.write_text(page([found[kind] for kind in CONFIG_MAPPING_NAMES if kind in found]))
+    asked = [kind for kind in options.only or found if kind in found]
+    planned = [kind for kind in asked if found[kind]["state"] == "planned"]
+    for kind in sorted(planned, key=lambda kind: found[kind]["bytes"]):
+        examined(kind, (found[kind]["cut"],), whole=True)
+    make_models.write_models()
     sys.exit(any(result["state"] in ("different", "failed") for result in found.values()))
 
 

@@ -53,6 +53,14 @@ def test_the_tables_of_validation_are_up_to_date():
     assert validation.page(text) == text
 
 
+def test_the_pages_of_models_are_up_to_date():
+    pages = importlib.import_module("make_models")
+    assert pages.MODELS.read_text("utf-8") == pages.models()
+    text = pages.INTEGRATIONS.read_text("utf-8")
+    assert "<!-- table frameworks -->" in text
+    assert pages.integrations(text) == text
+
+
 @pytest.fixture(scope="module")
 def guide():
     return importlib.import_module("make_guide")
