@@ -52,7 +52,8 @@ def appearing(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a file that is open
+        # Of a file that is open, or in the way of the name.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
@@ -194,7 +195,12 @@ def opened(path: Path) -> Iterator[FileIO]:
     with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "is not a file", str(path))
-        yield file
+        try:
+            yield file
+        except OSError as error:
+            if error.filename is None:  # of a disk that fails
+                raise OSError(error.errno, error.strerror, str(path)) from None
+            raise
 
 
 def contents(path: Path, most: int) -> bytes:

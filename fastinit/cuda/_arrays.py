@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit._errors import type_error
+from fastinit._errors import type_error, with_name
 from fastinit.cuda._launch import fill, missing
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLPack's numbers of devices: kDLCUDA, kDLCUDAManaged
@@ -87,7 +87,8 @@ def on_gpu(x: object) -> OnGPU | None:
 
 def _require() -> None:
     if reason := missing():
-        raise RuntimeError(f"x is in a GPU's memory, which fastinit cannot fill here: {reason}")
+        text = f"x is in a GPU's memory, which fastinit cannot fill here: {reason}"
+        raise RuntimeError(with_name(text))
 
 
 def _is_torchs(x: object) -> bool:

@@ -219,3 +219,17 @@ def test_directories_are_synced_after_a_name_is_given(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     checkpoint.write(small(), tmp_path)
     assert calls == ["file", "link", "directory"]
+
+
+def test_a_directory_in_the_way_is_named_and_stays(tmp_path):
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        checkpoint.write(small(), tmp_path, overwrite=True)
+    assert error.value.filename == str(tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="only Linux has it")
+def test_a_file_that_cannot_be_read_is_named():
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+        _files.contents(Path("/proc/self/mem"), 100)

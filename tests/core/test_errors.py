@@ -24,6 +24,16 @@ class Mine(fi.Generator):
         return self.normal("a")
 
 
+class OnAGPU:
+    """Memory of a device that is not there."""
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __dlpack__(self, **_):
+        raise BufferError
+
+
 def set_state():
     fi.PCG32(1).state = 3
 
@@ -56,11 +66,15 @@ NAMED = [
     # Python's own, in the name of the allocating form.
     (lambda: fi.constant(3), "constant() missing 1 required positional argument: 'value'"),
 ]
+if fi.cuda.missing():
+    NAMED.append(
+        (lambda: fi.normal_(OnAGPU()), "normal_(): x is in a GPU's memory, which fastinit")
+    )
 
 
 @pytest.mark.parametrize(("call", "text"), NAMED, ids=[text for _, text in NAMED])
 def test_an_error_begins_with_the_function_that_was_called(call, text):
-    with pytest.raises((TypeError, ValueError)) as error:
+    with pytest.raises((TypeError, ValueError, RuntimeError)) as error:
         call()
     assert str(error.value).startswith(text)
     assert str(error.value).count("(): ") <= 1  # and says it once

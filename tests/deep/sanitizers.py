@@ -199,7 +199,7 @@ def build_extension(tree: Path, sanitizer: list[str]) -> None:
 def core() -> None:
     """Run the stress program under each sanitizer of each compiler, and under valgrind."""
     for cc in ("gcc", "clang"):
-        for name, flags in {**SANITIZERS, "no": []}.items():
+        for name, flags in {**SANITIZERS, "no sanitizer": []}.items():
             with tempfile.TemporaryDirectory() as directory:
                 program = Path(directory) / "stress"
                 title = f"{cc}, {name}"
@@ -207,7 +207,7 @@ def core() -> None:
                     print(f"{title}: skipped, {why}")
                     continue
                 stressed(title, program, 2_000)
-                if name != "no":
+                if name != "no sanitizer":
                     continue
                 if shutil.which("valgrind") is None:
                     print("valgrind: skipped, there is none")
