@@ -54,15 +54,3 @@ def test_faults_are_found(changes):
 
 def test_what_is_as_it_should_be_is_no_fault():
     assert models.compare(state(1), state(2), state(3)) == ([], 1)
-
-
-def test_the_page_counts():
-    results = [
-        {"type": "a", "class": "A", "state": "equal", "tensors": 3, "exact": 1, "computed": 0},
-        {"type": "b", "class": "B", "state": "large", "tensors": 9, "computed": 2},
-        {"type": "c", "class": "C", "state": "refused", "reason": "no | way"},
-        {"type": "d", "class": "D", "state": "unmade", "reason": "a\nlibrary"},
-    ]
-    text = models.page(results)
-    assert "fastinit writes 2 of these 3 (66.7 %)" in text
-    assert "| c | C | no \\| way |" in text

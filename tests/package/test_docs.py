@@ -53,6 +53,22 @@ def test_the_tables_of_validation_are_up_to_date():
     assert validation.page(text) == text
 
 
+def test_the_page_of_models_counts(monkeypatch):
+    pages = importlib.import_module("make_models")
+    found = {
+        "a": {"class": "A", "state": "equal", "tensors": 3, "exact": 1, "computed": 0},
+        "b": {"class": "B", "state": "large", "tensors": 9, "computed": 2},
+        "c": {"class": "C", "state": "refused", "reason": "no | way"},
+        "d": {"class": "D", "state": "unmade", "reason": "a\nlibrary"},
+    }
+    run = {"types": 9, "transformers": "5", "torch": "2", "models": found}
+    monkeypatch.setattr(pages, "load", lambda _: run)
+    text = pages.models()
+    assert "4 of 9 model types were tried; transformers itself makes 3 of them here." in text
+    assert "fastinit writes 2 of these 3 (66.7 %)" in text
+    assert "| c | C | no \\| way |" in text
+
+
 def test_the_pages_of_models_are_up_to_date():
     pages = importlib.import_module("make_models")
     assert pages.MODELS.read_text("utf-8") == pages.models()
