@@ -82,7 +82,13 @@ def of_parts(distribution: Distribution) -> Distribution | None:
     """
     if distribution.kernel != _kernels.NORMAL or distribution.params[0] != 0.0:
         return None
-    return _normal(0.0, distribution.params[1] * 0.7071067811865476)
+    return normal_of_parts(*distribution.params)
+
+
+def normal_of_parts(mean: float, std: float) -> Distribution:
+    """Return the normal of each part of complex numbers: of this mean, and half the variance."""
+    mean, std = normal_distribution(mean, std).params  # refuses the numbers that were given
+    return _normal(mean, std * 0.7071067811865476)
 
 
 def truncated_normal_distribution(mean: float, std: float, low: float, high: float) -> Distribution:

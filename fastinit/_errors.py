@@ -41,9 +41,13 @@ def without_name(error: Exception) -> str:
 
 
 def renamed(error: Exception, names: Mapping[str, str]) -> Exception:
-    """Return an error of ours with other words: of a face that has other names for arguments."""
+    """Return an error of ours with other words: of a face that has other names for arguments.
+
+    What stands in quotes was given, and stays as it is.
+    """
     words = "|".join(names)
-    text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda match: names[match[0]], without_name(error))
+    quoted_or_word = rf"(?<!\w)(?:'[^']*'|\"[^\"]*\"|(?:{words})(?!\w))"
+    text = re.sub(quoted_or_word, lambda m: names.get(m[0], m[0]), without_name(error))
     return type(error)(with_name(text))
 
 

@@ -31,6 +31,7 @@ from fastinit._distributions import (
     Distribution,
     absolute_truncated_normal_distribution,
     normal_distribution,
+    normal_of_parts,
     truncated_normal_distribution,
     truncated_std,
     uniform_distribution,
@@ -142,14 +143,8 @@ def _uniform(a: float, b: float) -> Distribution:
     return uniform_distribution(a, b, ("a", "b"))
 
 
-def _normal_of_parts(mean: float, std: float) -> Distribution:
-    """Return the normal of both parts: the mean is that of each, and each has half the variance."""
-    normal_distribution(mean, std)  # refuses what it must by the numbers that were given
-    return normal_distribution(mean, std * math.sqrt(0.5))
-
-
 UNIFORM = Kind(_uniform, nn.init.uniform_, _uniform)
-NORMAL = Kind(normal_distribution, nn.init.normal_, _normal_of_parts)
+NORMAL = Kind(normal_distribution, nn.init.normal_, normal_of_parts)
 TRUNCATED = Kind(
     truncated_normal_distribution,
     lambda tensor, mean, std, low, high, generator: nn.init.trunc_normal_(
@@ -218,13 +213,13 @@ def draw(
         return taken
     dtype, distribution, refused = known_dtype(tensor), None, None
     if dtype is not None:
-        rng = cursor(generator)
         for number in params:
             if type(number) is not float and isinstance(number, torch.Tensor):
                 params = tuple(map(_plain, params))
                 break
         try:
             distribution = kind.distribution(*params)
+            rng = cursor(generator)  # moves torch's generator on
             if part is None:
                 return fill(tensor, dtype, distribution, rng)
             params_in(distribution, dtype)  # before the generator moves on
@@ -1173,7 +1168,8 @@ def constant_(
     try:
         return nn.init.constant_(tensor, val)
     except (TypeError, RuntimeError, OverflowError) as error:
-        if not isinstance(val, Real | torch.Tensor | (complex if tensor.is_complex() else Real)):
+        allowed = (Real, torch.Tensor, complex) if tensor.is_complex() else (Real, torch.Tensor)
+        if not isinstance(val, allowed):
             raise type_error(f"val={shown(val)} must be a real number") from None
         first = str(error).splitlines()[0]
         raise value_error(f"val={shown(val)} in {tensor.dtype}: {first}") from None

@@ -120,6 +120,31 @@ class TestTheSameFace:
         assert all(f"{argument}=" in text for argument in arguments if name != "sparse_")
         assert not w.any()
 
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("normal_", {"std": -1.0}),
+            ("uniform_", {"a": 2.0, "b": 1.0}),
+            ("trunc_normal_", {"std": -1.0}),
+            ("truncated_normal_", {"low": 2.0, "high": 1.0}),
+            ("kaiming_normal_", {"mode": "x"}),
+            ("variance_scaling_", {"scale": -1.0}),
+            ("orthogonal_", {"gain": "x"}),
+            ("sparse_", {"sparsity": 2.0}),
+        ],
+    )
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+    def test_a_generator_of_torchs_stays_where_it_is_if_an_argument_is_refused(
+        self, name, arguments, dtype
+    ):
+        if dtype.is_complex and name not in ("normal_", "uniform_"):
+            pytest.skip("torch refuses the dtype, some of it after it has drawn")
+        generator = torch.Generator().manual_seed(3)
+        before = generator.get_state()
+        with pytest.raises((TypeError, ValueError, RuntimeError)):
+            getattr(init, name)(torch.empty(4, 6, dtype=dtype), **arguments, generator=generator)
+        assert torch.equal(generator.get_state(), before)
+
     @pytest.mark.parametrize("name", RANDOM)
     def test_memory_that_overlaps_is_refused_as_by_torch(self, name):
         w = torch.zeros(1).expand(5)

@@ -96,6 +96,12 @@ def test_a_part_of_what_is_not_random(function, shape, options, dtype):
     assert bool((x == 7).all())
 
 
+def test_what_was_given_is_shown_as_it_was_given():
+    """Errors say `tensor` for our `x`, but not within a value."""
+    with pytest.raises(TypeError, match=r"^normal_\(\): global_shape='x' must be an integer"):
+        init.normal_(torch.empty(4, 4), global_shape="x", offset=(0, 0))
+
+
 def test_parts_of_identities_are_refused_as_the_whole_is():
     part = {"global_shape": (8, 4, 4), "offset": (0, 0, 0)}
     with pytest.raises(ValueError, match=r"tensor has shape \(8, 4, 4\); allowed: two axes"):
