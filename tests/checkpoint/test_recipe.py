@@ -359,6 +359,7 @@ def test_default_rules(name, shape, dtype, expected):
         ("visual.positional_embedding", (9, 8), "sinusoid"),
         ("encoder.layers.0.self_attn.sampling_offsets.bias", (256,), "computes its numbers"),
         ("transformer.h.0.attn.bias", (1, 1, 8, 8), "computes its numbers"),
+        ("transformer.h.0.attn.bias", (8, 8), "computes its numbers"),
         ("transformer.h.0.attn.masked_bias", (), "constant"),
         ("criterion.empty_weight", (92,), "computes its numbers"),
         ("time_proj.weight", (128,), "normal"),
