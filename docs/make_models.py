@@ -33,7 +33,8 @@ def models() -> str:
     results = [{"type": kind, **result} for kind, result in run["models"].items()]
     count = Counter(result["state"] for result in results)
     made = len(results) - count["unmade"]
-    written = sum(count[state] for state in ("equal", "large", "planned", "different"))
+    compared = count["equal"] + count["different"]
+    written = compared + count["large"] + count["planned"]
     tensors = sum(r.get("tensors", 0) for r in results if r["state"] == "equal")
     exact = sum(r.get("exact", 0) for r in results if r["state"] == "equal")
     computed = sum(r.get("computed", 0) for r in results)
@@ -48,10 +49,10 @@ def models() -> str:
         f"- {len(results)} of {run['types']} model types were tried; transformers itself makes "
         f"{made} of them here.",
         f"- fastinit writes {written} of these {made} ({100 * written / max(1, made):.1f} %).",
-        f"- {count['equal']} are small enough to be compared, and no tensor of theirs differs: "
-        f"{tensors:,} tensors, of which {exact:,} have one value, and are equal to the last bit. "
-        "For the others the values, the zeros, and the values and tensors that are there twice "
-        "are those of the same distribution.",
+        f"- {compared} are small enough to be compared. No tensor differs in {count['equal']} of "
+        f"them: {tensors:,} tensors, of which {exact:,} have one value, and are equal to the last "
+        "bit. For the others the values, the zeros, and the values and tensors that are there "
+        "twice are those of the same distribution.",
         f"- {computed:,} tensors are computed by the model's code, such as `A_log`, position ids "
         "and the like.",
         "",

@@ -222,7 +222,9 @@ def log_uniform_(
     steps = _log_uniform(low, high)
     for name, bound in (("low", low), ("high", high)):
         if not element(bound, array.dtype, name)[0] > 0:
-            raise value_error(f"{name}={bound!r} is 0 in {array.dtype.name}; allowed: what is not")
+            raise value_error(
+                f"{name}={bound!r} is 0 in {array.dtype.name}; allowed: numbers that are not"
+            )
 
     uniform = uniform_distribution(0.0, 1.0)
     _fill_drawn(array, uniform, steps, rng, threads, backend, global_shape, offset)

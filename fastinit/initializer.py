@@ -97,9 +97,7 @@ class Initializer:
     def __new__(cls, name: str, /, **arguments: Any) -> Initializer:
         """Check the name and the arguments' names."""
         name = _SHORT.get(name, name) if isinstance(name, str) else name
-        if not isinstance(name, str) or name not in registry():
-            known = ", ".join(registry())
-            raise value_error(f"name={_arguments.shown(name)} is unknown; allowed: {known}")
+        _arguments.choice("name", name, registry())
         allowed = {k: v for k, v in parameters(name).items() if k not in GIVEN}
         for key in arguments:
             if key in GIVEN:

@@ -755,11 +755,11 @@ def sparse_(
     array([3])
     """
     array = floats(x)
-    _check_matrix("sparse_", place(array.shape, global_shape, offset)[0])
+    whole, at = place(array.shape, global_shape, offset)
+    _check_matrix("sparse_", whole)
     (along,) = single_axes(array.shape, axis=axis)
     if not 0 <= real("sparsity", sparsity) <= 1:
         raise value_error(f"sparsity={shown(sparsity)} must be 0 to 1")
-    whole, at = place(array.shape, global_shape, offset)
     generator, distribution = as_generator(rng), normal_distribution(0.0, std)
     # Of no element: refuses what it must before we take indices.
     fill(distribution, array[:0], generator, threads, backend=backend)

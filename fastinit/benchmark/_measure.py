@@ -165,14 +165,14 @@ def cases(
     67108864 True
     """
     combinations = product(
-        [_known("distribution", name, DISTRIBUTIONS) for name in distributions],
-        [_known("dtype", name, DTYPES) for name in dtypes],
+        [_arguments.choice("distribution", name, DISTRIBUTIONS) for name in distributions],
+        [_arguments.choice("dtype", name, DTYPES) for name in dtypes],
         [2 ** _arguments.integer("power", power, 0, _LARGEST_POWER) for power in powers],
         [
             _arguments.integer("threads", n, 1, 1024)
             for n in threads or sorted({1, fi.get_num_threads()})
         ],
-        [_known("memory", name, MEMORY) == "cold" for name in memory],
+        [_arguments.choice("memory", name, MEMORY) == "cold" for name in memory],
     )
     free = psutil.virtual_memory().available
     possible = [
@@ -183,12 +183,6 @@ def cases(
     if not possible:
         raise value_error(f"{free:,} bytes of free memory are too few for every size")
     return possible
-
-
-def _known(argument: str, name: str, allowed: Sequence[str]) -> str:
-    if name not in allowed:
-        raise value_error(f"{argument}={name!r} is unknown; allowed: {', '.join(allowed)}")
-    return name
 
 
 def _needs(case: Case) -> int:

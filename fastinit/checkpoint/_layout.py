@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 import fastinit
+from fastinit._arguments import choice
 from fastinit._errors import value_error
 from fastinit._files import PART_LENGTH
 from fastinit._settings import count_threads
@@ -94,8 +95,7 @@ def lay_out(
     ValueError
         If there is no such size or format.
     """
-    if format not in FORMATS:
-        raise value_error(f"format={format!r} is unknown; allowed: {', '.join(FORMATS)}")
+    choice("format", format, FORMATS)
     limit = shard_size(max_shard_size)
     plan, given = _with_digests(recipe.plan(), seed)
     _say_zeros(plan)

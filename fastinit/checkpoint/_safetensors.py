@@ -166,8 +166,10 @@ def _tensor(origin: str, name: str, entry: Any) -> Tensor:
             )
     if code not in _NAMES:
         allowed = ", ".join(_NAMES)
-        reason = "whose numbers share bytes" if code in _PACKED else "which fastinit does not know"
-        advice = ". Write what such numbers are made from, and quantise it" * (code in _PACKED)
+        reason, advice = "which fastinit does not know", ""
+        if code in _PACKED:
+            reason = "whose numbers share bytes"
+            advice = ". Write what such numbers are made from, and quantise it"
         raise UnknownDtypeError(
             f"{origin}: {shown(name)} has the dtype {shown(code)}, {reason}; allowed: {allowed}"
             f"{advice}"

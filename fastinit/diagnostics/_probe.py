@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastinit._arguments import integer
+from fastinit._arguments import choice, integer
 from fastinit._errors import type_error, value_error, with_name, without_name
 from fastinit._files import appearing
 from fastinit.advice import recommend
@@ -441,9 +441,7 @@ def probe(
     >>> [signal.verdict.kind for signal in found]
     ['healthy', 'vanishing', 'symmetric']
     """
-    if activation not in ACTIVATIONS:
-        allowed = ", ".join(ACTIVATIONS)
-        raise value_error(f"activation={activation!r} is unknown; allowed: {allowed}")
+    choice("activation", activation, ACTIVATIONS)
     if not seeds:
         raise value_error(f"seeds={seeds!r} must hold at least one seed")
     widths = _widths(layers, image)

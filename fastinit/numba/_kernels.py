@@ -288,10 +288,15 @@ def draw_pair(state, inc, power, sum_):
 
 
 @jit
+def word(high, low):
+    return U64(high) << U64(32) | U64(low)
+
+
+@jit
 def word_pair(state, inc, power, sum_):
     high0, high1 = draw_pair(state, inc, power, sum_)
     low0, low1 = draw_pair(state * TO_LOW_WORDS + inc * PLUS_LOW_WORDS, inc, power, sum_)
-    return U64(high0) << U64(32) | U64(low0), U64(high1) << U64(32) | U64(low1)
+    return word(high0, low0), word(high1, low1)
 
 
 class Lanes(NamedTuple):
@@ -851,11 +856,7 @@ def drawn(out, draws, p):
     if unit_of(out) == "draws":
         return lambda out, draws, p: (draws[0, p], draws[1, p])
 
-    def words(out, draws, p):
-        high0, high1, low0, low1 = draws[0, p], draws[1, p], draws[2, p], draws[3, p]
-        return U64(high0) << U64(32) | U64(low0), U64(high1) << U64(32) | U64(low1)
-
-    return words
+    return lambda out, draws, p: (word(draws[0, p], draws[2, p]), word(draws[1, p], draws[3, p]))
 
 
 class Room(NamedTuple):
