@@ -35,6 +35,7 @@ GOOD = (
     '"h.{l}.b" = {shape = ["width"], dtype = "float16"}',
     "[[rule]]",
     'pattern = "*.{l}.w"',
+    'exclude = ["*.9.w"]',
     'init = "normal"',
     'std = "0.02 / sqrt(2 * layers)"',
     "[[rule]]",
@@ -78,6 +79,7 @@ VALUES = (
 )
 KEYS = (
     "pattern",
+    "exclude",
     "init",
     "std",
     "mean",
@@ -140,7 +142,7 @@ def spoil(rng: random.Random, lines: list[str]) -> None:
             lines.insert(at, f"deep = {'[' * depth}{']' * depth}")
         case 9:
             lines.insert(at, f"long = {'9' * rng.choice([30, 5000])}")
-        case _:
+        case _ if len(lines[at]) < 1000:  # twice would be gigabytes, which take long to write
             n = rng.choice([30, 1000, 20_000])
             lines[at] = (
                 lines[at].replace("*", "*0" * n).replace("width", f"{'(' * n}width{')' * n}")
