@@ -16,11 +16,16 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 # What a file is called until it is whole: hidden, and with an ending that nobody else uses.
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.fastinit", re.DOTALL)
 PART_LENGTH = len("..01234567.fastinit")  # what such a name has more
 
 LOCK = ".fastinit.lock"
+
+PAGE = 4096  # bytes, of which what is read past the page cache is made: a multiple of every disk's
 
 # Of file systems that have no locks, no links, no space to set aside, or directories that cannot be
 # synced; and of systems that forbid the call.
@@ -183,7 +188,7 @@ def _lock(file: BinaryIO, directory: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[FileIO]:
+def opened(path: Path, flags: int = 0) -> Iterator[FileIO]:
     """Yield a file to read, which must be one: a pipe or a device could keep us for ever.
 
     Raises
@@ -191,7 +196,7 @@ def opened(path: Path) -> Iterator[FileIO]:
     OSError
         If it cannot be read, or is no file.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "is not a file", str(path))
@@ -201,6 +206,51 @@ def opened(path: Path) -> Iterator[FileIO]:
             if error.filename is None:  # of a disk that fails
                 raise OSError(error.errno, error.strerror, str(path)) from None
             raise
+
+
+def read_direct(path: Path, begin: int, into: NDArray[np.uint8]) -> int:
+    """Read a file past the page cache, and return the number of bytes that it gave.
+
+    Where the system, or the file system, has no such way, they are 0. The page cache costs as much
+    time of the CPU as drawing the values does: of 16 GB, 17 to 25 s in place of 4.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    begin : int
+        Where to begin: a multiple of `PAGE` bytes.
+    into : array
+        Memory that begins at a multiple of `PAGE` bytes, and has as many.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is no file.
+    """
+    if not hasattr(os, "O_DIRECT"):
+        return 0
+    n = 0
+    try:
+        with opened(path, os.O_DIRECT) as file:
+            file.seek(begin)
+            while n < into.nbytes and n % PAGE == 0 and (more := file.readinto(into.data[n:])):
+                n += more
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+    return n
+
+
+def fits_page_cache(nbytes: int) -> bool:
+    """Return whether the page cache may hold so many bytes: half of this machine's memory.
+
+    Where the system does not tell, it may.
+    """
+    try:
+        return nbytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError):
+        return True
 
 
 def contents(path: Path, most: int) -> bytes:

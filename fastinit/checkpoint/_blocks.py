@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastinit
+from fastinit._files import PAGE
 from fastinit._fill import index_steps
 from fastinit.recipe import Origin, Rule, Tensor
 from fastinit.structured import LINES
@@ -32,6 +33,8 @@ R = TypeVar("R")
 # CPU time a byte, of bfloat16 normals and pwrite, is 0.98 ns with 64 KiB, 0.61 with 512, 0.56 with
 # 1024, 0.54 with 2048, and 0.60 with 16 MiB, on a core with 1 MiB of level 2.
 BLOCK = 2**20
+
+_KEPT = BLOCK + 2 * PAGE  # bytes of a block, and of the pages of a file that it begins and ends in
 
 # Blocks that a thread takes at a time: of so many bytes together, or so many.
 _BATCH, _MANY = 16, 1024
@@ -175,12 +178,20 @@ _buffers = _Buffers()
 
 
 def memory(nbytes: int, use: str) -> NDArray[np.uint8]:
-    """Return bytes for what a thread works at, which it uses again and again."""
-    if nbytes > BLOCK:  # a block with axes that it has whole
-        return np.empty(nbytes, np.uint8)
+    """Return bytes for what a thread works at, which it uses again and again.
+
+    They begin where a page of memory does.
+    """
+    if nbytes > _KEPT:  # a block with axes that it has whole
+        return _pages(nbytes)
     if use not in _buffers.kept:
-        _buffers.kept[use] = np.empty(BLOCK, np.uint8)
+        _buffers.kept[use] = _pages(_KEPT)
     return _buffers.kept[use][:nbytes]
+
+
+def _pages(nbytes: int) -> NDArray[np.uint8]:
+    x = np.empty(nbytes + PAGE, np.uint8)
+    return x[-x.ctypes.data % PAGE :][:nbytes]
 
 
 def as_block(x: NDArray[np.uint8], block: Block) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from threading import Semaphore
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,7 @@ def check(
     """
     start, nbytes = time.perf_counter(), 0
     checkpoint = read(Path(path))
+    direct = checkpoint.direct
     model = rules_of(checkpoint, recipe)
     origins = [origin for _, origin in model.plan()]
     drawer = Drawer(model.seed if seed is None else seed)
@@ -116,10 +118,11 @@ def check(
 
     def compare(batch: list[tuple[Block, tuple[Stored, Rule]]]) -> int | Difference:
         for run in runs(batch, lambda item: (item[0].path, item[0].begin)):
-            expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
-            actual = read_run([(block, stored) for block, (stored, _) in run])
-            if np.array_equal(expected, actual):
-                continue
+            actual = read_run([(block, stored) for block, (stored, _) in run], direct=direct)
+            with drawing:
+                expected = drawer.draw_all([(block, rule) for block, (_, rule) in run])
+                if np.array_equal(expected, actual):
+                    continue
             for stored, rule, difference in differences(run):
                 axes = rule.whole_axes(stored.tensor)
                 if not axes:
@@ -144,8 +147,10 @@ def check(
     )
     proven = [origin for origin in origins if isinstance(origin, Recorded)]
     n = count_threads(threads)
+    # Twice as many read as draw, for a disk gives its speed only to those who always wait for it.
+    drawing = Semaphore(n)
     difference = None
-    for result in chain(in_order(compare, batches(todo), n), in_order(prove, proven, n)):
+    for result in chain(in_order(compare, batches(todo), 2 * n), in_order(prove, proven, n)):
         if isinstance(result, Difference):
             difference = result
             break

@@ -16,7 +16,7 @@ from fastinit._settings import count_threads
 from fastinit.checkpoint._blocks import Block, Drawer, batches, blocks, in_order
 from fastinit.checkpoint._check import rules_of
 from fastinit.checkpoint._sources import recorded
-from fastinit.checkpoint._stored import Stored, read, read_block
+from fastinit.checkpoint._stored import Checkpoint, Stored, read, read_block
 from fastinit.random import default_rng
 from fastinit.recipe import Rule
 
@@ -175,7 +175,7 @@ def statistics(
         model = rules_of(checkpoint, recipe)
         origins, seed = [origin for _, origin in model.plan()], model.seed
         rules = [origin if isinstance(origin, Rule) else None for origin in origins]
-    moments = _all_moments(checkpoint.stored, n, progress)
+    moments = _all_moments(checkpoint, n, progress)
     copies = _copies(checkpoint.stored, moments, n)
     drawer = Drawer(default_rng(seed).stream("reference"))
 
@@ -197,12 +197,15 @@ def wrong(statistics: Sequence[Statistics]) -> list[Statistics]:
 
 
 def _all_moments(
-    stored: Iterable[Stored], threads: int, progress: Callable[[int], object] | None
+    checkpoint: Checkpoint, threads: int, progress: Callable[[int], object] | None
 ) -> dict[Stored, Moments]:
-    def work(batch: list[tuple[Block, Stored]]) -> list[tuple[Stored, Moments, int]]:
-        return [(s, Moments.of(read_block(s, block)), block.nbytes) for block, s in batch]
+    direct = checkpoint.direct
 
-    sums = {each: Moments() for each in stored}
+    def work(batch: list[tuple[Block, Stored]]) -> list[tuple[Stored, Moments, int]]:
+        read_all = ((s, block, read_block(s, block, direct=direct)) for block, s in batch)
+        return [(s, Moments.of(x), block.nbytes) for s, block, x in read_all]
+
+    sums = {each: Moments() for each in checkpoint.stored}
     todo = ((block, each) for each in sums for block in blocks(each.tensor))
     for batch in in_order(work, batches(todo), threads):
         for each, moments, nbytes in batch:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastinit._arguments import shown
-from fastinit._files import opened
+from fastinit._files import PAGE, fits_page_cache, opened, read_direct
 from fastinit.checkpoint import _safetensors
 from fastinit.checkpoint._blocks import Block, as_block, memory, pieces
 from fastinit.checkpoint._layout import CONFIG, INDEX, MODEL, npy_name
@@ -93,6 +93,11 @@ class Checkpoint(NamedTuple):
     stored: tuple[Stored, ...]
     metadata: Mapping[str, str]
     config: Mapping[str, Any]
+
+    @property
+    def direct(self) -> bool:
+        """Whether to read all of it past the page cache, which cannot hold it."""
+        return not fits_page_cache(sum(each.tensor.nbytes for each in self.stored))
 
 
 def is_stored(path: Path) -> bool:
@@ -257,7 +262,9 @@ def _array(name: str, path: Path) -> Stored:
     return Stored(tensor, path, 10 + length)
 
 
-def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
+def read_block(
+    stored: Stored, block: Block, use: str = "read", *, direct: bool = False
+) -> NDArray[Any]:
     """Return what a file holds of a tensor, until this thread's next call for that use.
 
     Raises
@@ -265,10 +272,12 @@ def read_block(stored: Stored, block: Block, use: str = "read") -> NDArray[Any]:
     OSError
         If it cannot be read.
     """
-    return as_block(read_run([(block, stored)], use), block)
+    return as_block(read_run([(block, stored)], use, direct=direct), block)
 
 
-def read_run(run: Sequence[tuple[Block, Stored]], use: str = "read") -> NDArray[np.uint8]:
+def read_run(
+    run: Sequence[tuple[Block, Stored]], use: str = "read", *, direct: bool = False
+) -> NDArray[np.uint8]:
     """Return what a file holds of blocks that lie there side by side: as `read_block`.
 
     Raises
@@ -276,9 +285,15 @@ def read_run(run: Sequence[tuple[Block, Stored]], use: str = "read") -> NDArray[
     OSError
         If it cannot be read.
     """
-    x, (_, stored) = memory(sum(block.nbytes for block, _ in run), use), run[0]
+    nbytes, (_, stored), stretches = sum(block.nbytes for block, _ in run), run[0], pieces(run)
+    if direct and len(stretches) == 1:
+        pages, skip = divmod(stored.begin + stretches[0].at, PAGE)
+        x = memory(-(-(skip + nbytes) // PAGE) * PAGE, use)
+        if read_direct(stored.path, pages * PAGE, x) >= skip + nbytes:
+            return x[skip : skip + nbytes]
+    x = memory(nbytes, use)
     with opened(stored.path) as file:
-        for begin, end, at in pieces(run):
+        for begin, end, at in stretches:
             file.seek(stored.begin + at)
             left = x.data[begin:end]
             while left:

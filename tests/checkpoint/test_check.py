@@ -1,14 +1,16 @@
 """Checking and showing: what differs is found and named; slices are those of the whole."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastinit import checkpoint, recipe
-from fastinit.checkpoint import _virtual
+from fastinit import _files, checkpoint, recipe
+from fastinit.checkpoint import _blocks, _stored, _virtual
 
 TEXT = """
 name = "checked"
@@ -39,6 +41,24 @@ def model():
     return recipe.parse(TEXT)
 
 
+@pytest.fixture(params=["cached", "direct", "refused"])
+def way(request, monkeypatch):
+    """By which way files are read; the last is of a file system that knows no direct reads."""
+    monkeypatch.setattr(_stored, "fits_page_cache", lambda _: request.param == "cached")
+    if request.param == "refused":
+        monkeypatch.setattr(_files.os, "O_DIRECT", 1 << 30, raising=False)
+        actual = os.open
+
+        def refusing(path, flags, *args):
+            if flags & 1 << 30:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return actual(path, flags, *args)
+
+        monkeypatch.setattr(_files.os, "open", refusing)
+    return request.param
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("options", OPTIONS)
 def test_what_was_written_is_equal(model, tmp_path, options):
     seen = []
@@ -49,6 +69,7 @@ def test_what_was_written_is_equal(model, tmp_path, options):
     assert done.nbytes == sum(seen) == sum(tensor.nbytes for tensor in model.tensors)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("options", OPTIONS)
 def test_the_first_element_that_differs_is_named(model, tmp_path, options):
     checkpoint.write(model, tmp_path, **options)
@@ -68,6 +89,41 @@ def test_the_first_element_that_differs_is_named(model, tmp_path, options):
             expected = checkpoint.values(model, name, index)
             assert found.expected == expected
             assert found.found != found.expected
+
+
+@pytest.mark.usefixtures("way")
+def test_statistics_are_of_all_values(model, tmp_path):
+    checkpoint.write(model, tmp_path)
+    places = checkpoint.read(tmp_path).stored
+    for each, stored in zip(checkpoint.statistics(tmp_path), places, strict=True):
+        x = np.asarray(_stored.mapped(stored), np.float64)
+        assert each.std == (pytest.approx(x.std()) if x.size else None)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_file_that_ends_while_it_is_read(model, tmp_path, monkeypatch):
+    checkpoint.write(model, tmp_path)
+    whole = checkpoint.read(tmp_path)
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.truncate(file.seek(0, 2) - 5000)
+    monkeypatch.setattr(checkpoint._check, "read", lambda _: whole)
+    with pytest.raises(OSError, match="ends before its last tensor"):
+        checkpoint.check(tmp_path)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 4095, 4096, 12_000])
+def test_direct_reads_are_of_the_same_bytes(tmp_path, begin):
+    """Where there are such reads: any begin and length, and the file's end within a page."""
+    path = tmp_path / "file"
+    data = np.arange(20_001, dtype=np.uint16).view(np.uint8)
+    path.write_bytes(data.tobytes())
+    x = _blocks.memory(5 * _files.PAGE, "read")
+    skip = begin % _files.PAGE
+    n = _files.read_direct(path, begin - skip, x)
+    if not n:
+        pytest.skip("no direct reads here")
+    assert n == min(x.nbytes, data.nbytes - begin + skip)
+    assert np.array_equal(x[skip:n], data[begin:][: n - skip])
 
 
 @pytest.mark.parametrize("what", ["seed", "rules"])
