@@ -110,12 +110,13 @@ def shape(name: str, value: Shape) -> tuple[int, ...]:
 def indices(name: str, value: Shape) -> tuple[int, ...]:
     """Return an index of each axis, or a length, as a tuple; raise as `shape`."""
     try:
-        # Most shapes are tuples, and asking about a protocol takes longer than all the rest.
-        whole = type(value) is not tuple and isinstance(value, SupportsIndex)
-        given = (value,) if whole else tuple(cast(Sequence[SupportsIndex], value))
+        # Asking about a protocol takes longer than all the rest, and most shapes need no question.
+        kind = type(value)
+        whole = kind is int or (kind is not tuple and isinstance(value, SupportsIndex))
+        given = (value,) if whole else tuple(cast("Sequence[SupportsIndex]", value))
         if bool in map(type, given):
             raise TypeError
-        lengths = tuple(map(operator.index, cast(Sequence[SupportsIndex], given)))
+        lengths = tuple(map(operator.index, cast("Sequence[SupportsIndex]", given)))
     except (TypeError, AttributeError):
         raise type_error(
             f"{name}={shown(value)} must be an integer or a tuple of integers"

@@ -35,8 +35,12 @@ def _distribution(kernel: int, names: tuple[str, ...], params: tuple[float, ...]
 _RADIUS, _RADIUS64 = 7.55, 9.5
 
 
+_MEAN_AND_STD = ("mean", "std")
+
+
 @lru_cache
-def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -> Distribution:
+def _normal(mean: float, std: float, names: tuple[str, str] | None = None) -> Distribution:
+    names = names or _MEAN_AND_STD
     spread(names[1], std)
     distribution = _distribution(_kernels.NORMAL, names, (mean, std))
     reach, reach64 = (abs(mean) + radius * std for radius in (_RADIUS, _RADIUS64))
@@ -44,7 +48,7 @@ def _normal(mean: float, std: float, names: tuple[str, str] = ("mean", "std")) -
 
 
 @lru_cache
-def _uniform(low: float, high: float, names: tuple[str, str] = ("low", "high")) -> Distribution:
+def _uniform(low: float, high: float, names: tuple[str, str]) -> Distribution:
     # The kernels need the width itself: of two finite bounds it can still be infinite.
     of_three = (*names, f"{names[1]} - {names[0]}")
     distribution = _distribution(_kernels.UNIFORM, of_three, (low, high, high - low))
@@ -68,11 +72,11 @@ def normal_distribution(
     mean: float, std: float, names: tuple[str, str] | None = None
 ) -> Distribution:
     """Return the normal distribution; raise TypeError or ValueError if it is none."""
+    if type(mean) is not float or type(std) is not float:  # mostly they are, and need no call
+        mean_name, std_name = names or _MEAN_AND_STD
+        mean, std = real(mean_name, mean), real(std_name, std)
     # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
-    if names is None and type(mean) is type(std) is float:  # the usual, in few steps
-        return _normal(mean + 0.0, std)
-    mean_name, std_name = names or ("mean", "std")
-    return _normal(real(mean_name, mean) + 0.0, real(std_name, std), (mean_name, std_name))
+    return _normal(mean + 0.0, std, names)
 
 
 def of_parts(distribution: Distribution) -> Distribution | None:
@@ -176,4 +180,6 @@ def uniform_distribution(
     low: float, high: float, names: tuple[str, str] = ("low", "high")
 ) -> Distribution:
     """Return the uniform distribution; raise TypeError or ValueError if it is none."""
-    return _uniform(real(names[0], low), real(names[1], high), names)
+    if type(low) is not float or type(high) is not float:
+        low, high = real(names[0], low), real(names[1], high)
+    return _uniform(low, high, names)

@@ -400,7 +400,7 @@ def fill(
     if type(x) is list:
         if not whole:
             raise value_error("global_shape and offset are for one array, and x is a list")
-        _fill_list(distribution, cast(list[object], x), rng, n, write)
+        _fill_list(distribution, cast("list[object]", x), rng, n, write)
         return x
     array, write = _memory_of(x, write)
     if array.dtype.kind == "c":

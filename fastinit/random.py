@@ -363,13 +363,13 @@ class Generator(_kernels.Cursor):
             array = empty(lengths, np.float64 if dtype is None else dtype, "size")
             self._fill(distribution, array, SHAPE_AND_DTYPE)
             return array.item() if size is None else array
-        if not (hasattr(out, "dtype") and hasattr(out, "shape")):
+        if type(out) is not np.ndarray and not (hasattr(out, "dtype") and hasattr(out, "shape")):
             raise type_error(f"out={shown(out)} must be an array")
         if dtype is not None and as_dtype(dtype) != out.dtype:
             raise type_error(f"dtype={as_dtype(dtype).name} is not that of out, {out.dtype.name}")
         if size is not None and lengths != out.shape:
             raise value_error(f"size={shown(size)} is not the shape of out, {out.shape}")
-        return self._fill(distribution, out, {"x": "out"})
+        return self._fill(distribution, out, _OUT)
 
     def _fill(self, distribution: Distribution, x: NDArray[Any], names: Mapping[str, str]) -> Any:
         """Fill x; errors speak of it in the words of our callers."""
@@ -391,6 +391,7 @@ class Generator(_kernels.Cursor):
 
 RNG = Union[Seed, Generator, "np.random.Generator", "np.random.BitGenerator"]
 
+_OUT = {"x": "out"}
 _UNIT = uniform_distribution(0.0, 1.0)
 _STANDARD_NORMAL = normal_distribution(0.0, 1.0)
 

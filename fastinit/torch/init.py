@@ -966,14 +966,14 @@ _STRIP_BYTES = 1 << 24
 def _by_parts(
     tensor: torch.Tensor,
     make: Callable[[NDArray[Any], tuple[int, ...]], object],
-    whole_axes: tuple[int, ...] = (),
+    whole_axes: Callable[[], tuple[int, ...]] = tuple,
     begin: tuple[int, ...] | None = None,
 ) -> torch.Tensor:
     """Fill each part that this process holds, of which `make` is told where it begins.
 
     Where the memory is the CPU's, in one piece and of the dtype that the values have before they
     are rounded, it is filled where it is. Else strips are made on the CPU and copied, which have
-    all of `whole_axes`. The tensor itself begins at `begin` in a larger one.
+    all of the axes that `whole_axes` returns. The tensor itself begins at `begin` in a larger one.
     """
     begin = (0,) * tensor.ndim if begin is None else begin
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
@@ -982,7 +982,7 @@ def _by_parts(
         if memory.is_cpu and known_dtype(memory) is DTYPES[wide] and memory.is_contiguous():
             make(array_of(memory), tuple(corner))
             continue
-        for strip, at in _strips(memory, whole_axes):
+        for strip, at in _strips(memory, whole_axes()):
             part = torch.empty(strip.shape, dtype=wide, device="cpu")
             make(part.numpy(), tuple(map(operator.add, corner, at)))
             strip.copy_(part)
@@ -1076,7 +1076,9 @@ def orthogonal_(
     def make(part: NDArray[Any], at: tuple[int, ...]) -> None:
         fill_orthogonal(factor, part, matrix_of(shape, at, 0), Cursor(rng.key, first))
 
-    axes = fastinit.Initializer("orthogonal", column_axis=0).whole_axes(shape)
+    def axes() -> tuple[int, ...]:
+        return fastinit.Initializer("orthogonal", column_axis=0).whole_axes(shape)
+
     return _by_parts(tensor, make, axes, begin)
 
 
@@ -1136,7 +1138,9 @@ def sparse_(
         again = fastinit.Generator(rng.seed_seq, first)
         fastinit.sparse_(part, sparsity, std, rng=again, global_shape=shape, offset=at)
 
-    axes = fastinit.Initializer("sparse", sparsity=sparsity).whole_axes(shape)
+    def axes() -> tuple[int, ...]:
+        return fastinit.Initializer("sparse", sparsity=sparsity).whole_axes(shape)
+
     return _by_parts(tensor, make, axes, begin)
 
 
