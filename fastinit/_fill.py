@@ -214,7 +214,7 @@ def shape_of(x: object) -> tuple[int, ...]:
     return _memory_of(x, _kernels.fill)[0].shape
 
 
-_ALIGNED = "allowed: memory that begins at a multiple of an element's bytes"
+ALIGNED = "allowed: memory that begins at a multiple of an element's bytes"
 
 
 def check_writable(x: NDArray[Any]) -> None:
@@ -222,7 +222,7 @@ def check_writable(x: NDArray[Any]) -> None:
     if not x.flags.writeable:
         raise value_error("x is read-only; allowed: an array that may be written")
     if not x.flags.aligned:
-        raise value_error(f"x is not aligned to its dtype, {x.dtype.name}; {_ALIGNED}")
+        raise value_error(f"x is not aligned to its dtype, {x.dtype.name}; {ALIGNED}")
     check_overlap(x.shape, x.strides, x.itemsize)
 
 
@@ -566,32 +566,6 @@ def check_gain(gain: float, dtype: FloatFormat) -> None:
     """Raise ValueError if a dtype cannot hold the gain."""
     if not abs(gain) <= dtype.max:
         raise value_error(f"gain={gain!r} must be finite in {dtype.name}")
-
-
-def fill_line(
-    distribution: Distribution,
-    address: int,
-    size: int,
-    dtype: FloatFormat,
-    rng: _kernels.Cursor,
-) -> None:
-    """Fill `size` elements side by side at an address, whose memory the caller answers for.
-
-    By the C kernels, whichever backend is set: it is there for its speed on small tensors.
-    """
-    if address % dtype.itemsize:
-        raise value_error(f"x is not aligned to its dtype, {dtype.name}; {_ALIGNED}")
-    params = params_in(distribution, dtype)
-    _kernels.fill_line(
-        distribution.kernel,
-        dtype.code,
-        address,
-        dtype.itemsize,
-        size,
-        rng,
-        params,
-        _settings.default_threads,
-    )
 
 
 def floats(x: object) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -58,6 +58,7 @@ class Cursor:
     def shift(self, n: int) -> None: ...
     def take(self, n: int) -> int: ...
 
+def cursor_of(words: NDArray[np.int64]) -> Cursor: ...
 def child_key(pool: NDArray[np.uint32], constant: int, digest: bytes) -> tuple[int, int]: ...
 def view_of(x: NDArray[Any]) -> NDArray[Any]: ...
 def advise_huge(address: int, nbytes: int) -> None: ...
@@ -73,15 +74,16 @@ def fill(
 ) -> None: ...
 def fill_usual(distribution: tuple[Any, ...], x: object, rng: Cursor, threads: int) -> bool: ...
 def fill_line(
-    distribution: int,
-    dtype: int,
-    address: int,
-    itemsize: int,
+    distribution: tuple[Any, ...],
+    dtype: tuple[Any, ...],
+    params_in: Callable[..., tuple[float, ...]],
+    memory: int,
+    nbytes: int,
+    first: int,
     n: int,
     cursor: Cursor,
-    params: tuple[float, ...],
     threads: int,
-) -> None: ...
+) -> bool: ...
 def orthogonal(
     dtype: int,
     x: NDArray[Any],

@@ -242,6 +242,14 @@ cdef class Cursor:
         return take(self, n)
 
 
+def cursor_of(cnp.ndarray words):
+    """Returns a cursor with the key that is in an array of two 64-bit words, at position 0."""
+    cdef Cursor cursor = Cursor.__new__(Cursor)
+    cdef const uint64_t *key = <const uint64_t *> cnp.PyArray_DATA(words)
+    cursor._key.k0, cursor._key.k1 = key[0], key[1]
+    return cursor
+
+
 cdef uint64_t take(Cursor cursor, uint64_t n) except? 0xffffffffffffffff:
     cdef uint64_t first = load(&cursor._position)
     check_rounding()
@@ -475,15 +483,26 @@ def fill_usual(distribution, x, rng, int threads):
     return True
 
 
-def fill_line(int distribution, int dtype, uintptr_t address, int64_t itemsize, uint64_t n,
-              Cursor cursor, params, int threads):
-    """As fill, for n elements side by side at an address."""
+def fill_line(distribution, dtype, params_in, uintptr_t memory, uint64_t nbytes, uint64_t first,
+              uint64_t n, Cursor cursor, int threads):
+    """Fills n elements side by side, from the index `first` of a piece of memory on, and returns
+    True, if they are aligned and lie within it. `params_in` is asked where the distribution's own
+    parameters need a closer look.
+    """
     cdef double numbers[FI_MAX_PARAMS]
     cdef fi_line line
-    line.dtype, line.out, line.n = <fi_dtype> dtype, <void *> address, n
-    line.itemsize = itemsize
+    cdef uint64_t room
+    kernel, params, _, _, bounded, _, reach64 = <tuple> distribution
+    _, line.dtype, line.itemsize, largest, _, _ = <tuple> dtype
+    line.out, line.n = <char *> memory + first * line.itemsize, n
+    room = nbytes // <uint64_t> line.itemsize
+    if n and (n > room or first > room - n or <uintptr_t> line.out % line.itemsize):
+        return False
+    if bounded or reach64 > largest:
+        params = params_in(distribution, dtype)
     store_params(numbers, params)
-    fill_lines(distribution, numbers, &line, 1, cursor, n, threads)
+    fill_lines(kernel, numbers, &line, 1, cursor, n, threads)
+    return True
 
 
 cdef int fill_lines(int distribution, const double *numbers, const fi_line *lines,

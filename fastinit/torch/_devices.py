@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fastinit import cuda
 from fastinit._distributions import Distribution
-from fastinit._fill import FloatFormat, check_overlap, fill_memory, params_in
+from fastinit._errors import value_error
+from fastinit._fill import ALIGNED, FloatFormat, check_overlap, fill_memory, params_in
 from fastinit._kernels import Cursor
 
 # Fills a tensor of the CPU, which is the part of another that begins there.
@@ -81,27 +82,11 @@ def _no_memory(tensor: torch.Tensor) -> RuntimeError:
     )
 
 
-def line_of(tensor: torch.Tensor, itemsize: int) -> tuple[int, int, torch.UntypedStorage]:
-    """Return where a contiguous tensor's elements are, how many, and the storage that they are in.
-
-    They stay there as long as the storage is held.
-
-    Another thread may give the tensor other memory, and another dtype, at any moment
-    (``x.data = y``); what is returned has room for elements of `itemsize`.
-
-    Raises
-    ------
-    RuntimeError
-        As torch, if the memory is not there.
-    """
-    storage, size = tensor.untyped_storage(), tensor.numel()
-    room = storage.nbytes() - size * itemsize
-    if room < 0:
-        raise _no_memory(tensor)
-    address = tensor.data_ptr()  # of memory of its own: a lazy copy is made now
-    if size and not 0 <= address - storage.data_ptr() <= room:
-        raise _no_memory(tensor)
-    return address, size, storage
+def line_error(tensor: torch.Tensor, dtype: FloatFormat) -> Exception:
+    """Return why the elements of a contiguous tensor of the CPU cannot be filled as they lie."""
+    if has_memory(tensor) and tensor.data_ptr() % dtype.itemsize:
+        return value_error(f"x is not aligned to its dtype, {dtype.name}; {ALIGNED}")
+    return _no_memory(tensor)
 
 
 def fill(

@@ -20,6 +20,7 @@ import torch
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
 from fastinit import _kernels
+from fastinit._arguments import Shape
 from fastinit._distributions import Distribution
 from fastinit._fill import FloatFormat, params_in
 from fastinit._kernels import Cursor
@@ -192,14 +193,16 @@ class Fills(TorchFunctionMode):
         kind: init.Kind,
         params: tuple[float, ...],
         generator: RandomSource | Cursor,
-        part: init.Part | None = None,
+        global_shape: Shape | None = None,
+        offset: Shape | None = None,
     ) -> torch.Tensor:
         """Fill a tensor, later if nobody can look at its memory without our notice."""
         generator = self._generator if generator is None else generator
         dtype = known_dtype(tensor)
-        if dtype is None or part is not None or not _may_wait(local_of(tensor)):
+        whole = global_shape is None and offset is None
+        if dtype is None or not whole or not _may_wait(local_of(tensor)):
             self._settle([tensor])
-            return init.draw(tensor, kind, params, generator, part)
+            return init.draw(tensor, kind, params, generator, global_shape, offset)
         rng = cursor(generator)
         try:
             distribution = kind.distribution(*params)

@@ -24,6 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from fastinit import random
+from fastinit._arguments import Shape
 from fastinit._errors import value_error
 from fastinit._fill import params_in
 from fastinit._kernels import Cursor
@@ -520,15 +521,17 @@ class Looking(TorchFunctionMode):
         kind: init.Kind,
         params: tuple[float, ...],
         generator: RandomSource | Cursor,
-        part: init.Part | None = None,
+        global_shape: Shape | None = None,
+        offset: Shape | None = None,
     ) -> torch.Tensor:
         """Note a fill, or let PyTorch do what is its own."""
+        part = init.part_of(tensor, global_shape, offset)
         dtype = DTYPES.get(tensor.dtype)
         if tensor.dtype in COMPLEX_DTYPES and kind.of_parts is None:
             with modes_off():  # PyTorch refuses it, where there is memory
                 kind.torchs(torch.empty(1, dtype=tensor.dtype), *params, generator=None)
         if not tensor.is_meta or dtype is None:
-            return init.draw(tensor, kind, params, generator, part)
+            return init.draw(tensor, kind, params, generator, global_shape, offset)
         try:
             params_in(kind.distribution(*params), dtype)
         except (TypeError, ValueError):

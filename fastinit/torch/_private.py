@@ -6,7 +6,7 @@ never other values. A test looks for private names in the other files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ __all__ = [
     "TRUNCATED",
     "TorchDispatchMode",
     "buffers_of",
-    "count_write",
+    "count_writes",
     "functions_off",
     "in_functorch",
     "is_sharded_by_fsdp",
@@ -101,13 +101,16 @@ def version(tensor: torch.Tensor) -> int:
     return int(_known(tensor, "_version"))
 
 
-def count_write(tensor: torch.Tensor) -> None:
-    """Count one more write of a tensor, for autograd."""
-    try:
-        # The public function checks its argument first, which takes as long as 64 values.
-        torch._C._increment_version((tensor,))
-    except AttributeError:
-        torch.autograd.graph.increment_version(tensor)
+def _write_counter() -> Callable[[Iterable[torch.Tensor]], None]:
+    """Return what counts one more write of each of some tensors, for autograd."""
+    # The public function checks its argument first, which takes as long as 64 values.
+    counter: Callable[[Iterable[torch.Tensor]], None] = getattr(
+        torch._C, "_increment_version", torch.autograd.graph.increment_version
+    )
+    return counter
+
+
+count_writes = _write_counter()
 
 
 def parameters_of(module: nn.Module) -> dict[str, Any]:

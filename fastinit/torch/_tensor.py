@@ -6,7 +6,6 @@ with its place in the whole, so that every process draws its own part and no oth
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise, product
@@ -16,23 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastinit import random
+from fastinit import _settings, random
 from fastinit._distributions import Distribution
 from fastinit._fill import (
     FLOAT_FORMATS,
     FloatFormat,
     check_overlap,
-    fill_line,
     index_steps,
     is_sharded,
     params_in,
     say_drawn_by,
 )
-from fastinit._kernels import Cursor
+from fastinit._kernels import Cursor, cursor_of, fill_line
 from fastinit.random import RNG, as_generator, default_rng
 from fastinit.torch import _devices
-from fastinit.torch._devices import line_of
-from fastinit.torch._private import count_write, local_tensor, split, storage_number
+from fastinit.torch._devices import line_error
+from fastinit.torch._private import count_writes, local_tensor, split, storage_number
 
 RandomSource: TypeAlias = torch.Generator | RNG
 
@@ -50,17 +48,21 @@ class Piece(NamedTuple):
     box: tuple[slice, ...]
 
 
-class _Words(threading.local):
-    """Two 64-bit words for each thread, to draw a key into."""
+class _Words:
+    """Two 64-bit words to draw a key into."""
 
     def __init__(self) -> None:
         with torch.inference_mode(False):
             words = torch.empty(2, dtype=torch.int64, device="cpu")
-        self.draw = words.random_
-        self.read = words.numpy().tolist  # quicker than the tensor's
+            # PyTorch's operators take the GIL to count the references to a tensor that nothing
+            # but Python owns, and a key then takes a third longer. A view owns its tensor.
+            self._owner = words[:]
+        self.draw, self.array = words.random_, words.numpy()
 
 
-_words = _Words()
+# Those that no call uses at the moment. A call takes one of them for itself: another thread, or a
+# signal's handler, may draw a key of its own before this one is read.
+_words = [_Words()]
 
 
 def cursor(generator: RandomSource | Cursor) -> Cursor:
@@ -69,14 +71,19 @@ def cursor(generator: RandomSource | Cursor) -> Cursor:
     A key is two numbers of 63 bits. They are the generator's output, not a seed, so that no
     hash has to spread them; the next call draws others.
     """
-    words = _words
+    if generator is not None and type(generator) is not torch.Generator:
+        return generator if isinstance(generator, Cursor) else as_generator(generator, "generator")
+    try:
+        words = _words.pop()
+    except IndexError:
+        words = _Words()
     if generator is None:
         words.draw()
-    elif type(generator) is torch.Generator:
-        words.draw(generator=generator)
     else:
-        return generator if isinstance(generator, Cursor) else as_generator(generator, "generator")
-    return Cursor(words.read())
+        words.draw(generator=generator)
+    rng = cursor_of(words.array)
+    _words.append(words)
+    return rng
 
 
 def generator_of(seed: RandomSource | Cursor, name: str = "seed") -> random.Generator:
@@ -192,11 +199,28 @@ def fill(
     there, and what each axis adds; the generator stays.
     """
     if start is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous():
-        address, size, _storage = line_of(tensor, dtype.itemsize)
-        fill_line(distribution, address, size, dtype, rng)
+        # In few steps, as each call of PyTorch's takes as long as several values, and by the C
+        # kernels, whichever backend is set. Another thread may give the tensor other memory, and
+        # another dtype, at any moment (``x.data = y``): this memory stays as long as its storage
+        # is held, and what is filled lies within it. A lazy copy, asked for its address, gets
+        # memory of its own.
+        storage = tensor.untyped_storage()
+        filled = fill_line(
+            distribution,
+            dtype,
+            params_in,
+            storage.data_ptr(),
+            storage.nbytes(),
+            tensor.storage_offset(),
+            tensor.numel(),
+            rng,
+            _settings.default_threads,
+        )
+        if not filled:
+            raise line_error(tensor, dtype)
     else:
         _fill_pieces(tensor, dtype, distribution, rng, start, steps)
-    count_write(tensor)
+    count_writes((tensor,))
     return tensor
 
 

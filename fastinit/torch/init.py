@@ -162,8 +162,17 @@ class Part(NamedTuple):
     steps: tuple[int, ...]
 
 
-def _part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> Part | None:
-    """Return where in a larger tensor a tensor is, if it is said to be a part of one."""
+def part_of(
+    tensor: torch.Tensor, global_shape: Shape | None = None, offset: Shape | None = None
+) -> Part | None:
+    """Return where in a larger tensor a tensor is, if it is said to be a part of one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `_whole`.
+    """
+    _checked(tensor)
     if global_shape is None and offset is None:
         return None
     shape, at = _whole(tensor, global_shape, offset)
@@ -200,7 +209,8 @@ def draw(
     kind: Kind,
     params: tuple[float, ...],
     generator: RandomSource | Cursor,
-    part: Part | None = None,
+    global_shape: Shape | None = None,
+    offset: Shape | None = None,
 ) -> torch.Tensor:
     """Fill the tensor, by fastinit if it can, otherwise by torch with a warning; return it.
 
@@ -208,9 +218,12 @@ def draw(
     """
     if has_torch_function_unary(tensor):
         taken: torch.Tensor = handle_torch_function(
-            draw, (tensor,), tensor, kind, params, generator, part
+            draw, (tensor,), tensor, kind, params, generator, global_shape, offset
         )
         return taken
+    part = None
+    if global_shape is not None or offset is not None:  # which most are not
+        part = part_of(tensor, global_shape, offset)
     dtype, distribution, refused = known_dtype(tensor), None, None
     if dtype is not None:
         for number in params:
@@ -374,7 +387,7 @@ def uniform_(
     >>> bool(w.abs().max() <= 0.1)
     True
     """
-    return draw(tensor, UNIFORM, (a, b), generator, _part(tensor, global_shape, offset))
+    return draw(tensor, UNIFORM, (a, b), generator, global_shape, offset)
 
 
 def normal_(
@@ -416,7 +429,7 @@ def normal_(
     >>> round(w.std().item(), 3)
     0.02
     """
-    return draw(tensor, NORMAL, (mean, std), generator, _part(tensor, global_shape, offset))
+    return draw(tensor, NORMAL, (mean, std), generator, global_shape, offset)
 
 
 def trunc_normal_(
@@ -474,9 +487,7 @@ def trunc_normal_(
         absolute_truncated_normal_distribution(*map(_plain, (mean, std, a, b)))  # says why
         if std == 0:
             raise value_error("std=0 must be positive; constant_ fills with one number") from None
-    return draw(
-        tensor, NORMAL_WITHIN, (mean, std, a, b), generator, _part(tensor, global_shape, offset)
-    )
+    return draw(tensor, NORMAL_WITHIN, (mean, std, a, b), generator, global_shape, offset)
 
 
 def truncated_normal_(
@@ -526,9 +537,7 @@ def truncated_normal_(
     >>> bool(w.abs().max() <= 0.04)
     True
     """
-    return draw(
-        tensor, TRUNCATED, (mean, std, low, high), generator, _part(tensor, global_shape, offset)
-    )
+    return draw(tensor, TRUNCATED, (mean, std, low, high), generator, global_shape, offset)
 
 
 class Fans(TypedDict, total=False):
@@ -595,12 +604,12 @@ def _layout(
 ) -> tuple[tuple[int, ...], tuple[Axes, Axes, Axes]]:
     """Return the whole tensor's shape, and its axes of inputs, outputs and layers."""
     _known(fans, function)
-    shape, _ = _whole(tensor, fans.get("global_shape"), fans.get("offset"))
+    shape, _ = _whole(tensor, *_place(fans))
     return shape, (fans.get("in_axis", 1), fans.get("out_axis", 0), fans.get("batch_axis", ()))
 
 
-def _part_of(tensor: torch.Tensor, fans: Fans) -> Part | None:
-    return _part(tensor, fans.get("global_shape"), fans.get("offset"))
+def _place(fans: Fans) -> tuple[Shape | None, Shape | None]:
+    return fans.get("global_shape"), fans.get("offset")
 
 
 def _factor(gain: Any) -> float:
@@ -674,7 +683,7 @@ def xavier_uniform_(
     True
     """
     bound = _bound(_factor(gain), _fan(tensor, "fan_avg", fans, "xavier_uniform_"))
-    return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
+    return draw(tensor, UNIFORM, (-bound, bound), generator, *_place(fans))
 
 
 def xavier_normal_(
@@ -695,7 +704,7 @@ def xavier_normal_(
     True
     """
     std = _std(_factor(gain), _fan(tensor, "fan_avg", fans, "xavier_normal_"))
-    return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
+    return draw(tensor, NORMAL, (0.0, std), generator, *_place(fans))
 
 
 def kaiming_uniform_(
@@ -747,7 +756,7 @@ def kaiming_uniform_(
         return nn.init.kaiming_normal_(tensor)  # to warn
     fan = _fan(tensor, mode, fans, "kaiming_uniform_")
     bound = _bound(_gain(nonlinearity, a), fan)
-    return draw(tensor, UNIFORM, (-bound, bound), generator, _part_of(tensor, fans))
+    return draw(tensor, UNIFORM, (-bound, bound), generator, *_place(fans))
 
 
 def kaiming_normal_(
@@ -776,7 +785,7 @@ def kaiming_normal_(
         return nn.init.kaiming_normal_(tensor)  # to warn
     fan = _fan(tensor, mode, fans, "kaiming_normal_")
     std = _std(_gain(nonlinearity, a), fan)
-    return draw(tensor, NORMAL, (0.0, std), generator, _part_of(tensor, fans))
+    return draw(tensor, NORMAL, (0.0, std), generator, *_place(fans))
 
 
 _OF_VARIANCE: dict[str, Callable[[float], tuple[Kind, tuple[float, ...]]]] = {
@@ -837,7 +846,7 @@ def variance_scaling_(
     given = fans.get("fan_in"), fans.get("fan_out")
     variance = scaled_variance(shape, scale, mode, layout, *given)
     kind, params = _OF_VARIANCE[distribution](variance)
-    return draw(tensor, kind, params, generator, _part_of(tensor, fans))
+    return draw(tensor, kind, params, generator, *_place(fans))
 
 
 def lecun_normal_(
@@ -1001,7 +1010,7 @@ def _strips(
 
 def _no_part(tensor: torch.Tensor, global_shape: Shape | None, offset: Shape | None) -> None:
     """Raise if what torch has to fill or to refuse is a part of a larger tensor."""
-    if _part(tensor, global_shape, offset) is not None and tensor.numel():
+    if part_of(tensor, global_shape, offset) is not None and tensor.numel():
         raise type_error(
             f"global_shape and offset: allowed for a matrix that fastinit can fill; this is "
             f"{refusal(tensor) or f'of shape {tuple(tensor.shape)}'}"
@@ -1164,7 +1173,7 @@ def constant_(
     >>> init.constant_(torch.empty(2), 0.5)
     tensor([0.5000, 0.5000])
     """
-    _whole(tensor, global_shape, offset)
+    part_of(tensor, global_shape, offset)  # refuses what is none
     try:
         return nn.init.constant_(tensor, val)
     except (TypeError, RuntimeError, OverflowError) as error:
@@ -1187,7 +1196,7 @@ def ones_(
     >>> init.ones_(torch.empty(2))
     tensor([1., 1.])
     """
-    _whole(tensor, global_shape, offset)
+    part_of(tensor, global_shape, offset)  # refuses what is none
     return nn.init.ones_(tensor)
 
 
@@ -1203,7 +1212,7 @@ def zeros_(
     >>> init.zeros_(torch.empty(2))
     tensor([0., 0.])
     """
-    _whole(tensor, global_shape, offset)
+    part_of(tensor, global_shape, offset)  # refuses what is none
     return nn.init.zeros_(tensor)
 
 

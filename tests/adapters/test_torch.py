@@ -350,6 +350,23 @@ class TestGenerators:
             worker.join()
         assert len(set(keys)) == 2000
 
+    def test_a_signals_handler_draws_a_key_of_its_own(self, monkeypatch):
+        words, x, y = tensors._Words(), torch.empty(50), torch.empty(50)
+        draw = words.draw
+
+        def interrupted():
+            draw()
+            init.normal_(y)
+
+        words.draw = interrupted
+        monkeypatch.setattr(tensors, "_words", [words])
+        torch.manual_seed(0)
+        init.normal_(x)
+        words.draw = draw
+        torch.manual_seed(0)
+        assert bits(x) == bits(init.normal_(torch.empty(50)))
+        assert bits(y) == bits(init.normal_(torch.empty(50)))
+
     def test_first_use_under_inference_mode_and_on_meta(self):
         def first():
             with torch.inference_mode(), torch.device("meta"):

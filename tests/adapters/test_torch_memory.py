@@ -264,6 +264,24 @@ def test_a_storage_that_is_too_short_is_refused(fill, nbytes, view):
     assert fill(torch.empty(0), generator=0).numel() == 0
 
 
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_lazy_copy_gets_memory_of_its_own(fill):
+    w = torch.zeros(N)
+    copy = torch._lazy_clone(w)
+    assert fill(copy[7:], generator=0).std() > 0.1
+    assert not w.any()
+    assert not copy[:7].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_that_is_not_aligned_is_left_to_torch(dtype):
+    w = torch.frombuffer(bytearray(4 * N), dtype=dtype, offset=1, count=N // 2)
+    name = str(dtype).removeprefix("torch.")
+    with pytest.warns(UserWarning, match=rf"PyTorch drew .* x is not aligned to its dtype, {name}"):
+        init.normal_(w, generator=0)
+    assert init.normal_(w[:0], generator=0).numel() == 0
+
+
 # Memory of 128 MiB goes back to the system as soon as nobody holds it: a write there is the end.
 WHILE_FILLING = """
 import ctypes, threading

@@ -12,7 +12,7 @@ from fastinit import _fill
 torch = adapter("torch")
 
 from fastinit import torch as ft  # noqa: E402
-from fastinit.torch import _fills, _private  # noqa: E402
+from fastinit.torch import _fills, _private, _tensor  # noqa: E402
 
 REFUSED = r"fastinit.torch needs .*, which PyTorch .* does not have; allowed: PyTorch 2.6 to 2.13"
 
@@ -41,8 +41,11 @@ def without(monkeypatch):
     return hide
 
 
-def test_writes_are_counted_by_the_public_function(without):
+def test_writes_are_counted_by_the_public_function(without, monkeypatch):
     without("_increment_version")
+    counter = _private._write_counter()
+    assert counter is torch.autograd.graph.increment_version
+    monkeypatch.setattr(_tensor, "count_writes", counter)
     x = torch.empty(1000)
     before = x._version
     ft.init.normal_(x, generator=3)

@@ -96,8 +96,12 @@ BEFORE = """
 import threading
 import numpy as np
 from fastinit import _kernels as k
+from fastinit._distributions import normal_distribution
+from fastinit._fill import FLOAT_FORMATS, params_in
 def fill(x, n):
-    k.fill_line(k.NORMAL, k.FLOAT32, x.ctypes.data, 4, n, k.Cursor((1, 2)), (0.0, 1.0), 1)
+    normal, float32 = normal_distribution(0.0, 1.0), FLOAT_FORMATS["float32"]
+    start, nbytes = x.ctypes.data, 4 * n
+    k.fill_line(normal, float32, params_in, start, nbytes, 0, n, k.Cursor((1, 2)), 1)
 """
 SUITE = (
     "test_fill.py",
