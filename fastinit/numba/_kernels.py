@@ -242,6 +242,7 @@ def jumps(draws):
 
 
 LANES = 16  # pairs that are drawn together
+CACHE_LINE = 64  # bytes, of most machines
 POWERS, SUMS = jumps(BLOCK + 2 * LANES)
 MULTIPLIER, TO_LOW_WORDS, PLUS_LOW_WORDS = POWERS[1], POWERS[BLOCK], SUMS[BLOCK]
 # To the first draw of each pair.
@@ -365,19 +366,36 @@ def outputs(builder, lanes):
     )
 
 
+def ask_for(builder, items, itemsize):
+    """Fetch the memory of LANES pairs into the cache for a write; past the end it does nothing."""
+    byte = ir.IntType(8).as_pointer()
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), [byte, I32_IR, I32_IR, I32_IR])
+    )
+    to_write, keep, data = I32_IR(1), I32_IR(3), I32_IR(1)
+    for line in range(0, 2 * LANES * itemsize, CACHE_LINE):
+        at = builder.gep(builder.bitcast(items, byte), [I32_IR(line)])
+        builder.call(prefetch, [at, to_write, keep, data])
+
+
 @intrinsic
-def draw_pairs(_, even, odd, n, state, inc, power, sum_):
+def draw_pairs(_, even, odd, n, state, inc, power, sum_, to):
     """Draw n pairs, rounded up to LANES of them, into two arrays.
 
     The tables lead from the block's state to each pair's first draw. With the state in halves as
     in kernels.inc.h, which says why, and in vectors: LLVM makes neither of a loop over an array.
+
+    Meanwhile the memory is fetched that the values go to. Drawing needs none, and storing would
+    wait for it (measured in 134 MB: a uniform takes 0.63 of the time, a normal 0.88).
     """
 
     def generate(context, builder, signature, arguments):
         n, state, inc = arguments[2:5]
-        even, odd, power, sum_ = (
-            vectors_of(context, builder, signature.args[i], arguments[i])[1] for i in (0, 1, 5, 6)
+        even, odd, power, sum_, to = (
+            vectors_of(context, builder, signature.args[i], arguments[i])[1]
+            for i in (0, 1, 5, 6, 7)
         )
+        itemsize = signature.args[7].dtype.bitwidth // 8
         plus, far_plus = (
             splat(builder, builder.mul(inc, I64_IR(int(SUMS[draws])))) for draws in (1, 2 * LANES)
         )
@@ -386,6 +404,7 @@ def draw_pairs(_, even, odd, n, state, inc, power, sum_):
         for half, place in zip(lanes, places, strict=True):
             builder.store(half, place)
         with for_range_slice(builder, n.type(0), n, n.type(LANES)) as (pair, _):
+            ask_for(builder, builder.gep(to, [builder.add(pair, pair)]), itemsize)
             lanes = Lanes(*map(builder.load, places))
             after = stepped(builder, lanes, MULTIPLIER, plus)
             for array, states in ((even, lanes), (odd, after)):
@@ -396,7 +415,7 @@ def draw_pairs(_, even, odd, n, state, inc, power, sum_):
                 builder.store(half, place)
         return context.get_dummy_value()
 
-    return types.none(even, odd, n, state, inc, power, sum_), generate
+    return types.none(even, odd, n, state, inc, power, sum_, to), generate
 
 
 # normal.h
@@ -835,17 +854,17 @@ def memory_of(out):
 
 
 @chosen
-def draw(out, state, inc, power, sum_, draws, n):
+def draw(out, state, inc, power, sum_, draws, n, to):
     """Draw n pairs: those of a word's upper half, and where there are words, its lower one's."""
     if unit_of(out) == "draws":
-        return lambda out, state, inc, power, sum_, draws, n: draw_pairs(
-            draws[0], draws[1], n, state, inc, power, sum_
+        return lambda out, state, inc, power, sum_, draws, n, to: draw_pairs(
+            draws[0], draws[1], n, state, inc, power, sum_, to
         )
 
-    def words(out, state, inc, power, sum_, draws, n):
-        draw_pairs(draws[0], draws[1], n, state, inc, power, sum_)
+    def words(out, state, inc, power, sum_, draws, n, to):
+        draw_pairs(draws[0], draws[1], n, state, inc, power, sum_, to)
         state = state * TO_LOW_WORDS + inc * PLUS_LOW_WORDS
-        draw_pairs(draws[2], draws[3], n, state, inc, power, sum_)
+        draw_pairs(draws[2], draws[3], n, state, inc, power, sum_, to)
 
     return words
 
@@ -900,7 +919,7 @@ def write_pairs(to, out, distribution, state, inc, first, room):
     """
     draws, n = room.draws, len(to) // 2
     half = n // 2
-    draw(out, state, inc, PAIR_POWERS[first:], PAIR_SUMS[first:], draws, n)
+    draw(out, state, inc, PAIR_POWERS[first:], PAIR_SUMS[first:], draws, n, to)
     for p in range(half):
         one = pair_of(out, distribution, draws, p)
         other = pair_of(out, distribution, draws, half + p)

@@ -11,6 +11,9 @@ enum { FI_REFLECTIONS = 48, FI_PANEL = 240 };
 /* Rows that a tile has at most: so many zeros follow the last row of what tiles are made of. */
 enum { FI_TILE_ROWS = 8 };
 
+/* Rows that are stored together. */
+enum { FI_STORED = 64 };
+
 /* A row or a column of the matrix, and how far it is from the array's first element. */
 typedef struct {
     uint64_t index;

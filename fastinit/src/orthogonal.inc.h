@@ -81,13 +81,13 @@ static inline size_t OF(rounded_up)(size_t n, size_t to) { return (n + to - 1) /
  * the diagonal and where there are no more reflections or rows. */
 static void OF(draw)(const fi_tall *q, uint64_t first, REAL *x, fi_participant *me)
 {
-    enum { AT_ONCE = 1 << 14 }; /* rows: a millisecond or less */
+    enum { ROWS = 1 << 14 }; /* a millisecond or less */
     static const double standard[2] = {0, 1};
     const size_t rows = q->rows - first, columns = q->columns - first;
     const size_t n = columns < FI_REFLECTIONS ? columns : FI_REFLECTIONS;
     const uint64_t start = q->start + first * (q->rows + n);
-    for (size_t i = 0; i < rows && !fi_stopped(me); i += AT_ONCE)
-        NORMAL(x + i * n, (rows - i < AT_ONCE ? rows - i : AT_ONCE) * n, start + i * n, q->key,
+    for (size_t i = 0; i < rows && !fi_stopped(me); i += ROWS)
+        NORMAL(x + i * n, (rows - i < ROWS ? rows - i : ROWS) * n, start + i * n, q->key,
                standard);
     for (size_t i = n < FI_REFLECTIONS ? rows : 0; i-- > 0;) {
         memmove(x + i * FI_REFLECTIONS, x + i * n, n * sizeof *x);
@@ -191,8 +191,21 @@ static void OF(convert)(REAL *restrict x, size_t n, double gain, fi_dtype dtype,
     }
 }
 
+/* Whether n lines lie side by side in memory, in their order. */
+static inline int OF(adjacent)(const fi_line *line, size_t n, size_t itemsize)
+{
+    for (size_t i = 1; i < n; i++)
+        if (line[i].at != line[i - 1].at + (int64_t)itemsize)
+            return 0;
+    return 1;
+}
+
 #define FI_SCATTER(T)                                                                              \
-    if (q->row_by_row) {                                                                           \
+    if (OF(adjacent)(column, columns, sizeof(T))) {                                                \
+        for (size_t i = 0; i < rows; i++)                                                          \
+            memcpy(q->out + row[i].at + column->at, from + i * TILE * sizeof(T),                   \
+                   columns * sizeof(T));                                                           \
+    } else if (q->row_by_row) {                                                                    \
         for (size_t i = 0; i < rows; i++)                                                          \
             for (size_t j = 0; j < columns; j++)                                                   \
                 memcpy(q->out + row[i].at + column[j].at, from + (i * TILE + j) * sizeof(T),       \
@@ -204,27 +217,35 @@ static void OF(convert)(REAL *restrict x, size_t n, double gain, fi_dtype dtype,
                        sizeof(T));                                                                 \
     }
 
-/* The wanted rows of a tile's columns, which begin with the wanted column `first`. */
-static void OF(store_tile)(const fi_tall *q, const REAL *tile, uint64_t first, size_t columns)
+/* Some wanted rows, at most FI_STORED, of a tile: of as many of its columns as are wanted. */
+static void OF(store_tile)(const fi_tall *q, const REAL *tile, const fi_line *row, size_t rows,
+                           const fi_line *column, size_t columns)
 {
-    enum { AT_ONCE = 64 };
-    REAL x[AT_ONCE * TILE], converted[AT_ONCE * TILE];
-    const fi_line *column = q->column + first;
+    REAL x[FI_STORED * TILE], converted[FI_STORED * TILE];
     const char *from = (const char *)converted;
-    for (uint64_t done = 0; done < q->wanted_rows; done += AT_ONCE) {
-        const fi_line *row = q->row + done;
-        const size_t rows = q->wanted_rows - done < AT_ONCE ? q->wanted_rows - done : AT_ONCE;
-        for (size_t i = 0; i < rows; i++)
-            memcpy(x + i * TILE, tile + row[i].index * TILE, TILE * sizeof *x);
-        OF(convert)(x, rows * TILE, q->gain, q->dtype, converted);
-        switch (q->dtype) {
-        case FI_FLOAT64: FI_SCATTER(uint64_t); break;
-        case FI_FLOAT32: FI_SCATTER(uint32_t); break;
-        case FI_FLOAT16:
-        case FI_BFLOAT16: FI_SCATTER(uint16_t); break;
-        default: FI_SCATTER(uint8_t); break;
-        }
+    for (size_t i = 0; i < rows; i++)
+        memcpy(x + i * TILE, tile + row[i].index * TILE, TILE * sizeof *x);
+    OF(convert)(x, rows * TILE, q->gain, q->dtype, converted);
+    switch (q->dtype) {
+    case FI_FLOAT64: FI_SCATTER(uint64_t); break;
+    case FI_FLOAT32: FI_SCATTER(uint32_t); break;
+    case FI_FLOAT16:
+    case FI_BFLOAT16: FI_SCATTER(uint16_t); break;
+    default: FI_SCATTER(uint8_t); break;
     }
+}
+
+/* The wanted rows of `wanted` columns, in tiles, which begin with the wanted column `begin`. All
+ * tiles of a few rows at a time: each row may be in a page of its own, and the processor remembers
+ * where a few pages are (measured at 4096 x 4096: tile by tile takes 1.6 times as long). */
+static void OF(store_panel)(const fi_tall *q, const REAL *columns, size_t tile, uint64_t begin,
+                            size_t wanted)
+{
+    for (uint64_t done = 0; done < q->wanted_rows; done += FI_STORED)
+        for (size_t j = 0; j < wanted; j += TILE)
+            OF(store_tile)(q, columns + j / TILE * tile, q->row + done,
+                           q->wanted_rows - done < FI_STORED ? q->wanted_rows - done : FI_STORED,
+                           q->column + begin + j, wanted - j < TILE ? wanted - j : TILE);
 }
 
 static void OF(fill)(const fi_tall *q, uint64_t begin, uint64_t end, void *scratch,
@@ -258,9 +279,7 @@ static void OF(fill)(const fi_tall *q, uint64_t begin, uint64_t end, void *scrat
             break;
     }
     if (!fi_stopped(me))
-        for (size_t j = 0; j < tiles; j++)
-            OF(store_tile)(q, columns + j * tile, begin + j * TILE,
-                      wanted - j * TILE < TILE ? wanted - j * TILE : TILE);
+        OF(store_panel)(q, columns, tile, begin, wanted);
     leave_float_mode(before);
 }
 
