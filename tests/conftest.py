@@ -93,6 +93,7 @@ EXHAUSTIVE = (
     "test_gpt2_loads_and_knows_nothing",
     "test_keras.py",
     "test_hostile_headers_end_in_one_line",
+    "test_imported_while_tensors_have_no_memory",
     "test_killed_at_random_moments",
     "test_numpy_and_fastinit_fill_the_memory_given",
     "test_orthogonal_tensors_are_written_checked_and_shown_in_parts",

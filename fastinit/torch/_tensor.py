@@ -60,9 +60,10 @@ class _Words:
         self.draw, self.array = words.random_, words.numpy()
 
 
-# Those that no call uses at the moment. A call takes one of them for itself: another thread, or a
+# Those that no call uses at the moment; none are made on import, which may be within a mode of
+# PyTorch's whose tensors have no memory. A call takes one of them for itself: another thread, or a
 # signal's handler, may draw a key of its own before this one is read.
-_words = [_Words()]
+_words: list[_Words] = []
 
 
 def cursor(generator: RandomSource | Cursor) -> Cursor:

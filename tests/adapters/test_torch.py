@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import math
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -497,3 +499,19 @@ def test_strips_are_parts_of_the_whole(monkeypatch, name, shape):
         assert len(strips) > 1 or min(shape) == 1
     turned = torch.empty(shape[::-1]).permute(*reversed(range(len(shape))))
     assert torch.equal(fill(turned, **arguments), whole)
+
+
+IMPORT = """
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+with FakeTensorMode():
+    import fastinit.torch
+assert fastinit.torch.normal_(torch.zeros(9)).count_nonzero() == 9
+"""
+
+
+def test_imported_while_tensors_have_no_memory():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], capture_output=True, text=True, timeout=99
+    )
+    assert done.returncode == 0, done.stderr
