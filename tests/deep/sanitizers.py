@@ -110,11 +110,18 @@ SUITE = (
     "test_random.py",
     "test_numpy_bit_generator.py",
     "test_structured.py",
+    "test_orthogonal.py",
 )
-# The first three limit the memory or the threads of a process, and a sanitizer reserves terabytes.
+# The first four limit or measure the memory or the threads of a process, and a sanitizer reserves
+# terabytes.
 # The next ones count threads, of which ThreadSanitizer has one of its own, or make a fill last by a
 # stride of 0: several threads then write one element, which is a race by the caller's own wish.
-LIMITED = ("test_threads_are_refused", "test_processes_are_refused", "test_no_memory")
+LIMITED = (
+    "test_threads_are_refused",
+    "test_processes_are_refused",
+    "test_no_memory",
+    "test_memory_is_what_the_header_says",
+)
 LEFT_OUT = {
     "address and undefined": LIMITED,
     "thread": (
