@@ -134,7 +134,7 @@ def check(
 
     def prove(values: Recorded) -> int | Difference:
         stored = values.stored
-        actual = digest(read_block(stored, block) for block in blocks(stored.tensor))
+        actual = digest(read_block(stored, block, direct=direct) for block in blocks(stored.tensor))
         if actual == values.digest:
             return stored.tensor.nbytes
         return Difference(stored.tensor.name, None, values.digest, actual, stored.path)
@@ -147,7 +147,7 @@ def check(
     )
     proven = [origin for origin in origins if isinstance(origin, Recorded)]
     n = count_threads(threads)
-    # Twice as many read as draw, for a disk gives its speed only to those who always wait for it.
+    # Twice as many threads read as draw, so that the disk always has something to do.
     drawing = Semaphore(n)
     difference = None
     for result in chain(in_order(compare, batches(todo), 2 * n), in_order(prove, proven, n)):

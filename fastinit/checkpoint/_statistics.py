@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,11 +200,10 @@ def wrong(statistics: Sequence[Statistics]) -> list[Statistics]:
 def _all_moments(
     checkpoint: Checkpoint, threads: int, progress: Callable[[int], object] | None
 ) -> dict[Stored, Moments]:
-    direct = checkpoint.direct
+    values = partial(read_block, direct=checkpoint.direct)
 
     def work(batch: list[tuple[Block, Stored]]) -> list[tuple[Stored, Moments, int]]:
-        read_all = ((s, block, read_block(s, block, direct=direct)) for block, s in batch)
-        return [(s, Moments.of(x), block.nbytes) for s, block, x in read_all]
+        return [(s, Moments.of(values(s, block)), block.nbytes) for block, s in batch]
 
     sums = {each: Moments() for each in checkpoint.stored}
     todo = ((block, each) for each in sums for block in blocks(each.tensor))

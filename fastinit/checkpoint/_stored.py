@@ -96,7 +96,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def direct(self) -> bool:
-        """Whether to read all of it past the page cache, which cannot hold it."""
+        """Whether to read all of it past the page cache: it is larger than that may be."""
         return not fits_page_cache(sum(each.tensor.nbytes for each in self.stored))
 
 

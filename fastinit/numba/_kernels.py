@@ -366,16 +366,16 @@ def outputs(builder, lanes):
     )
 
 
-def ask_for(builder, items, itemsize):
+def prefetch(builder, items, itemsize):
     """Fetch the memory of LANES pairs into the cache for a write; past the end it does nothing."""
     byte = ir.IntType(8).as_pointer()
-    prefetch = builder.module.declare_intrinsic(
+    fetch = builder.module.declare_intrinsic(
         "llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), [byte, I32_IR, I32_IR, I32_IR])
     )
     to_write, keep, data = I32_IR(1), I32_IR(3), I32_IR(1)
     for line in range(0, 2 * LANES * itemsize, CACHE_LINE):
         at = builder.gep(builder.bitcast(items, byte), [I32_IR(line)])
-        builder.call(prefetch, [at, to_write, keep, data])
+        builder.call(fetch, [at, to_write, keep, data])
 
 
 @intrinsic
@@ -404,7 +404,7 @@ def draw_pairs(_, even, odd, n, state, inc, power, sum_, to):
         for half, place in zip(lanes, places, strict=True):
             builder.store(half, place)
         with for_range_slice(builder, n.type(0), n, n.type(LANES)) as (pair, _):
-            ask_for(builder, builder.gep(to, [builder.add(pair, pair)]), itemsize)
+            prefetch(builder, builder.gep(to, [builder.add(pair, pair)]), itemsize)
             lanes = Lanes(*map(builder.load, places))
             after = stepped(builder, lanes, MULTIPLIER, plus)
             for array, states in ((even, lanes), (odd, after)):
