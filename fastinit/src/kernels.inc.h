@@ -47,7 +47,7 @@ static inline void run(chunk_writer *write, size_t itemsize, void *out, size_t n
             count -= count % CHUNK;
             write(to, (unsigned)(count / CHUNK), g, e / CHUNK, params);
         } else {
-            uint64_t whole[CHUNK];
+            FI_ALIGNED uint64_t whole[CHUNK];
             count = count < CHUNK - skip ? count : CHUNK - skip;
             write(whole, 1, g, e / CHUNK, params);
             memcpy(to, (const char *)whole + skip * itemsize, count * itemsize);
@@ -106,7 +106,7 @@ static inline void zip(const void *even, const void *odd, void *pairs)
 FI_ALWAYS_INLINE void output(const uint32_t high[LANES], const uint32_t low[LANES],
                           uint32_t draw[LANES])
 {
-    uint32_t by[LANES];
+    FI_ALIGNED uint32_t by[LANES];
     for (int l = 0; l < LANES; l++) {
         draw[l] = pcg_xorshift(high[l], low[l]);
         by[l] = pcg_rotation(high[l]);
@@ -124,16 +124,16 @@ FI_ALWAYS_INLINE void output(const uint32_t high[LANES], const uint32_t low[LANE
  * instruction for twice as many lanes; only the lower halves' product needs 64 bits (measured on
  * AVX2: draws take 0.72 of the time).  Whatever stands above `low` in its 64 bits is not read. */
 typedef struct {
-    uint64_t low[LANES];
-    uint32_t high[LANES];
+    FI_ALIGNED uint64_t low[LANES];
+    FI_ALIGNED uint32_t high[LANES];
 } lanes;
 
 __attribute__((noinline)) static void start_lanes(lanes *s, pcg32 g, unsigned chunk)
 {
     const uint64_t state = pcg_at_chunk(g, chunk);
     const fi_wide_vector zero = {0}, first = zero + state, inc = zero + g.inc;
-    uint32_t mul_high[LANES], mul_low[LANES], add_high[LANES], add_low[LANES];
-    uint32_t carry[LANES], unused[LANES];
+    FI_ALIGNED uint32_t mul_high[LANES], mul_low[LANES], add_high[LANES], add_low[LANES];
+    FI_ALIGNED uint32_t carry[LANES], unused[LANES];
     for (int l = 0; l < LANES; l += IN_VECTOR / 2) {
         fi_wide_vector mul, add, sum;
         memcpy(&mul, pcg_mul + l, sizeof mul);
@@ -171,8 +171,8 @@ static inline void step_high(const uint32_t high[LANES], const uint32_t low[LANE
 
 FI_ALWAYS_INLINE void draw32(lanes *s, uint64_t inc, uint32_t even[LANES], uint32_t odd[LANES])
 {
-    uint64_t next[LANES];
-    uint32_t low[LANES], next_low[LANES], next_high[LANES], carry[LANES], unused[LANES];
+    FI_ALIGNED uint64_t next[LANES];
+    FI_ALIGNED uint32_t low[LANES], next_low[LANES], next_high[LANES], carry[LANES], unused[LANES];
     split(s->low, unused, low);
     output(s->high, low, even);
     step_low(s->low, PCG_MULTIPLIER, inc, next);
@@ -187,7 +187,7 @@ FI_ALWAYS_INLINE void draw32(lanes *s, uint64_t inc, uint32_t even[LANES], uint3
 #else
 
 typedef struct {
-    uint64_t state[LANES];
+    FI_ALIGNED uint64_t state[LANES];
 } lanes;
 
 __attribute__((noinline)) static void start_lanes(lanes *s, pcg32 g, unsigned chunk)
@@ -199,7 +199,7 @@ __attribute__((noinline)) static void start_lanes(lanes *s, pcg32 g, unsigned ch
 
 FI_ALWAYS_INLINE void split_output(const uint64_t state[LANES], uint32_t draw[LANES])
 {
-    uint32_t high[LANES], low[LANES];
+    FI_ALIGNED uint32_t high[LANES], low[LANES];
     split(state, high, low);
     output(high, low, draw);
 }
@@ -207,7 +207,7 @@ FI_ALWAYS_INLINE void split_output(const uint64_t state[LANES], uint32_t draw[LA
 FI_ALWAYS_INLINE void draw32(lanes *s, uint64_t inc, uint32_t even[LANES], uint32_t odd[LANES])
 {
     const uint64_t step = inc * PCG_ADD_64;
-    uint64_t next[LANES];
+    FI_ALIGNED uint64_t next[LANES];
     split_output(s->state, even);
     for (int l = 0; l < LANES; l++) {
         next[l] = s->state[l] * PCG_MULTIPLIER + inc;
@@ -223,8 +223,9 @@ FI_ALWAYS_INLINE void draw32(lanes *s, uint64_t inc, uint32_t even[LANES], uint3
 #if FI_VECTOR == 64
 #define draw32_apart draw32
 #else
-__attribute__((noinline)) static void draw32_apart(lanes *s, uint64_t inc, uint32_t even[LANES],
-                                                   uint32_t odd[LANES])
+__attribute__((noinline)) static void draw32_apart(lanes *restrict s, uint64_t inc,
+                                                   uint32_t even[restrict LANES],
+                                                   uint32_t odd[restrict LANES])
 {
     draw32(s, inc, even, odd);
 }
@@ -233,7 +234,7 @@ __attribute__((noinline)) static void draw32_apart(lanes *s, uint64_t inc, uint3
 FI_ALWAYS_INLINE void draw64(lanes *high, lanes *low, uint64_t inc, uint64_t even[LANES],
                           uint64_t odd[LANES])
 {
-    uint32_t high_even[LANES], high_odd[LANES], low_even[LANES], low_odd[LANES];
+    FI_ALIGNED uint32_t high_even[LANES], high_odd[LANES], low_even[LANES], low_odd[LANES];
     draw32_apart(high, inc, high_even, high_odd);
     draw32_apart(low, inc, low_even, low_odd);
     zip(FI_BIG_ENDIAN ? high_even : low_even, FI_BIG_ENDIAN ? low_even : high_even, even);
@@ -280,11 +281,11 @@ AFFINE(normal, 64)
     start_lanes(&s, g, chunk)
 
 #define DRAW32                                                                                     \
-    uint32_t even[LANES], odd[LANES];                                                              \
+    FI_ALIGNED uint32_t even[LANES], odd[LANES];                                                   \
     draw32(&s, g.inc, even, odd)
 
 #define DRAW32_APART                                                                               \
-    uint32_t even[LANES], odd[LANES];                                                              \
+    FI_ALIGNED uint32_t even[LANES], odd[LANES];                                                   \
     draw32_apart(&s, g.inc, even, odd)
 
 #define START64                                                                                    \
@@ -293,7 +294,7 @@ AFFINE(normal, 64)
     start_lanes(&low, g, FI_BLOCK / CHUNK + chunk)
 
 #define DRAW64                                                                                     \
-    uint64_t even[LANES], odd[LANES];                                                              \
+    FI_ALIGNED uint64_t even[LANES], odd[LANES];                                                   \
     draw64(&high, &low, g.inc, even, odd)
 
 /* Kernels between these two are computed in the order of their text.  GCC puts an expression to where
@@ -313,10 +314,10 @@ AFFINE(normal, 64)
 #define TOGETHER(V) (FI_VECTOR == 32 && sizeof(V) == sizeof(double) ? LANES / 2 : LANES)
 
 #define FILL_PAIRS(V, PAIR, VALUE, STORE)                                                          \
-    V x0[LANES], x1[LANES];                                                                        \
+    FI_ALIGNED V x0[LANES], x1[LANES];                                                             \
     _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i += TOGETHER(V))                           \
     {                                                                                              \
-        for (int l = i; l < i + TOGETHER(V); l++)                                                  \
+        FI_IN_TURNS for (int l = i; l < i + TOGETHER(V); l++)                                      \
             PAIR(even[l], odd[l], &x0[l], &x1[l]);                                                 \
         for (int l = i; l < i + TOGETHER(V); l++) {                                                \
             x0[l] = VALUE(x0[l]);                                                                  \
@@ -344,8 +345,9 @@ STORE64(uint64_t)
 #define STORE_NARROW(DTYPE, T)                                                                     \
     static inline void store_##DTYPE(const float x0[LANES], const float x1[LANES], T to[CHUNK])    \
     {                                                                                              \
-        float x[CHUNK];                                                                            \
+        FI_ALIGNED float x[CHUNK];                                                                 \
         zip(x0, x1, x);                                                                            \
+        FI_IN_MEMORY(x);                                                                           \
         for (int i = 0; i < CHUNK; i++)                                                            \
             to[i] = DTYPE##_of(x[i]);                                                              \
     }
@@ -358,7 +360,7 @@ STORE_NARROW(float8_e5m2, uint8_t)
  * STORE_NARROW on AVX-512, 7 % on AVX2). */
 static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], uint16_t to[CHUNK])
 {
-    uint32_t pair[LANES];
+    FI_ALIGNED uint32_t pair[LANES];
     for (int l = 0; l < LANES; l++) {
         uint32_t first = bfloat16_of(x0[l]), second = bfloat16_of(x1[l]);
         pair[l] = FI_BIG_ENDIAN ? first << 16 | second : second << 16 | first;
@@ -384,7 +386,7 @@ static inline void store_bfloat16(const float x0[LANES], const float x1[LANES], 
 static inline void convert_bfloat16(const float x0[LANES], const float x1[LANES],
                                     uint16_t to[CHUNK])
 {
-    float x[CHUNK];
+    FI_ALIGNED float x[CHUNK];
     zip(x0, x1, x);
     for (int i = 0; i < CHUNK; i += 32)
         FI_BFLOAT16_32(to + i, x + i);
@@ -465,8 +467,8 @@ FLOAT_KERNELS(normal)
 #define EASY(METHOD, d) clamp32(fma32(METHOD##32(d, i), std, mean), low, high)
 
 #define FILL_EASY(METHOD, STORE)                                                                   \
-    float x0[LANES], x1[LANES];                                                                    \
-    for (int l = 0; l < LANES; l++) {                                                              \
+    FI_ALIGNED float x0[LANES], x1[LANES];                                                         \
+    FI_IN_TURNS for (int l = 0; l < LANES; l++) {                                                  \
         x0[l] = EASY(METHOD, even[l]);                                                             \
         x1[l] = EASY(METHOD, odd[l]);                                                              \
     }                                                                                              \
@@ -475,10 +477,10 @@ FLOAT_KERNELS(normal)
 /* In float64, each in a function of its own, as there is more of it than of all the rest. */
 #define HARD_VALUES(METHOD, UNIT, D, V)                                                            \
     __attribute__((noinline)) static void METHOD##_of_##UNIT##s(                                   \
-        const D unit[LANES], const fi_truncated *t, V x[LANES])                                    \
+        const D unit[restrict LANES], const fi_truncated *t, V x[restrict LANES])                  \
     {                                                                                              \
         const fi_truncated interval = *t;                                                          \
-        for (int l = 0; l < LANES; l++)                                                            \
+        FI_IN_TURNS for (int l = 0; l < LANES; l++)                                                \
             x[l] = METHOD##_of_##UNIT(unit[l], &interval);                                         \
     }
 
@@ -488,7 +490,7 @@ HARD_VALUES(far, draw, uint32_t, float)
 HARD_VALUES(far, word, uint64_t, double)
 
 #define FILL_HARD(METHOD, UNIT, V, STORE)                                                          \
-    V x0[LANES], x1[LANES];                                                                        \
+    FI_ALIGNED V x0[LANES], x1[LANES];                                                             \
     METHOD##_of_##UNIT##s(even, params, x0);                                                       \
     METHOD##_of_##UNIT##s(odd, params, x1);                                                        \
     STORE(x0, x1, to)

@@ -114,6 +114,29 @@ FI_FUSED(float, fma32)
 FI_FUSED(double, fma64)
 #endif
 
+/* Arrays of lanes begin where a vector may.  GCC sees to that by itself.  Clang leaves them wherever the
+ * stack is, and vectors that lie in two cache lines are slow (measured on AVX2: a normal takes 0.86 or
+ * 1.49 ns, as the caller's stack happens to be). */
+#define FI_ALIGNED _Alignas(FI_VECTOR)
+
+/* Before a loop: four of its vectors are computed in turns, so that they wait less for each other.  GCC
+ * does so by the options in flags.txt, Clang where it is told (measured on AVX2: a normal takes 0.87 of
+ * the time, a truncated one 0.6). */
+#if defined(__clang__)
+#define FI_IN_TURNS _Pragma("clang loop interleave_count(4)")
+#else
+#define FI_IN_TURNS
+#endif
+
+/* The array is in memory from here on: so the loop before and the loop after stay apart.  With 16 registers
+ * that is faster (measured on AVX2, where both narrow a chunk: 0.9 of the time with GCC, 0.65 with Clang,
+ * which makes one vector after the other of both loops). */
+#if FI_VECTOR < 64 || defined(__clang__)
+#define FI_IN_MEMORY(array) __asm__ volatile("" : : "r"(array) : "memory")
+#else
+#define FI_IN_MEMORY(array)
+#endif
+
 /* What is read through the pointer from here on is read after the vector is made: else GCC reads
  * ahead until no register is left, and keeps sums in memory. It costs no instruction. */
 #if defined(__x86_64__)
