@@ -93,11 +93,12 @@ def orthogonal(
     'fastinit'
     """
     n, torch = threads or fi.get_num_threads(), module("torch")
+    rng = fi.default_rng(1)  # goes on from call to call, as PyTorch's does
     for rows, columns in shapes:
         k, m = sorted((rows, columns))
         operations = 2 * m * k * k - 2 / 3 * k**3  # LAPACK's count for Q; a QR takes twice that
         x = np.zeros((rows, columns), as_dtype(dtype))
-        contenders = [Contender("fastinit", "", partial(fi.orthogonal_, x, rng=1, threads=n))]
+        contenders = [Contender("fastinit", "", partial(fi.orthogonal_, x, rng=rng, threads=n))]
         for workers in sorted({1, n}):
             if torch is None or dtype not in ("float32", "float64"):
                 continue
