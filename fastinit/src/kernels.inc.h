@@ -219,7 +219,9 @@ FI_ALWAYS_INLINE void draw32(lanes *s, uint64_t inc, uint32_t even[LANES], uint3
 #endif
 
 /* The same in a function of its own, for kernels that have too few registers for it and for the rest
- * (measured on AVX2: 0.93 of a truncated normal's time); with 32 registers none has. */
+ * (measured on AVX2: 0.93 of a truncated normal's time); with 32 registers none has.  `restrict` says
+ * what a compiler could not see: else it also makes code for arrays that overlap, and asks at each call
+ * (measured: with it a float64 normal takes 0.96 of the time). */
 #if FI_VECTOR == 64
 #define draw32_apart draw32
 #else
