@@ -508,7 +508,7 @@ def fill_line(distribution, dtype, params_in, uintptr_t memory, uint64_t nbytes,
 cdef int fill_lines(int distribution, const double *numbers, const fi_line *lines,
                     Py_ssize_t count, Cursor cursor, uint64_t total, int threads) except -1:
     """Fills lines one after the other with the cursor's next indices, `total` in all."""
-    cdef uint64_t step = 1, n
+    cdef uint64_t step = 1
     cdef fi_request r
     cdef Py_ssize_t i
     r.distribution = <fi_distribution> distribution
@@ -518,17 +518,12 @@ cdef int fill_lines(int distribution, const double *numbers, const fi_line *line
     r.ndim = 1
     r.index_steps = &step
     for i in range(count):
-        n = lines[i].n
-        if n <= KEEP_GIL:  # one call of the kernel, without what cuts a request up
-            fi_active().kernel[distribution][<int> lines[i].dtype](
-                lines[i].out, n, r.start, r.key, numbers)
-        else:
-            r.dtype = lines[i].dtype
-            r.out = lines[i].out
-            r.shape = &lines[i].n
-            r.strides = &lines[i].itemsize
-            run(&r, n, threads)
-        r.start += n
+        r.dtype = lines[i].dtype
+        r.out = lines[i].out
+        r.shape = &lines[i].n
+        r.strides = &lines[i].itemsize
+        run(&r, lines[i].n, threads)
+        r.start += lines[i].n
     return 0
 
 

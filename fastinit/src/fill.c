@@ -251,6 +251,10 @@ int fi_fill(const fi_request *r, int threads, fi_poll *poll, void *context)
         j.size *= j.axes.shape[d];
     if (j.size == 0)
         return 0;
+    if (j.axes.ndim == 1 && j.size <= j.first) { /* nothing to cut up: small fills are all call */
+        fill_stretch(&j, r->out, r->start, j.size);
+        return 0;
+    }
     uint64_t slices = j.size <= j.first ? 1 : 1 + (j.size - j.first + SLICE - 1) / SLICE;
     fi_work *fill = fill_slice;
     if (tile_axes(&j.axes)) {
