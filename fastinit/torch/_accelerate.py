@@ -11,7 +11,8 @@ import torch
 
 from fastinit import random
 from fastinit.torch._fills import Fills, truncated_overridable
-from fastinit.torch._private import TorchDispatchMode, tree_leaves
+from fastinit.torch._operators import leaves_of
+from fastinit.torch._private import TorchDispatchMode
 from fastinit.torch._tensor import RandomSource, generator_of, is_plain, torchs_generator
 
 _CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ class _Seeded(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator"):
             return func(*args, **kwargs)
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        tensors = leaves_of(torch.Tensor, (args, kwargs))
         device = kwargs.get("device") or _CPU
         if device.type != "cpu" or not all(is_plain(x) and x.is_cpu for x in tensors):
             return func(*args, **kwargs)

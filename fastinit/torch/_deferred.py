@@ -160,8 +160,9 @@ def _registered() -> Iterator[dict[int, nn.Module]]:
     finally:
         for handle in handles:
             handle.remove()
+        below: set[nn.Module] = set()
         for module in [*modules.values()]:
-            modules.update((id(each), each) for each in module.modules())
+            modules.update((id(each), each) for _, each in module.named_modules(below))
 
 
 def _attach(module: nn.Module, tape: Tape) -> None:

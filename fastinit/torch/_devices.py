@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastinit import cuda
+from fastinit import _kernels, cuda
 from fastinit._distributions import Distribution
 from fastinit._errors import value_error
 from fastinit._fill import ALIGNED, FloatFormat, check_overlap, fill_memory, params_in
@@ -24,6 +24,8 @@ Write: TypeAlias = Callable[[torch.Tensor, tuple[int, ...]], object]
 
 _BUFFERS = 2  # one is drawn into while the other is copied
 _BUFFER_BYTES = 1 << 22
+
+_HUGE = 2**22  # bytes from which huge pages pay: fewer hold hardly one of 2 MiB in full
 
 _NUMPY_KNOWS = {torch.float32, torch.float64, torch.float16}
 
@@ -66,6 +68,15 @@ def has_memory(tensor: torch.Tensor) -> bool:
         n = 1 + sum((m - 1) * s for m, s in zip(tensor.shape, tensor.stride(), strict=True))
     end: int = (tensor.storage_offset() + n) * tensor.itemsize
     return n == 0 or bool(end <= tensor.untyped_storage().nbytes())
+
+
+def advise_huge(tensor: torch.Tensor) -> None:
+    """Ask for huge pages for memory of the CPU's that nobody has touched.
+
+    Its first touch costs more than its values do: with pages of 4 KiB, a third more time in all.
+    """
+    if tensor.is_cpu and tensor.nbytes >= _HUGE:
+        _kernels.advise_huge(tensor.data_ptr(), tensor.nbytes)
 
 
 def require_memory(tensor: torch.Tensor) -> None:

@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
-from fastinit import _kernels
 from fastinit._arguments import Shape
 from fastinit._distributions import Distribution
 from fastinit._fill import FloatFormat, params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._devices import has_memory
+from fastinit.torch._devices import advise_huge, has_memory
 from fastinit.torch._private import TRUNCATED, in_functorch, tree_leaves
 from fastinit.torch._tensor import (
     RandomSource,
@@ -106,12 +105,14 @@ def ours_of(
     An explicit generator of torch's stays torch's: some models draw what they do not save from
     one, and again when they are loaded.
     """
-    if any(type(x) is torch.Generator for x in (*args, *kwargs.values())):
+    ours = _METHODS.get(func)
+    if ours is None:
+        ours = FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+    elif torch.is_grad_enabled() and args[0].requires_grad:
+        return None  # torch has something to refuse, or to record
+    if ours is None or any(type(x) is torch.Generator for x in (*args, *kwargs.values())):
         return None
-    # Otherwise torch has something to refuse, or to record.
-    if func in _METHODS and not (torch.is_grad_enabled() and args[0].requires_grad):
-        return _METHODS[func]
-    return FUNCTIONS.get(func.__name__) if isinstance(func, FunctionType) else None
+    return ours
 
 
 # Calls that tell nothing of a tensor's values. `__get__` is every attribute's getter.
@@ -133,10 +134,6 @@ _BLIND = {
 }
 
 
-# Bytes from which huge pages pay: fewer hold hardly one of 2 MiB in full.
-_HUGE = 2**22
-
-
 class _Fill(NamedTuple):
     """A fill that waits, with all that it needs."""
 
@@ -146,15 +143,14 @@ class _Fill(NamedTuple):
     rng: Cursor
 
     def do(self) -> None:
-        """Fill; mostly this is the first touch of the memory, which costs more than the values.
+        """Fill; mostly this is the first touch of the memory.
 
         Memory that was given back meanwhile, by a call that we did not see, needs no values.
         """
         local = local_of(self.tensor)
         if not has_memory(local):
             return
-        if local.is_cpu and local.nbytes >= _HUGE:
-            _kernels.advise_huge(local.data_ptr(), local.nbytes)
+        advise_huge(local)
         fill(*self)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from fastinit._arguments import shown
 from fastinit._errors import type_error, value_error
 from fastinit._fill import is_sharded
 from fastinit.torch._deferred import Note, keep, notes_of
-from fastinit.torch._devices import array_of, on_cpu
-from fastinit.torch._names import Slot, named, renaming, slots_of, walk
+from fastinit.torch._devices import advise_huge, array_of, on_cpu
+from fastinit.torch._names import Modules, Slot, named_in, renaming, slots_of, tied_names, walk
 from fastinit.torch._plan import Plan, attributes
 from fastinit.torch._private import (
     is_sharded_by_fsdp,
@@ -131,30 +131,32 @@ def initialize(
     _check_kinds(model, recipe, device, {"only": only, "missing": missing})
     root = generator_of(seed)
     full_name = renaming(prefix, rename)
-    slots = slots_of(model)
-    _refuse_placeholders(model)
-    tensors = named(model)
-    wanted = _wanted(model, slots, tensors, only, missing)
+    modules = walk(model)
+    slots = slots_of(modules)
+    _refuse_placeholders(modules)
+    tensors = named_in(slots, tied_names(modules))
+    wanted = _wanted(modules, slots, tensors, only, missing)
     streams = _streams(tensors, full_name)
     stored = _stored(slots, tensors) & wanted
     ruled = _by_recipe({n: t for n, t in tensors.items() if n in stored}, recipe, streams)
-    plan = Plan(_notes(model, slots, tensors), streams, attributes(model, full_name))
+    plan = Plan(_notes(model, slots, tensors), streams, attributes(modules, full_name))
     plan.check(root)
     fresh = {n: _with_memory(t, device) for n, t in tensors.items() if n in wanted and t.is_meta}
     for name in (n for n in tensors if n in wanted and n not in ruled):
         plan.refuse(name, fresh.get(name, tensors[name]), fallback)
     unruled = []
-    for name in (name for name in tensors if name in wanted):
-        tensor = fresh.get(name, tensors[name])
-        if name in ruled:
-            _fill_by(ruled[name], tensor, root.stream(streams[name]))
-        elif plan.has(name):
-            plan.write(name, tensor, root)
-        elif name in fresh or isinstance(tensor, nn.Parameter):
-            unruled.append(name)
+    with torch.no_grad():
+        for name in (name for name in tensors if name in wanted):
+            tensor = fresh.get(name, tensors[name])
+            if name in ruled:
+                _fill_by(ruled[name], tensor, root.stream(streams[name]))
+            elif plan.has(name):
+                plan.write(name, tensor, root)
+            elif name in fresh or isinstance(tensor, nn.Parameter):
+                unruled.append(name)
     now = {n: fresh[n] for n in fresh if n not in unruled}
     _replace(model, slots, {id(tensors[n]): tensor for n, tensor in now.items()})
-    plan.fill_attributes(model, {**tensors, **now}, root)
+    plan.fill_attributes(modules, {**tensors, **now}, root)
     if unruled:
         warnings.warn(
             f"no rule initialises {', '.join(sorted(unruled))}: build the model within "
@@ -204,9 +206,11 @@ def _notes(
 
 def plan_of(model: nn.Module) -> Plan:
     """Return what `initialize` would do to each of a model's tensors, by name."""
-    tensors = named(model)
+    modules = walk(model)
+    slots = slots_of(modules)
+    tensors = named_in(slots, tied_names(modules))
     streams = {name: name for name in tensors}
-    return Plan(_notes(model, slots_of(model), tensors), streams, attributes(model, str))
+    return Plan(_notes(model, slots, tensors), streams, attributes(modules, str))
 
 
 def _listed(names: list[str], most: int = 12) -> str:
@@ -260,9 +264,9 @@ def _deciding(slots: list[Slot], notes: Mapping[str, Note], tensor: torch.Tensor
     return min(have, key=rank, default=None)
 
 
-def _refuse_placeholders(model: nn.Module) -> None:
+def _refuse_placeholders(modules: Modules) -> None:
     """Raise if parameters are not where their values are."""
-    for name, module in walk(model):
+    for name, module in modules:
         for key, parameter in parameters_of(module).items():
             has_elements = parameter is None or parameter.numel() > 0  # gathered, or not ZeRO-3's
             if hasattr(parameter, "ds_id") and not has_elements:
@@ -304,7 +308,7 @@ def _check_kinds(
 
 
 def _wanted(
-    model: nn.Module,
+    modules: Modules,
     slots: list[Slot],
     tensors: Mapping[str, torch.Tensor],
     only: Collection[str] | None,
@@ -314,8 +318,9 @@ def _wanted(
     if only is not None and missing is not None:
         raise value_error("only and missing are two ways to choose tensors; give one of them")
     if only is None and missing is None:
-        loaded = _loaded(model)
+        loaded = _loaded(modules, tensors.values())
         return {name for name, tensor in tensors.items() if id(tensor) not in loaded}
+    _, model = modules[0]
     first = {id(tensor): name for name, tensor in tensors.items()}
     aliases = {slot.name: first[id(slot.tensor)] for slot in slots}
     for raw, tensor in (*model.named_parameters(remove_duplicate=False),
@@ -340,7 +345,7 @@ def _wanted(
     }
 
 
-def _loaded(model: nn.Module) -> set[int]:
+def _loaded(modules: Modules, tensors: Iterable[torch.Tensor]) -> set[int]:
     """Return which tensors transformers has loaded, or PEFT has copied from such, by their ids.
 
     Raises
@@ -348,17 +353,17 @@ def _loaded(model: nn.Module) -> set[int]:
     ValueError
         If transformers has loaded a model whose tensors have no mark of it any more.
     """
-    for name, module in walk(model):
-        # `from_pretrained` leaves this with a model, and a mark with each of its tensors.
-        tensors = [p for p in module.parameters() if not p.is_meta]
-        if "_weight_conversions" in vars(module) and tensors and not any(map(_is_marked, tensors)):
+    # `from_pretrained` leaves this with a model, and a mark with each of its tensors.
+    for name, module in (each for each in modules if "_weight_conversions" in vars(each[1])):
+        real = [p for p in module.parameters() if not p.is_meta]
+        if real and not any(map(_is_marked, real)):
             raise value_error(
                 f"{name.rstrip('.') or 'the model'} was loaded by from_pretrained, but its weights "
                 "have no mark of it, as after copy.deepcopy: which of them are to be drawn is not "
                 "known; give only or missing"
             )
-    loaded = {id(t) for t in named(model).values() if _is_marked(t)}
-    for _, module in walk(model):
+    loaded = {id(t) for t in tensors if _is_marked(t)}
+    for _, module in modules:
         if type(module).__name__ == "ModulesToSaveWrapper":
             originals = dict(module.original_module.named_parameters())
             for copied in module.modules_to_save.values():
@@ -396,7 +401,11 @@ def _streams(
 
 def _with_memory(meta: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
     device = meta.device_mesh.device_type if is_sharded(meta) else device or "cpu"
-    tensor = torch.empty_like(meta, device=device)
+    if is_plain(meta) and meta.is_contiguous():  # the same, without PyTorch's rules for strides
+        tensor = torch.empty(meta.shape, dtype=meta.dtype, device=device)
+    else:
+        tensor = torch.empty_like(meta, device=device)
+    advise_huge(local_of(tensor))
     if isinstance(meta, nn.Parameter):
         tensor = nn.Parameter(tensor, meta.requires_grad)
     tensor.__dict__.update(meta.__dict__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -31,6 +31,10 @@ _WRAPPERS = {
 }
 
 
+# Each module of a model, and what the names of all that it holds begin with.
+Modules: TypeAlias = Sequence[tuple[str, nn.Module]]
+
+
 class Slot(NamedTuple):
     """A place where a module keeps a tensor, and the tensor's name there."""
 
@@ -51,32 +55,37 @@ class Slot(NamedTuple):
         return tensor
 
 
-def walk(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield each module once, parents first; a name ends in a dot, as what it holds goes on.
+def walk(model: nn.Module) -> Modules:
+    """Return each module once, parents first; a name ends in a dot, as what it holds goes on.
 
     What only a wrapper adds to a name is left out.
     """
-    yield from _walk(model, name, set())
+    modules: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    todo = [("", model)]
+    while todo:
+        name, module = todo.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        modules.append((name, module))
+        wrapped = {_WRAPPERS[c.__name__] for c in type(module).__mro__ if c.__name__ in _WRAPPERS}
+        children = [
+            (name if key in wrapped else f"{name}{key}.", child)
+            for key, child in module.named_children()
+        ]
+        todo += reversed(children)
+    return modules
 
 
-def _walk(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield name, module
-    wrapped = {_WRAPPERS[c.__name__] for c in type(module).__mro__ if c.__name__ in _WRAPPERS}
-    for key, child in module.named_children():
-        yield from _walk(child, name if key in wrapped else f"{name}{key}.", seen)
-
-
-def slots_of(model: nn.Module) -> list[Slot]:
-    """Return every place where the model keeps a tensor: parameters first, then buffers.
+def slots_of(modules: Modules) -> list[Slot]:
+    """Return every place where modules keep a tensor: parameters first, then buffers.
 
     Two places have one name if a wrapper has what its module has; the second keeps its own.
     """
     slots_by_kind: dict[str, list[Slot]] = {"parameters": [], "buffers": []}
     taken: set[str] = set()
-    for name, module in walk(model):
+    for name, module in modules:
         for kind, slots in slots_by_kind.items():
             for key, tensor in tensors_of(module, kind).items():
                 if tensor is not None:
@@ -89,25 +98,32 @@ def slots_of(model: nn.Module) -> list[Slot]:
 
 
 def named(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers by name, as `named_in` does."""
+    modules = walk(model)
+    return named_in(slots_of(modules), tied_names(modules))
+
+
+def named_in(slots: Iterable[Slot], tied: Collection[str]) -> dict[str, torch.Tensor]:
     """Return the parameters and buffers by name.
 
     What has several names has the first from which transformers does not tie it to another.
     """
     names: dict[int, str] = {}
-    slots, tied = slots_of(model), tied_names(model)
+    first: dict[int, torch.Tensor] = {}
     for slot in slots:
-        known = names.setdefault(id(slot.tensor), slot.name)
+        tensor = slot.tensor
+        first.setdefault(id(tensor), tensor)
+        known = names.setdefault(id(tensor), slot.name)
         if known in tied and slot.name not in tied:
-            names[id(slot.tensor)] = slot.name
-    first = {id(slot.tensor): slot.tensor for slot in slots}
+            names[id(tensor)] = slot.name
     return {names[key]: tensor for key, tensor in first.items()}
 
 
-def tied_names(model: nn.Module) -> set[str]:
+def tied_names(modules: Modules) -> set[str]:
     """Return the names that transformers ties to others: those have the values."""
     return {
         f"{name}{key}"
-        for name, module in walk(model)
+        for name, module in modules
         for key in getattr(module, "all_tied_weights_keys", None) or ()
     }
 

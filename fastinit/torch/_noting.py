@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +29,19 @@ from fastinit._fill import params_in
 from fastinit._kernels import Cursor
 from fastinit.torch import init
 from fastinit.torch._fills import ours_of, truncated_overridable
+from fastinit.torch._operators import leaves_of, map_leaves, traits_of, written_by
 from fastinit.torch._private import (
     TorchDispatchMode,
     functions_off,
+    is_only_operators_mode,
     modes_off,
     operator_arguments,
+    operators_off,
     reads_a_number,
     tree_leaves,
-    tree_map,
 )
 from fastinit.torch._replay import Replay
-from fastinit.torch._tape import Call, Check, Tape
+from fastinit.torch._tape import Call, Check, Tape, View
 from fastinit.torch._tensor import (
     COMPLEX_DTYPES,
     DTYPES,
@@ -74,20 +75,6 @@ _INDEXED = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 _MOVES = {torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda}
 _READS = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 
-# Operators that keep nothing of what was in the memory that they write.
-_REPLACING = {
-    "bernoulli_",
-    "cauchy_",
-    "copy_",
-    "exponential_",
-    "fill_",
-    "geometric_",
-    "log_normal_",
-    "normal_",
-    "random_",
-    "uniform_",
-    "zero_",
-}
 _EMPTY = {
     "empty",
     "empty_like",
@@ -109,41 +96,6 @@ _DRAWN_IN_PLACE = {"normal_": init.NORMAL, "uniform_": init.UNIFORM}
 _FORMED_BY_VALUES = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 
 
-class _Traits(NamedTuple):
-    """What an operator's schema says of it."""
-
-    name: str
-    written: tuple[tuple[int, str], ...]  # the arguments that it writes
-    outs: frozenset[str]  # of these, the ones that it does not read
-    takes_tensors: bool
-    takes_device: bool
-    random: bool
-    moves_memory: bool  # what it changes is which memory a tensor shows
-
-
-# What an operator writes although its schema does not say so.
-_UNSAID = {"native_batch_norm": ("running_mean", "running_var")}
-
-
-@cache
-def _traits(operator: Any) -> _Traits:
-    name, arguments = operator.overloadpacket.__name__, operator_arguments(operator)
-    written = tuple(
-        (i, a.name)
-        for i, a in enumerate(arguments)
-        if (a.alias_info and a.alias_info.is_write) or a.name in _UNSAID.get(name, ())
-    )
-    return _Traits(
-        name,
-        written,
-        frozenset(n for i, n in written if arguments[i].is_out or name in _REPLACING),
-        any("Tensor" in str(a.type) for a in arguments),
-        any(a.name == "device" for a in arguments),
-        torch.Tag.nondeterministic_seeded in operator.tags,
-        torch.Tag.inplace_view in operator.tags,
-    )
-
-
 class Noting(TorchDispatchMode):
     """The lower mode: runs operators without memory, and puts those that write on a tape."""
 
@@ -163,8 +115,8 @@ class Noting(TorchDispatchMode):
             return self._run(func, args, kwargs or {})
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensors = _tensors((args, kwargs))
-        traits = _traits(func)
+        tensors = leaves_of(torch.Tensor, (args, kwargs))
+        traits = traits_of(func)
         if any(map(is_lazy, tensors)):  # it has no values yet
             return func(*args, **kwargs)
         if not all(is_plain(x) for x in tensors) and any(map(_has_operators, tensors)):
@@ -178,11 +130,12 @@ class Noting(TorchDispatchMode):
             return self._run_on_values(func, args, kwargs)
         if traits.moves_memory:
             return func(*args, **kwargs)
-        if any(not x.is_meta for x in _written(traits, args, kwargs)):
+        written = written_by(func, args, kwargs)
+        if any(not x.is_meta for x in written):
             return self._run_on_real(func, args, kwargs)
         if tensors and not traits.random and not any(x.is_meta for x in tensors):
             return func(*args, **kwargs)
-        return self._run_on_meta(func, args, kwargs)
+        return self._run_on_meta(func, args, kwargs, written)
 
     def value(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the values that a tensor has now, on the CPU, for the author's code.
@@ -201,8 +154,18 @@ class Noting(TorchDispatchMode):
         return real
 
     def _is_random(self, tensors: Iterable[torch.Tensor]) -> bool:
-        storages = [self.tape.view(x).storage for x in tensors if x.is_meta]
+        storages = [self.tape.storage(x) for x in tensors if x.is_meta]
         return any(call.random for call in self.tape.history(*storages))
+
+    def empty(self, *size: Any, **options: Any) -> torch.Tensor:
+        """Return what `torch.empty` makes, without memory, and without the way by operators.
+
+        Every layer has some, and noted nothing would be but their storage.
+        """
+        with operators_off():
+            new = torch.empty(*size, **{**options, "device": _META})
+        self.tape.storage(new)
+        return new
 
     def draw(
         self,
@@ -245,24 +208,28 @@ class Noting(TorchDispatchMode):
 
     def _run_on_real(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator that writes a tensor which was there before the context."""
-        if _traits(func).random and args[0].numel():
+        if traits_of(func).random and args[0].numel():
             _warn(
                 f"{func} draws into a tensor that was made outside of deferred(): it is done now, "
                 "and follows torch.manual_seed, and not the seed of initialize"
             )
-        args, kwargs = tree_map(self._real, (args, kwargs))
+        args, kwargs = map_leaves(self._real, (args, kwargs))
         return func(*args, **kwargs)
 
-    def _run_on_meta(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_on_meta(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        written: list[torch.Tensor],
+    ) -> Any:
         """Run an operator without memory, and note it."""
-        traits, generator = _traits(func), kwargs.get("generator")
-        if generator is None and self.seeded():
-            generator = torch.default_generator
-        args, kwargs = tree_map(self._without_memory, (args, kwargs))
+        traits = traits_of(func)
+        args, kwargs = map_leaves(self._without_memory, (args, kwargs))
         if traits.takes_device and (not traits.takes_tensors or kwargs.get("device") is not None):
             kwargs["device"] = _META
-        before = self._storages((args, kwargs))
-        written = [self.tape.view(x) for x in _written(traits, args, kwargs)]
+        before = self._storages((args, kwargs)) if traits.takes_tensors else set()
+        written_views = [self.tape.view(x) for x in written]
         try:
             # The kernels refuse a generator that is not of the device.
             drawn = {**kwargs, "generator": None} if "generator" in kwargs else kwargs
@@ -272,20 +239,34 @@ class Noting(TorchDispatchMode):
                 return self._run_on_values(func, args, kwargs)
             results = self._form(func, args, kwargs)
         outs = results if isinstance(results, (tuple, list)) else (results,)
-        if any(x.layout is not torch.strided for x in _tensors(outs)):
+        if any(x.layout is not torch.strided for x in leaves_of(torch.Tensor, outs)):
             return self._run_on_values(func, args, kwargs)
         views = [(i, self.tape.view(x)) for i, x in enumerate(outs) if isinstance(x, torch.Tensor)]
         new = tuple((i, view) for i, view in views if view.storage not in before)
-        if not (new or written) or traits.name in _EMPTY:
-            return results
+        if (new or written) and traits.name not in _EMPTY:
+            self._note(func, args, kwargs, written_views, new, outs)
+        return results
+
+    def _note(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        written: list[View],
+        new: tuple[tuple[int, View], ...],
+        outs: Sequence[Any],
+    ) -> None:
+        """Put an operator that wrote memory, or whose results are in new memory, on the tape."""
+        traits, generator = traits_of(func), kwargs.get("generator")
+        if generator is None and self.seeded():
+            generator = torch.default_generator
         if generator is None and self._is_ours(func, args, kwargs, outs):
-            return results
+            return
         inputs = [*args, *kwargs.values()]
         for i, name in traits.written:
             if name in traits.outs:
-                inputs = [
-                    x for x in inputs if x is not (args[i] if i < len(args) else kwargs[name])
-                ]
+                out = args[i] if i < len(args) else kwargs[name]
+                inputs = [x for x in inputs if x is not out]
         formed = traits.name.endswith("_like") or traits.name.startswith("new_")
         reads = set() if formed else self._storages(inputs)  # those look at its form alone
         replaces = {v.storage for v in written if traits.outs and self.tape.is_whole(v)} - reads
@@ -308,7 +289,6 @@ class Noting(TorchDispatchMode):
         )
         if traits.name == "scalar_tensor":
             self._numbers[new[0][1].storage] = args[0]
-        return results
 
     def _add(self, call: Call) -> None:
         for view in call.writes:
@@ -319,14 +299,14 @@ class Noting(TorchDispatchMode):
         """Return the number that a tensor holds, also one that was expanded."""
         if not isinstance(source, torch.Tensor):
             return None
-        return self._numbers.get(self.tape.view(source).storage)
+        return self._numbers.get(self.tape.storage(source))
 
     def _storages(self, values: Any) -> set[int]:
-        return {self.tape.view(x).storage for x in _tensors(values)}
+        return {self.tape.storage(x) for x in leaves_of(torch.Tensor, values)}
 
     def _is_ours(self, func: Any, args: tuple[Any, ...], kwargs: Any, outs: Any) -> bool:
         """Note an operator as a fill of ours if it is one; return whether it is."""
-        name = _traits(func).name
+        name = traits_of(func).name
         params: tuple[float, ...]
         if name in _DRAWN_NEW:
             tensor, kind, params = outs[0], _DRAWN_NEW[name], (0.0, 1.0)
@@ -354,8 +334,8 @@ class Noting(TorchDispatchMode):
 
     def _run_on_values(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run an operator whose result, or its form, depends on values."""
-        tensors = _tensors((args, kwargs))
-        written = [id(x) for x in _written(_traits(func), args, kwargs)]
+        tensors = leaves_of(torch.Tensor, (args, kwargs))
+        written = [id(x) for x in written_by(func, args, kwargs)]
         for tensor in tensors:
             if id(tensor) not in written:
                 self._check_written(tensor)
@@ -366,14 +346,14 @@ class Noting(TorchDispatchMode):
                 self.tape.checks.append(Check(func, views, keywords, self.tape.length, results))
             else:
                 self.value(next(x for x in tensors if self._is_random([x])))  # to warn
-        return tree_map(
+        return map_leaves(
             lambda x: self._constant(x) if isinstance(x, torch.Tensor) and is_plain(x) else x,
             results,
         )
 
     def _form(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Return an operator's results without memory; PyTorch cannot tell them without values."""
-        return tree_map(
+        return map_leaves(
             lambda x: (
                 torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=_META)
                 if isinstance(x, torch.Tensor) and is_plain(x)
@@ -384,7 +364,7 @@ class Noting(TorchDispatchMode):
 
     def _result(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Return an operator's results; if it fails here, the author's own code does."""
-        args, kwargs = tree_map(self._real, (args, {**kwargs}))
+        args, kwargs = map_leaves(self._real, (args, {**kwargs}))
         if "device" in kwargs:
             kwargs["device"] = _CPU
         return func(*args, **kwargs)
@@ -428,15 +408,6 @@ def _has_operators(tensor: torch.Tensor) -> bool:
     return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
-def _tensors(values: Any) -> list[torch.Tensor]:
-    return [x for x in tree_leaves(values) if isinstance(x, torch.Tensor)]
-
-
-def _written(traits: _Traits, args: tuple[Any, ...], kwargs: Any) -> list[torch.Tensor]:
-    """Return the arguments that an operator writes."""
-    return _tensors([args[i] if i < len(args) else kwargs.get(n) for i, n in traits.written])
-
-
 def _parameters(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, ...]:
     """Return the two numbers of `normal_` or `uniform_`, given or by default."""
     return tuple(
@@ -448,7 +419,7 @@ def _parameters(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
 def _state(func: Any, args: Any, kwargs: Any, generator: torch.Generator) -> torch.Tensor:
     """Return the state of a generator that an author chose; it moves on as by his call."""
     state = generator.get_state()
-    args, kwargs = tree_map(
+    args, kwargs = map_leaves(
         lambda x: (
             torch.empty_strided(x.shape, x.stride(), dtype=x.dtype)
             if isinstance(x, torch.Tensor)
@@ -492,6 +463,8 @@ class Looking(TorchFunctionMode):
         if ours is not None:
             with self:  # ends in a call of init.draw
                 return ours(*args, **kwargs)
+        if func is torch.empty and _is_simple(args, kwargs) and is_only_operators_mode():
+            return self._noting.empty(*args, **kwargs)
         if func in _OF_DATA:
             args, kwargs = self._read((args, kwargs))
             return func(*args, **{**kwargs, "device": _CPU})
@@ -544,6 +517,13 @@ class Looking(TorchFunctionMode):
                 rng = cursor(generator)
         self._noting.draw(tensor, kind, params, rng, part)
         return tensor
+
+
+def _is_simple(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call of `torch.empty` gives numbers, no device, and a dtype at most."""
+    shape = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    options = {key for key, value in kwargs.items() if value is not None}
+    return options <= {"dtype"} and all(type(n) is int for n in shape)
 
 
 def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:

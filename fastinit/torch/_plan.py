@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
 from torch.autograd.graph import increment_version
 
 from fastinit import random
@@ -15,7 +14,7 @@ from fastinit._errors import type_error, value_error
 from fastinit._fill import FLOAT_FORMATS
 from fastinit.torch import init
 from fastinit.torch._deferred import Note, notes_of
-from fastinit.torch._names import walk
+from fastinit.torch._names import Modules
 from fastinit.torch._replay import Place, Replay
 from fastinit.torch._tape import Call, Tape, View
 from fastinit.torch._tensor import (
@@ -41,11 +40,11 @@ class _Source(NamedTuple):
     calls: list[Call]
 
 
-def attributes(model: nn.Module, full_name: Callable[[str], str]) -> dict[str, tuple[str, Note]]:
+def attributes(modules: Modules, full_name: Callable[[str], str]) -> dict[str, tuple[str, Note]]:
     """Return the notes of tensors that modules hold as plain attributes: name, stream, note."""
     return {
         f"{name}{key}": (full_name(f"{name}{key}"), note)
-        for name, module in walk(model)
+        for name, module in modules
         for key, note in notes_of(module).others.items()
     }
 
@@ -88,7 +87,7 @@ class Plan:
     def _boxes(self, source: _Source) -> list[Write] | None:
         """Return a tensor's writes, if what is copied from another is all of that."""
         note = source.note
-        writes = writes_of(note.tape, note.view)
+        writes = writes_of(note.tape, note.view, source.calls)
         for each in writes or ():
             drawn = note.view if each.call is None else each.call.args[0]
             places = self._places[note.tape].get(drawn.storage, [])
@@ -223,22 +222,24 @@ class Plan:
         return self._replay(note, root).value(note.view, calls)
 
     def write(self, name: str, tensor: torch.Tensor, root: random.Generator) -> None:
-        """Write what this process holds of a tensor."""
+        """Write what this process holds of a tensor; not where gradients are recorded."""
         note, calls = self._sources[name]
         writes = self._writes[name]
-        with torch.no_grad():
-            if writes is not None and (known_dtype(tensor) or not needs_draws(writes)):
-                write(tensor, writes, root)
-            elif _lies_as(tensor, note):
-                self._replay(note, root).into(tensor, note.view, calls)
-            else:
-                value = self.value(name, root)
-                for memory, box in pieces(tensor):
-                    memory.copy_(value[box])
+        if writes is not None and (known_dtype(tensor) or not needs_draws(writes)):
+            write(tensor, writes, root)
+        elif _lies_as(tensor, note):
+            self._replay(note, root).into(tensor, note.view, calls)
+        else:
+            value = self.value(name, root)
+            for memory, box in pieces(tensor):
+                memory.copy_(value[box])
         increment_version(tensor)
 
     def fill_attributes(
-        self, model: nn.Module, tensors: Mapping[str, torch.Tensor], root: random.Generator
+        self,
+        modules: Modules,
+        tensors: Mapping[str, torch.Tensor],
+        root: random.Generator,
     ) -> None:
         """Give plain attributes their values; what shares a named tensor's memory goes on so."""
         named = {
@@ -246,7 +247,7 @@ class Plan:
             for name, source in self._sources.items()
             if name in tensors
         }
-        for name, module in walk(model):
+        for name, module in modules:
             for key, note in notes_of(module).others.items():
                 held = module.__dict__.get(key)
                 if not isinstance(held, torch.Tensor) or not held.is_meta:

@@ -15,7 +15,7 @@ from torch import nn
 
 try:
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+    from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 except ImportError as error:
     raise ImportError(
         f"fastinit.torch: PyTorch {torch.__version__} has changed: {error}; allowed: PyTorch 2.6 "
@@ -48,7 +48,6 @@ __all__ = [
     "tensors_of",
     "tree_flatten",
     "tree_leaves",
-    "tree_map",
     "tree_unflatten",
     "unsaved_buffers",
     "version",
@@ -60,8 +59,9 @@ def _known(x: object, name: str) -> Any:
     try:
         return getattr(x, name)
     except AttributeError:
+        owner = x.__name__ if isinstance(x, type) else type(x).__name__
         raise RuntimeError(
-            f"fastinit.torch needs {type(x).__name__}.{name}, which PyTorch {torch.__version__} "
+            f"fastinit.torch needs {owner}.{name}, which PyTorch {torch.__version__} "
             "does not have; allowed: PyTorch 2.6 to 2.13, or a newer fastinit"
         ) from None
 
@@ -79,6 +79,18 @@ def functions_off() -> AbstractContextManager[Any]:
     """Return a context in which no subclass and no mode takes over a function of PyTorch's."""
     guard: AbstractContextManager[Any] = _known(torch._C, "DisableTorchFunction")()
     return guard
+
+
+def operators_off() -> AbstractContextManager[Any]:
+    """Return a context in which no subclass and no mode takes over an operator of PyTorch's."""
+    guard: AbstractContextManager[Any] = _known(torch._C, "_DisableTorchDispatch")()
+    return guard
+
+
+def is_only_operators_mode() -> bool:
+    """Return whether no more than one mode of this thread takes over operators; False in doubt."""
+    count = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    return count is not None and count() <= 1
 
 
 def in_functorch() -> bool:
@@ -127,7 +139,8 @@ def buffers_of(module: nn.Module) -> dict[str, Any]:
 
 def tensors_of(module: nn.Module, kind: str) -> dict[str, Any]:
     """Return the dictionary in which a module keeps its own "parameters" or "buffers"."""
-    return parameters_of(module) if kind == "parameters" else buffers_of(module)
+    held: dict[str, Any] = _known(module, f"_{kind}")
+    return held
 
 
 def unsaved_buffers(module: nn.Module) -> set[str]:
@@ -137,8 +150,14 @@ def unsaved_buffers(module: nn.Module) -> set[str]:
 
 
 def register_again(model: nn.Module) -> None:
-    """Have modules look for their parameters again: FSDP2 and recurrent layers keep them twice."""
-    _known(model, "_apply")(lambda tensor: tensor)
+    """Have modules look for their parameters again: FSDP2 and recurrent layers keep them twice.
+
+    Those that do have a method of their own for a change of all tensors.
+    """
+    plain = _known(nn.Module, "_apply")
+    for module in model.modules():
+        if module._apply.__func__ is not plain:
+            module._apply(lambda tensor: tensor)
 
 
 def is_sharded_by_fsdp(module: nn.Module) -> bool:

@@ -18,7 +18,8 @@ from fastinit import random
 from fastinit._fill import index_steps
 from fastinit._kernels import Cursor
 from fastinit.torch import init
-from fastinit.torch._private import modes_off, negated_view, tree_leaves, tree_map
+from fastinit.torch._operators import leaves_of, map_leaves
+from fastinit.torch._private import modes_off, negated_view
 from fastinit.torch._tape import Call, Check, Tape, View
 from fastinit.torch._tensor import DTYPES, fill
 
@@ -80,12 +81,10 @@ class Replay:
 
     def answer(self, check: Check) -> bool:
         """Return the answer to a check."""
-        views = [
-            x for x in tree_leaves((check.args, check.kwargs), is_leaf=_is_view) if _is_view(x)
-        ]
+        views = leaves_of(View, (check.args, check.kwargs))
         self.run(self._tape.history(*(x.storage for x in views), before=check.at))
         with _alone():
-            args, kwargs = tree_map(self._concrete, (check.args, check.kwargs), is_leaf=_is_view)
+            args, kwargs = map_leaves(self._concrete, (check.args, check.kwargs))
             answer = bool(check.function(*args, **kwargs))
         self.forget()
         return answer
@@ -153,7 +152,7 @@ class Replay:
         return name, view.offset - place.view.offset, list(view.stride)
 
     def _compute(self, call: Call) -> None:
-        args, kwargs = tree_map(self._concrete, (call.args, call.kwargs), is_leaf=_is_view)
+        args, kwargs = map_leaves(self._concrete, (call.args, call.kwargs))
         if call.state is not None:
             kwargs = self._with_state(call, kwargs)
         elif call.random:
@@ -189,13 +188,9 @@ class Replay:
             self._real(view).copy_(result)
 
     def _concrete(self, x: Any) -> Any:
-        if _is_view(x):
+        if isinstance(x, View):
             return self._real(x)
         return _CPU if isinstance(x, torch.device) else x
-
-
-def _is_view(x: object) -> bool:
-    return isinstance(x, View)
 
 
 def _home(view: View, places: list[Place]) -> Place:

@@ -43,7 +43,8 @@ def rebuilt(model: nn.Module) -> dict[str, Note]:
     """Return notes of modules that can be built again from their class and configuration."""
     notes_by_name: dict[str, Note] = {}
     built: list[str] = []
-    for name, module in walk(model):
+    modules = walk(model)
+    for name, module in modules:
         if any(name.startswith(done) for done in built):
             continue
         make = _maker(module)
@@ -54,9 +55,9 @@ def rebuilt(model: nn.Module) -> dict[str, Note]:
                 twin = make()
         except Exception:  # whatever their code makes of it: its methods remain
             continue
-        notes = noted(slots_of(twin))
+        notes = noted(slots_of(walk(twin)))
         mine = {
-            slot.name.removeprefix(name) for slot in slots_of(model) if slot.name.startswith(name)
+            slot.name.removeprefix(name) for slot in slots_of(modules) if slot.name.startswith(name)
         }
         if notes.keys() <= mine:
             built.append(name)
@@ -90,7 +91,7 @@ def _maker(module: nn.Module) -> Callable[[], nn.Module] | None:
 
 def by_methods(model: nn.Module, skip: set[str]) -> dict[str, Note]:
     """Return notes of what the modules' own methods do, for tensors that have no others."""
-    slots = slots_of(model)
+    slots = slots_of(walk(model))
     originals = {slot: slot.tensor for slot in slots}
     notes_by_name = {}
     with noting() as notes:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fastinit.torch._private import storage_number, tree_leaves, tree_map
+from fastinit.torch._operators import leaves_of, map_leaves
+from fastinit.torch._private import storage_number
 
 
 class View(NamedTuple):
@@ -128,16 +129,20 @@ class Tape:
         self.checks: list[Check] = []
         self.was_read = False  # whether the code has read values that it drew
 
-    def view(self, tensor: torch.Tensor) -> View:
-        """Return the memory that a tensor shows."""
+    def storage(self, tensor: torch.Tensor) -> int:
+        """Return the number of a tensor's storage, which is the tape's from now on."""
         storage = tensor.untyped_storage()
         number = storage_number(storage)
         self.storages.setdefault(number, storage)
+        return number
+
+    def view(self, tensor: torch.Tensor) -> View:
+        """Return the memory that a tensor shows."""
         return View(
-            number,
+            self.storage(tensor),
             tensor.dtype,
             tuple(tensor.shape),
-            tuple(tensor.stride()),
+            tensor.stride(),
             int(tensor.storage_offset()),
             tensor.is_conj(),
             tensor.is_neg(),
@@ -145,7 +150,7 @@ class Tape:
 
     def views(self, arguments: Any) -> Any:
         """Return arguments of a call with each tensor's view in its place."""
-        return tree_map(lambda x: self.view(x) if isinstance(x, torch.Tensor) else x, arguments)
+        return map_leaves(lambda x: self.view(x) if isinstance(x, torch.Tensor) else x, arguments)
 
     def add(self, call: Call) -> None:
         """Append a call."""
@@ -208,8 +213,7 @@ class Tape:
 
 def _views(call: Call) -> list[View]:
     """Return what of its arguments are views."""
-    leaves = tree_leaves((call.args, call.kwargs), is_leaf=lambda x: isinstance(x, View))
-    return [x for x in leaves if isinstance(x, View)]
+    return leaves_of(View, (call.args, call.kwargs))
 
 
 def _covers(parts: list[View], view: View) -> bool:

@@ -83,15 +83,12 @@ _AFFINE: dict[str, Callable[[float], tuple[float, float]]] = {
 }
 
 
-def writes_of(tape: Tape, view: View, before: int | None = None) -> list[Write] | None:
-    """Return a view's writes in order; None if they are more than fills of boxes.
-
-    With `before`, those to what is there when the tape has so many calls.
-    """
+def writes_of(tape: Tape, view: View, calls: Sequence[Call]) -> list[Write] | None:
+    """Return a view's writes in order, of its calls; None if they are more than fills of boxes."""
     if _repeats(view):  # one fill of its memory is many equal values
         return None
     writes: list[Write] = []
-    for call in tape.history(view.storage, before=before):
+    for call in calls:
         storages = [each.storage for each in call.writes]
         if view.storage not in storages:
             continue
@@ -177,7 +174,7 @@ def _moved(tape: Tape, call: Call, writes: list[Write]) -> list[Write] | None:
     if not isinstance(source, View) or source.shape != target.shape or not math.isfinite(scale):
         return None
     if source.storage != target.storage:
-        copied = writes_of(tape, source, call.at)
+        copied = writes_of(tape, source, tape.history(source.storage, before=call.at))
         if not copied or any(w.call and w.call.args[0].geometry != source.geometry for w in copied):
             return None
         writes = copied

@@ -59,6 +59,7 @@ from fastinit.gains import gain_of
 from fastinit.initializers import scaled_variance
 from fastinit.structured import LINES, matrix_of, pieces_along
 from fastinit.torch._devices import array_of
+from fastinit.torch._private import functions_off
 from fastinit.torch._tensor import (
     DTYPES,
     RandomSource,
@@ -567,7 +568,8 @@ class Fans(TypedDict, total=False):
 
 def _is_empty(tensor: torch.Tensor) -> bool:
     _checked(tensor)
-    return 0 in tensor.shape
+    with functions_off():  # as in _fan
+        return 0 in tensor.shape
 
 
 def _known(fans: Fans, function: str) -> None:
@@ -583,9 +585,10 @@ def _fan(tensor: torch.Tensor, mode: str, fans: Fans, function: str) -> float:
     """Return a fan of the whole tensor."""
     if not fans:
         try:
-            if mode == "fan_avg":
-                return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
-            return float(_calculate_correct_fan(tensor, mode))
+            with functions_off():  # a mode would be asked about each length
+                if mode == "fan_avg":
+                    return float(sum(_calculate_fan_in_and_fan_out(tensor)) / 2)
+                return float(_calculate_correct_fan(tensor, mode))
         except Exception as error:  # torch's own, which names no argument
             if not name_of_call():
                 raise

@@ -67,7 +67,6 @@ def test_a_distributed_tensor_gives_its_part():
         (_private.parameters_of, ["_parameters"]),
         (_private.buffers_of, ["_buffers"]),
         (_private.unsaved_buffers, ["_non_persistent_buffers_set"]),
-        (_private.register_again, ["_apply"]),
         (_private.operator_arguments, ["_schema"]),
         (lambda placement: _private.split(placement, torch.ones(3), 2), ["_split_tensor"]),
     ],
@@ -75,6 +74,19 @@ def test_a_distributed_tensor_gives_its_part():
 def test_what_nothing_can_stand_for_is_an_error(call, names):
     with pytest.raises(RuntimeError, match=REFUSED):
         call(Without(torch.nn.Linear(2, 2), *names))
+
+
+def test_modules_that_cannot_register_again_are_an_error(monkeypatch):
+    monkeypatch.delattr(torch.nn.Module, "_apply")
+    with pytest.raises(RuntimeError, match=REFUSED.replace(".*", "Module._apply", 1)):
+        _private.register_again(torch.nn.Linear(2, 2))
+
+
+def test_modules_that_keep_their_tensors_twice_register_again():
+    lstm = torch.nn.LSTM(2, 3)
+    lstm._parameters["bias_ih_l0"] = new = torch.nn.Parameter(torch.ones(12))
+    _private.register_again(torch.nn.Sequential(torch.nn.Linear(2, 2), lstm))
+    assert any(held is new for held in lstm._flat_weights)
 
 
 @pytest.mark.parametrize(
