@@ -1008,3 +1008,63 @@ def test_statistics_that_a_constructor_takes():
         return layer
 
     assert same(make(), built(make))
+
+
+def told(call):
+    """Return the form of what a call makes, or its error."""
+    try:
+        made = call()
+    except (TypeError, RuntimeError) as error:
+        return type(error), str(error)
+    return made.shape, made.stride(), made.dtype, made.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((3, 4), {}),
+        (((3, 4),), {"device": None, "dtype": torch.float16}),
+        (([],), {}),
+        ((), {"size": (2,)}),
+        ((2,), {"requires_grad": True}),
+        ((2,), {"requires_grad": True, "dtype": torch.int32}),
+        (((2, 3, 4, 5),), {"memory_format": torch.channels_last}),
+        ((-1,), {}),
+        ((2.5,), {}),
+        (("2",), {}),
+        ((2,), {"dtype": "float32"}),
+        ((2,), {"device": "nowhere"}),
+        ((2,), {"other": 1}),
+        ((), {}),
+    ],
+)
+def test_empty_tensors_are_those_of_torch(sizes, options):
+    theirs = told(lambda: torch.empty(*sizes, **options))
+    with init.deferred():
+        assert told(lambda: torch.empty(*sizes, **options)) == theirs
+
+
+def test_a_size_may_be_computed():
+    with init.deferred():
+        size = torch.tensor([1, 2]).sum()
+        assert torch.empty(size, 2).shape == (3, 2)
+
+
+def test_other_modes_see_the_empty_tensors():
+    seen = []
+
+    class Listening(init._private.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with init.deferred(), Listening():
+        torch.empty(3)
+    assert seen == [torch.ops.aten.empty.memory_format]
+
+
+def test_new_memory_is_in_huge_pages(monkeypatch):
+    asked = []
+    monkeypatch.setattr(init._devices._kernels, "advise_huge", lambda *where: asked.append(where))
+    model = built(lambda: nn.Linear(1024, 1024))
+    assert asked == [(model.weight.data_ptr(), 2**22)]
