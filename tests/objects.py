@@ -44,7 +44,10 @@ KERNELS = {
 }
 
 # Functions of lanes that the truncated normal's chunks call.
-HARD = [f"{method}_of_{unit}" for method in ("body", "far") for unit in ("draws", "words")]
+HARD = [
+    *(f"{method}_of_{unit}" for method in ("body", "far") for unit in ("draws", "words")),
+    "near_of_words",
+]
 
 SCALAR = re.compile(r"v?(add|sub|mul|div|sqrt|min|max|fn?m(add|sub)\d+)s[sd]")
 PRODUCTS = {
@@ -163,11 +166,9 @@ def objections(kernel: str, isa: str, functions: dict[str, Code]) -> list[str]:
 
 
 def scalar_code(function: str, isa: str, functions: dict[str, Code]) -> list[str]:
-    """What in a function's loop over lanes is not vector code of the instruction set."""
+    """What in a function's loop over lanes, or in all of it, is not vector code."""
     code = next(code for name, code in functions.items() if name.split(".")[0] == function)
-    if not loops(code):
-        return ["no loop"]
-    loop = loops(code)[0]
+    loop = loops(code)[0] if loops(code) else code
     found = [i for i in loop if i.name.startswith("call") or SCALAR.fullmatch(i.name)]
     texts = [f"{i.name} {i.operands}" for i in found]
     if not any(PRODUCTS["floats"].fullmatch(i.name) and REGISTERS[isa] in i.operands for i in loop):

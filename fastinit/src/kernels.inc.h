@@ -476,20 +476,23 @@ FLOAT_KERNELS(normal)
     }                                                                                              \
     STORE(x0, x1, to)
 
-/* In float64, each in a function of its own, as there is more of it than of all the rest. */
+/* In float64, each in a function of its own, as there is more of it than of all the rest.  By halves: of
+ * AVX2 that is four vectors, and all eight in turns would need far more registers than there are. */
 #define HARD_VALUES(METHOD, UNIT, D, V)                                                            \
     __attribute__((noinline)) static void METHOD##_of_##UNIT##s(                                   \
         const D unit[restrict LANES], const fi_truncated *t, V x[restrict LANES])                  \
     {                                                                                              \
         const fi_truncated interval = *t;                                                          \
-        FI_IN_TURNS for (int l = 0; l < LANES; l++)                                                \
-            x[l] = METHOD##_of_##UNIT(unit[l], &interval);                                         \
+        for (int first = 0; first < LANES; first += LANES / 2)                                     \
+            FI_IN_TURNS for (int l = first; l < first + LANES / 2; l++)                            \
+                x[l] = METHOD##_of_##UNIT(unit[l], &interval);                                     \
     }
 
 HARD_VALUES(body, draw, uint32_t, float)
 HARD_VALUES(body, word, uint64_t, double)
 HARD_VALUES(far, draw, uint32_t, float)
 HARD_VALUES(far, word, uint64_t, double)
+HARD_VALUES(near, word, uint64_t, double)
 
 #define FILL_HARD(METHOD, UNIT, V, STORE)                                                          \
     FI_ALIGNED V x0[LANES], x1[LANES];                                                             \
@@ -523,13 +526,17 @@ TRUNCATED_KERNEL(float8_e4m3fn, uint8_t, store_float8_e4m3fn)
 TRUNCATED_KERNEL(float8_e5m2, uint8_t, store_float8_e5m2)
 
 CHUNKS(body_float64, double, START64, DRAW64, FILL_HARD(body, word, double, store_double))
+CHUNKS(near_float64, double, START64, DRAW64, FILL_HARD(near, word, double, store_double))
 CHUNKS(far_float64, double, START64, DRAW64, FILL_HARD(far, word, double, store_double))
 
 static void truncated_float64_chunks(void *out, unsigned chunks, pcg32 g, unsigned chunk,
                                      const void *params)
 {
     const fi_truncated *t = params;
-    chunk_writer *way = t->method == FI_TRUNCATED_FAR ? far_float64_chunks : body_float64_chunks;
+    const int near = t->p_low >= 0x1p-34 && t->q_high >= 0x1p-34; /* exp(-25) is 2^-36 */
+    chunk_writer *way = t->method == FI_TRUNCATED_FAR ? far_float64_chunks
+                        : near                        ? near_float64_chunks
+                                                      : body_float64_chunks;
     way(out, chunks, g, chunk, params);
 }
 

@@ -154,23 +154,29 @@ static inline double select64(uint64_t mask, double x, double y)
     return double_of((bits64(x) & mask) | (bits64(y) & ~mask));
 }
 
-/* The normal's quantile at p, with q = 1 - p.  All three ratios are computed, as only then the
- * compiler makes vectors of it (measured: a third of the time); but one alone where that is
- * worth nothing: where a fused multiply-add is a call, and on a GPU. */
-static inline double quantile64(double p, double q)
+/* The normal's quantile at p, with q = 1 - p, neither of them below exp(-25) unless it is `deep`.  All
+ * ratios that there may be are computed, as only then the compiler makes vectors of it (measured: a
+ * third of the time); but one alone where that is worth nothing: where a fused multiply-add is a call,
+ * and on a GPU. */
+static inline double quantile64(double p, double q, int deep)
 {
     const double centre = 0.5 * (p - q), square = centre * centre, tail = p < q ? p : q;
     const double root = __builtin_sqrt(0.5 * minus_2_log64(tail, 1.0 - tail));
     const double x0 = 0.180625 - square, x1 = root - 1.6, x2 = root - 5.0;
 #if FI_HAS_FMA && !defined(__CUDACC__)
-    const uint64_t median = mask64_if(square <= 0.180625), near = mask64_if(root <= 5.0);
-    const double above = select64(near, horner8(ppnd16[1][0], x1), horner8(ppnd16[2][0], x2));
-    const double below = select64(near, horner8(ppnd16[1][1], x1), horner8(ppnd16[2][1], x2));
+    const uint64_t median = mask64_if(square <= 0.180625);
+    double above = horner8(ppnd16[1][0], x1), below = horner8(ppnd16[1][1], x1);
+    if (deep) {
+        const uint64_t near = mask64_if(root <= 5.0);
+        above = select64(near, above, horner8(ppnd16[2][0], x2));
+        below = select64(near, below, horner8(ppnd16[2][1], x2));
+    }
     const double sign = double_of(bits64(1.0) | (bits64(centre) & 0x8000000000000000u));
     const double r = select64(median, horner8(ppnd16[0][0], x0), above) /
                      select64(median, horner8(ppnd16[0][1], x0), below);
     return r * select64(median, centre, sign);
 #else
+    (void)deep;
     const int region = square <= 0.180625 ? 0 : root <= 5.0 ? 1 : 2;
     const double x = region == 0 ? x0 : region == 1 ? x1 : x2;
     const double r = horner8(ppnd16[region][0], x) / horner8(ppnd16[region][1], x);
@@ -228,7 +234,13 @@ static inline double far_quantile64(double two_e, double a, double inverse)
 
 static inline double body64(fraction64 f, const fi_truncated *t)
 {
-    return quantile64(fma64(f.u, t->mass, t->p_low), fma64(f.rest, t->mass, t->q_high));
+    return quantile64(fma64(f.u, t->mass, t->p_low), fma64(f.rest, t->mass, t->q_high), 1);
+}
+
+/* The same, for bounds beyond which there is more than exp(-25) on either side. */
+static inline double near64(fraction64 f, const fi_truncated *t)
+{
+    return quantile64(fma64(f.u, t->mass, t->p_low), fma64(f.rest, t->mass, t->q_high), 0);
 }
 
 static inline double far64(fraction64 f, const fi_truncated *t)
@@ -288,6 +300,7 @@ static inline double hard_of_word(uint64_t w, const fi_truncated *t)
     }
 
 FI_HARD(body)
+FI_HARD(near)
 FI_HARD(far)
 
 #endif

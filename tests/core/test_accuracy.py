@@ -224,6 +224,7 @@ TRUNCATED = """
         fi_truncate(&t, 0, 1, -*bound, *bound);                                                    \
         for (size_t i = 0; i < n; i++) out[i] = VALUE(d[i], interval32_of(&t));                    \
     }
+#define BODY(p, q) quantile64(p, q, 1)
 #define FAR(two_e, a) far_quantile64(two_e, a, 1.0 / (a * a))
 
 OF_1(central_ratios, float, central_ratio32)
@@ -231,7 +232,7 @@ OF_1(tail_ratios, float, tail_ratio32)
 OF_DRAW(centrals, central32)
 OF_DRAW(wides, wide32)
 OF_1(aboves, double, above)
-OF_2(quantiles, double, quantile64)
+OF_2(quantiles, double, BODY)
 OF_2(fars, double, FAR)
 """
 

@@ -18,6 +18,9 @@ INTERVALS = [
     (0, INF),
     (2, 3),
     (5, 6),
+    (-6.4, 6.4),  # float64's ratio for the tail past exp(-25) is left out up to 6.44
+    (-6.44, -6.3),
+    (6.3, 6.6),
     (-INF, -4),
     (-8, 8),
     (-1000, 1000),
