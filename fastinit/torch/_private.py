@@ -156,7 +156,7 @@ def register_again(model: nn.Module) -> None:
     """
     plain = _known(nn.Module, "_apply")
     for module in model.modules():
-        if module._apply.__func__ is not plain:
+        if getattr(module._apply, "__func__", None) is not plain:
             module._apply(lambda tensor: tensor)
 
 

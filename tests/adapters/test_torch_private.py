@@ -93,6 +93,7 @@ def test_modules_that_keep_their_tensors_twice_register_again():
     ("call", "name"),
     [
         (_private.functions_off, "DisableTorchFunction"),
+        (_private.operators_off, "_DisableTorchDispatch"),
         (lambda: _private.modes_off().__enter__(), "_DisableTorchDispatch"),
     ],
 )
@@ -100,6 +101,12 @@ def test_guards_that_are_gone_are_an_error(without, call, name):
     without(name)
     with pytest.raises(RuntimeError, match=REFUSED):
         call()
+
+
+def test_modes_that_cannot_be_counted_may_be_several(without):
+    assert _private.is_only_operators_mode()
+    without("_len_torch_dispatch_stack")
+    assert not _private.is_only_operators_mode()
 
 
 def test_parameters_of_which_fsdp_says_nothing_are_taken_for_cut():
