@@ -597,11 +597,11 @@ def wide32(d, t):
 
 
 @jit
-def quantile64(p, q):
+def quantile64(p, q, deep):
     centre, tail = 0.5 * (p - q), p if p < q else q
     square, root = centre * centre, math.sqrt(0.5 * minus_2_log64(tail, 1.0 - tail))
     x0, x1, x2 = 0.180625 - square, root - 1.6, root - 5.0
-    median, near = square <= 0.180625, root <= 5.0
+    median, near = square <= 0.180625, root <= 5.0 or not deep
     above0, above1, above2 = horner(ABOVE[0], x0), horner(ABOVE[1], x1), horner(ABOVE[2], x2)
     below0, below1, below2 = horner(BELOW[0], x0), horner(BELOW[1], x1), horner(BELOW[2], x2)
     above, below = above1 if near else above2, below1 if near else below2
@@ -640,7 +640,12 @@ def far_quantile64(two_e, a, inverse):
 
 @jit
 def body64(u, rest, t):
-    return quantile64(fma(u, t.mass, t.p_low), fma(rest, t.mass, t.q_high))
+    return quantile64(fma(u, t.mass, t.p_low), fma(rest, t.mass, t.q_high), True)
+
+
+@jit
+def near64(u, rest, t):
+    return quantile64(fma(u, t.mass, t.p_low), fma(rest, t.mass, t.q_high), False)
 
 
 @jit
@@ -795,7 +800,8 @@ PAIRS = {
     (Body, "draws"): hard32(body64),
     (Far, "draws"): hard32(far64),
     (Far, "words"): hard64(far64),
-    **{(method, "words"): hard64(body64) for method in (Central, Wide, Body)},
+    (Central, "words"): hard64(near64),
+    **{(method, "words"): hard64(body64) for method in (Wide, Body)},
 }
 
 # ... and what of that is stored.
