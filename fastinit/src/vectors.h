@@ -123,7 +123,7 @@ FI_FUSED(double, fma64)
  * other; of AVX-512 it has two.  Clang does so where it is told (measured on AVX2: a normal takes 0.87 of
  * the time, a truncated one 0.6).  GCC does by the options in flags.txt if it unrolls the loop: a long
  * one of AVX2 where it is told (measured: a truncated normal of more than 2.9 sigma takes 0.75 of the
- * time, one of float64 0.77).  It unrolls those of AVX-512 without, and with NEON nobody has measured it. */
+ * time, one of float64 0.77).  It unrolls those of AVX-512 by itself; with NEON nobody has measured it. */
 #if defined(__clang__) && FI_VECTOR == 64
 #define FI_IN_TURNS _Pragma("clang loop interleave_count(2)")
 #elif defined(__clang__)

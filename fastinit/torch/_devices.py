@@ -73,7 +73,8 @@ def has_memory(tensor: torch.Tensor) -> bool:
 def advise_huge(tensor: torch.Tensor) -> None:
     """Ask for huge pages for memory of the CPU's that nobody has touched.
 
-    Its first touch costs more than its values do: with pages of 4 KiB, a third more time in all.
+    Its first touch can cost more than its values do: with pages of 4 KiB a fill takes 1.5 times as
+    long.
     """
     if tensor.is_cpu and tensor.nbytes >= _HUGE:
         _kernels.advise_huge(tensor.data_ptr(), tensor.nbytes)

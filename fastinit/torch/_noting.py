@@ -158,9 +158,10 @@ class Noting(TorchDispatchMode):
         return any(call.random for call in self.tape.history(*storages))
 
     def empty(self, *size: Any, **options: Any) -> torch.Tensor:
-        """Return what `torch.empty` makes, without memory, and without the way by operators.
+        """Return what `torch.empty` makes, without memory.
 
-        Every layer has some, and noted nothing would be but their storage.
+        No operator is run for it: every layer makes such tensors, and all that would be noted of
+        one is its storage.
         """
         with operators_off():
             new = torch.empty(*size, **{**options, "device": _META})

@@ -33,7 +33,7 @@ from fastinit.torch import init
 from fastinit.torch._deferred import deferred
 from fastinit.torch._devices import array_of
 from fastinit.torch._initialize import numpys, plan_of
-from fastinit.torch._names import named, tied_names, walk
+from fastinit.torch._names import named, named_in, slots_of, tied_names, walk
 from fastinit.torch._plan import Plan
 from fastinit.torch._writes import Write, whole, write_part
 
@@ -136,8 +136,9 @@ def _stored(model: nn.Module, plan: Plan) -> dict[str, str]:
     RecipeError
         If its state holds something else than its tensors.
     """
-    planned = {id(tensor): name for name, tensor in named(model).items()}
-    tied = tied_names(walk(model))
+    modules = walk(model)
+    tied = tied_names(modules)
+    planned = {id(tensor): name for name, tensor in named_in(slots_of(modules), tied).items()}
     names: dict[object, str] = {}
     known: dict[str, str] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
